@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Every difference between Linux 6.1 and the newest kernel. No other file tests
+ * the kernel's version: it uses the names below, which follow the newest.
+ */
+#ifndef FBUF_COMPAT_H
+#define FBUF_COMPAT_H
+
+#include <linux/file.h>
+#include <linux/mm.h>
+#include <linux/net.h>
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+#include <linux/slab.h>
+#include <linux/socket.h>
+#include <linux/uio.h>
+#include <linux/version.h>
+#include <net/sock.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "fbuf needs Linux 6.1 or newer"
+#endif
+
+#ifndef CONFIG_64BIT
+#error "fbuf needs a 64-bit kernel"
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline void vm_flags_mod(struct vm_area_struct *vma,
+				unsigned long set, unsigned long clear)
+{
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+}
+#endif
+
+/* For arrays of which little is used, where the compiler zeroes the stack. */
+#ifndef __uninitialized
+#define __uninitialized		__attribute__((__uninitialized__))
+#endif
+
+#ifndef fd_file
+#define fd_file(f)		((f).file)
+#endif
+
+/*
+ * MSG_SPLICE_PAGES works from 6.5 on. The macro says nothing: 6.1.y has it, and
+ * its protocols ignore it.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+#define FBUF_SPLICE_PAGES	1
+static inline int fbuf_sendpage(struct socket *sock, struct page *page,
+				int offset, size_t size, int flags)
+{
+	return -EOPNOTSUPP;
+}
+#else
+#define FBUF_SPLICE_PAGES	0
+#undef MSG_SPLICE_PAGES
+#define MSG_SPLICE_PAGES	0
+#define fbuf_sendpage		kernel_sendpage
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+
+/* folio_mapcount() is not exported; the pool's folios are mapped by PTEs. */
+static inline int fbuf_folio_mapcount(struct folio *folio)
+{
+	long i, nr = folio_nr_pages(folio);
+	int count = 0;
+
+	for (i = 0; i < nr; i++)
+		count += atomic_read(&folio_page(folio, i)->_mapcount) + 1;
+	return count;
+}
+
+static inline struct net_device *fbuf_alloc_netdev_dummy(void)
+{
+	struct net_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+
+	if (dev)
+		init_dummy_netdev(dev);
+	return dev;
+}
+
+static inline void fbuf_free_netdev_dummy(struct net_device *dev)
+{
+	kfree(dev);
+}
+
+#define FBUF_DEFINE_UBUF_OPS(name, fn)					\
+	static void (* const name)(struct sk_buff *, struct ubuf_info *, \
+				   bool) = (fn)
+#define fbuf_ubuf_init(u, ops_)		((u)->callback = (ops_))
+
+#else
+
+#define FBUF_DEFINE_UBUF_OPS(name, fn)					\
+	static const struct ubuf_info_ops name##_ops = { .complete = (fn) }; \
+	static const struct ubuf_info_ops * const name = &name##_ops
+#define fbuf_ubuf_init(u, ops_)		((u)->ops = (ops_))
+
+#define fbuf_folio_mapcount	folio_mapcount
+
+static inline struct net_device *fbuf_alloc_netdev_dummy(void)
+{
+	return alloc_netdev_dummy(0);
+}
+
+#define fbuf_free_netdev_dummy	free_netdev
+
+#endif
+
+/*
+ * Until 6.11, sg_from_iter() charged the socket for the bytes that it added;
+ * now its caller does.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+#define FBUF_DEFINE_SG_FROM_ITER(name, fn)				\
+static int name(struct sock *sk, struct sk_buff *skb,			\
+		struct iov_iter *from, size_t length)			\
+{									\
+	unsigned int truesize = skb->truesize;				\
+	int err = fn(skb, from, length);				\
+									\
+	truesize = skb->truesize - truesize;				\
+	if (sk && sk->sk_type == SOCK_STREAM) {				\
+		sk_wmem_queued_add(sk, truesize);			\
+		if (!skb_zcopy_pure(skb))				\
+			sk_mem_charge(sk, truesize);			\
+	} else {							\
+		refcount_add(truesize, &skb->sk->sk_wmem_alloc);	\
+	}								\
+	return err;							\
+}
+#else
+#define FBUF_DEFINE_SG_FROM_ITER(name, fn)				\
+static int name(struct sk_buff *skb, struct iov_iter *from,		\
+		size_t length)						\
+{									\
+	return fn(skb, from, length);					\
+}
+#endif
+
+#endif /* FBUF_COMPAT_H */

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * fbuf: buffers that user space and kernel share, sent without a CPU copy.
+ *
+ * After Druschel & Peterson, "Fbufs: a high-bandwidth cross-domain transfer
+ * facility" (SOSP 1993). This file is the module and its device; the calls on
+ * a pool are in the files named after what they do.
+ */
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/uaccess.h>
+
+#include "fbuf.h"
+
+/**
+ * fbuf_args_get_grown() - fbuf_args_get() of a structure longer than ours
+ * @args: where to
+ * @size: bytes of the structure as this module knows it
+ * @usize: bytes of it as the caller does
+ * @uargs: its address in user memory
+ *
+ * Context: may sleep.
+ * Return: 0; -EFAULT; -E2BIG if the caller uses what this module does not know;
+ * -EINVAL if it is too short.
+ */
+int fbuf_args_get_grown(void *args, size_t size, size_t usize,
+			const void __user *uargs)
+{
+	/* Every structure is still as first published. */
+	if (usize < size)
+		return -EINVAL;
+	return copy_struct_from_user(args, size, uargs, usize);
+}
+
+static long fbuf_control_ioctl(struct file *file, unsigned int cmd,
+			       unsigned long arg)
+{
+	struct fbuf_pool_create args;
+	int err;
+
+	if (_IOC_TYPE(cmd) != FBUF_IOC_MAGIC ||
+	    _IOC_NR(cmd) != _IOC_NR(FBUF_IOC_POOL_CREATE))
+		return -ENOTTY;
+	err = fbuf_args_get(&args, sizeof(args), cmd, arg);
+	if (err)
+		return err;
+	return fbuf_pool_create(&args);
+}
+
+static const struct file_operations fbuf_control_fops = {
+	.owner		= THIS_MODULE,
+	.unlocked_ioctl	= fbuf_control_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+	.llseek		= noop_llseek,
+};
+
+static struct miscdevice fbuf_device = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "fbuf",
+	.mode	= 0660,
+	.fops	= &fbuf_control_fops,
+};
+
+static int __init fbuf_init(void)
+{
+	int err;
+
+	err = fbuf_nudge_init();
+	if (err)
+		return err;
+	err = misc_register(&fbuf_device);
+	if (err)
+		fbuf_nudge_exit();
+	return err;
+}
+
+/* No file is open and nothing is mapped: they hold the module. */
+static void __exit fbuf_exit(void)
+{
+	misc_deregister(&fbuf_device);
+	fbuf_pool_exit();
+	fbuf_nudge_exit();
+}
+
+module_init(fbuf_init);
+module_exit(fbuf_exit);
+
+MODULE_DESCRIPTION("Shared buffers, sent without a CPU copy");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");

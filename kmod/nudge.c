@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A reader on another CPU leaves the packets that it has read on a list of the
+ * sender's CPU (net/core/skbuff.c, skb_attempt_defer_free()), where they keep
+ * their pages until that CPU next runs its receive softirq: on a quiet CPU,
+ * seconds. A NAPI with nothing to do, scheduled on each CPU, makes it run.
+ */
+#include <linux/cpumask.h>
+#include <linux/jiffies.h>
+#include <linux/percpu.h>
+#include <linux/smp.h>
+
+#include "compat.h"
+#include "fbuf.h"
+
+static struct net_device *nudge_dev;
+static struct napi_struct __percpu *nudge_napi;
+
+static int nudge_poll(struct napi_struct *napi, int budget)
+{
+	napi_complete_done(napi, 0);
+	return 0;
+}
+
+static void nudge_cpu(void *unused)
+{
+	napi_schedule_irqoff(this_cpu_ptr(nudge_napi));
+}
+
+static void nudge_nothing(void *unused)
+{
+}
+
+/**
+ * fbuf_nudge() - have every CPU free the packets that were read elsewhere
+ *
+ * Returns before they have done so. At most one round a jiffy, however many
+ * callers ask.
+ *
+ * Context: may not be called with interrupts off.
+ */
+void fbuf_nudge(void)
+{
+	static unsigned long last;
+	unsigned long now = jiffies;
+
+	if (xchg(&last, now) != now)
+		on_each_cpu(nudge_cpu, NULL, 0);
+}
+
+/**
+ * fbuf_nudge_init() - make ready for fbuf_nudge()
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int fbuf_nudge_init(void)
+{
+	int cpu;
+
+	nudge_dev = fbuf_alloc_netdev_dummy();
+	if (!nudge_dev)
+		return -ENOMEM;
+	nudge_napi = alloc_percpu(struct napi_struct);
+	if (!nudge_napi) {
+		fbuf_free_netdev_dummy(nudge_dev);
+		return -ENOMEM;
+	}
+	for_each_possible_cpu(cpu) {
+		struct napi_struct *napi = per_cpu_ptr(nudge_napi, cpu);
+
+		netif_napi_add(nudge_dev, napi, nudge_poll);
+		napi_enable(napi);
+	}
+	return 0;
+}
+
+/**
+ * fbuf_nudge_exit() - undo fbuf_nudge_init(), when nobody can nudge any more
+ */
+void fbuf_nudge_exit(void)
+{
+	int cpu;
+
+	/* Waits for the calls of fbuf_nudge() that are still on their way. */
+	on_each_cpu(nudge_nothing, NULL, 1);
+	for_each_possible_cpu(cpu) {
+		struct napi_struct *napi = per_cpu_ptr(nudge_napi, cpu);
+
+		napi_disable(napi);
+		netif_napi_del(napi);
+	}
+	free_percpu(nudge_napi);
+	fbuf_free_netdev_dummy(nudge_dev);
+}
