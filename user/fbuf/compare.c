@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf compare: what each way to send costs on this machine. */
+#include <getopt.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "compare.h"
+
+#define SIZES_MAX	16
+#define ROWS_MAX	32	/* of one size */
+
+static const char help[] =
+"Usage: fbuf compare [OPTION]...\n"
+"Measure ways to send a message over TCP loopback, and fbuf, side by side.\n"
+"\n"
+"  -m, --mode MODE      lockstep (one thread sends, then receives), stream\n"
+"                       (a sender and a receiver run free) or both (default)\n"
+"  -s, --sizes LIST     message sizes (default 1K,4K,64K,1M)\n"
+"  -M, --methods LIST   of write, read-write, mmap-write, sendfile, splice,\n"
+"                       vmsplice, msg-zerocopy, send-zc, fbuf (default all)\n"
+"  -r, --repeats N      messages timed in lockstep (default 201 to 31, by\n"
+"                       size), repetitions in stream (default 5)\n"
+"  -S, --seconds S      length of a repetition in stream (default 0.5)\n"
+"  -d, --dir DIR        keep the files of sendfile and the like in DIR, to be\n"
+"                       read from its page cache (default: memfds)\n"
+"  -q, --quick          fewer and shorter repetitions\n"
+"  -j, --json           print JSON, not tables\n"
+"  -o, --out FILE       write the JSON to FILE, too\n"
+"  -f, --from FILE      print the tables of a JSON report; measure nothing\n"
+"      --cpu-label TEXT name the CPU in the report\n"
+"      --clock UNIT     what a nanosecond of the clock is: nanoseconds\n"
+"                       (default) or instructions (under QEMU -icount)\n"
+"  -h, --help           print this\n"
+"\n"
+"Exit status: 0; 1 if data arrived changed, a row failed, or fbuf rows are\n"
+"missing because the module is not there; 2 for a bad command line.\n";
+
+struct options {
+	bool lockstep, stream, quick, json;
+	size_t sizes[SIZES_MAX];
+	unsigned int nr_sizes;
+	bool use[ROWS_MAX];	/* indexed as methods[] */
+	unsigned int repeats;	/* 0: the default */
+	double seconds;		/* 0: the default */
+	const char *out, *from, *cpu_label;
+	bool instructions;
+};
+
+enum { OPT_CPU_LABEL = 256, OPT_CLOCK };
+
+static const struct option longopts[] = {
+	{ "mode", required_argument, NULL, 'm' },
+	{ "sizes", required_argument, NULL, 's' },
+	{ "methods", required_argument, NULL, 'M' },
+	{ "repeats", required_argument, NULL, 'r' },
+	{ "seconds", required_argument, NULL, 'S' },
+	{ "dir", required_argument, NULL, 'd' },
+	{ "quick", no_argument, NULL, 'q' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "out", required_argument, NULL, 'o' },
+	{ "from", required_argument, NULL, 'f' },
+	{ "cpu-label", required_argument, NULL, OPT_CPU_LABEL },
+	{ "clock", required_argument, NULL, OPT_CLOCK },
+	{ "help", no_argument, NULL, 'h' },
+	{ }
+};
+
+static bool parse_mode(struct options *o, const char *arg)
+{
+	bool both = !strcmp(arg, "both");
+
+	o->lockstep = both || !strcmp(arg, "lockstep");
+	o->stream = both || !strcmp(arg, "stream");
+	return o->lockstep || o->stream;
+}
+
+static bool parse_sizes(struct options *o, char *arg)
+{
+	uint64_t size;
+	char *p;
+
+	o->nr_sizes = 0;
+	while ((p = strsep(&arg, ","))) {
+		if (o->nr_sizes == SIZES_MAX ||
+		    !tool_size("message size", p, 1, FBUF_BUF_SIZE_MAX, &size))
+			return false;
+		o->sizes[o->nr_sizes++] = size;
+	}
+	return true;
+}
+
+static bool parse_methods(struct options *o, char *arg)
+{
+	unsigned int i;
+	char *p;
+
+	memset(o->use, 0, sizeof(o->use));
+	while ((p = strsep(&arg, ","))) {
+		for (i = 0; i < nr_methods && strcmp(p, methods[i].name); i++)
+			;
+		if (i == nr_methods)
+			return false;
+		o->use[i] = true;
+	}
+	return true;
+}
+
+static bool parse_seconds(struct options *o, const char *arg)
+{
+	char *end;
+
+	o->seconds = strtod(arg, &end);
+	return end != arg && !*end && o->seconds >= 0.001 && o->seconds <= 3600;
+}
+
+static bool parse_clock(struct options *o, const char *arg)
+{
+	o->instructions = !strcmp(arg, "instructions");
+	return o->instructions || !strcmp(arg, "nanoseconds");
+}
+
+static bool parse_option(struct options *o, int opt)
+{
+	uint64_t val;
+
+	switch (opt) {
+	case 'm':
+		return parse_mode(o, optarg);
+	case 's':
+		return parse_sizes(o, optarg);
+	case 'M':
+		return parse_methods(o, optarg);
+	case 'r':
+		if (!tool_size("repetitions", optarg, 1, 1000000, &val))
+			return false;
+		o->repeats = val;
+		return true;
+	case 'S':
+		return parse_seconds(o, optarg);
+	case OPT_CLOCK:
+		return parse_clock(o, optarg);
+	case 'd':
+		file_dir = optarg;
+		return true;
+	case 'q':
+		o->quick = true;
+		return true;
+	case 'j':
+		o->json = true;
+		return true;
+	case 'o':
+		o->out = optarg;
+		return true;
+	case 'f':
+		o->from = optarg;
+		return true;
+	case OPT_CPU_LABEL:
+		o->cpu_label = optarg;
+		return true;
+	}
+	return false;
+}
+
+static void first_line(const char *path, const char *key, char *buf, size_t len)
+{
+	char line[256], *p;
+	FILE *f = fopen(path, "re");
+
+	if (!f)
+		return;
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, key, strlen(key)))
+			continue;
+		p = line + strlen(key);
+		p += strspn(p, " \t:");
+		p[strcspn(p, "\n")] = '\0';
+		snprintf(buf, len, "%s", p);
+		break;
+	}
+	fclose(f);
+}
+
+/* What every row says of where it was measured. */
+static json_t *make_where(const struct options *o)
+{
+	char cpu[128] = "unknown";
+	struct utsname uts;
+
+	uname(&uts);
+	if (o->cpu_label)
+		snprintf(cpu, sizeof(cpu), "%s", o->cpu_label);
+	else
+		first_line("/proc/cpuinfo", "model name", cpu, sizeof(cpu));
+	return json_pack("{s:s, s:s, s:I, s:s}", "kernel", uts.release, "cpu",
+			 cpu, "cpus", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN),
+			 "clock", o->instructions ?
+			 "instructions (QEMU -icount)" : "nanoseconds");
+}
+
+static void set(json_t *object, const char *key, const char *value)
+{
+	json_object_set_new(object, key, json_string(value));
+}
+
+static json_t *make_conditions(const struct options *o, const json_t *where)
+{
+	char date[32], module[32] = "not loaded";
+	json_t *c = json_copy((json_t *)where);
+	time_t now = time(NULL);
+
+	strftime(date, sizeof(date), "%FT%TZ", gmtime(&now));
+	first_line("/sys/module/fbuf/version", "", module, sizeof(module));
+	set(c, "mode", !o->stream ? "lockstep" :
+		       !o->lockstep ? "stream" : "lockstep, stream");
+	set(c, "transport", "tcp loopback");
+	set(c, "date", date);
+	set(c, "fbuf_version", fbuf_version());
+	set(c, "module_version", module);
+	set(c, "source", "one message, sent over and over: hot in the cache");
+	set(c, "files", file_dir ?: "memfd");
+	set(c, "sockets",
+	    "TCP_NODELAY; buffers: lockstep 8 MiB if allowed, stream default");
+	set(c, "notices",
+	    "of msg-zerocopy, send-zc: lockstep untimed, stream every 16 sends");
+	return c;
+}
+
+static unsigned int lockstep_calls(const struct options *o, size_t size)
+{
+	unsigned int n = size <= 4096 ? 201 : size <= 65536 ? 101 : 31;
+
+	return o->repeats ? o->repeats : o->quick ? n / 4 * 2 + 1 : n;
+}
+
+static void progress(const char *mode, const char *method, size_t size)
+{
+	if (!isatty(STDERR_FILENO))
+		return;
+	if (mode)
+		fprintf(stderr, "\r%s, %zu bytes: %s\033[K", mode, size, method);
+	else
+		fprintf(stderr, "\r\033[K");
+	fflush(stderr);
+}
+
+static unsigned int make_rows(const struct options *o, struct row *rows,
+			      bool stream, size_t size)
+{
+	unsigned int i, nr = 0;
+	int read;
+
+	for (read = 0; read < 2; read++) {
+		for (i = 0; i < nr_methods; i++) {
+			if (!o->use[i] || (read && !methods[i].reads))
+				continue;
+			rows[nr++] = (struct row){
+				.method = &methods[i], .stream = stream,
+				.read = read, .size = size,
+				.send = NAN, .total = NAN, .min = NAN,
+				.max = NAN, .send_cpu = NAN,
+				.gbytes_per_s = NAN, .cpu_s_per_gib = NAN,
+				.copied = NAN,
+			};
+		}
+	}
+	return nr;
+}
+
+static void measure_size(const struct options *o, bool stream, size_t size,
+			 json_t *out, const json_t *where)
+{
+	struct row rows[ROWS_MAX];
+	unsigned int nr = make_rows(o, rows, stream, size), i;
+
+	if (stream) {
+		progress("stream", "all methods", size);
+		measure_stream(rows, nr, o->repeats ? o->repeats :
+			       o->quick ? 3 : 5, o->seconds ? o->seconds :
+			       o->quick ? 0.1 : 0.5);
+	}
+	for (i = 0; i < nr; i++) {
+		if (!stream) {
+			progress("lockstep", rows[i].method->name, size);
+			measure_lockstep(&rows[i], lockstep_calls(o, size));
+		}
+		json_array_append_new(out, report_row(&rows[i], where));
+	}
+}
+
+static json_t *measure(const struct options *o)
+{
+	json_t *where = make_where(o), *rows = json_array(), *report;
+	unsigned int i;
+
+	for (i = 0; o->lockstep && i < o->nr_sizes; i++)
+		measure_size(o, false, o->sizes[i], rows, where);
+	for (i = 0; o->stream && i < o->nr_sizes; i++)
+		measure_size(o, true, o->sizes[i], rows, where);
+	progress(NULL, NULL, 0);
+	report = json_pack("{s:o, s:o}", "conditions",
+			   make_conditions(o, where), "rows", rows);
+	report_ratios(report);
+	json_decref(where);
+	return report;
+}
+
+/* The report of an earlier run, or NULL after a message. */
+static json_t *load(const char *path)
+{
+	json_error_t err;
+	json_t *report = json_load_file(path, 0, &err);
+
+	if (!report) {
+		tool_err("no report: %s", err.text);
+	} else if (!json_is_object(json_object_get(report, "conditions")) ||
+		   !json_is_array(json_object_get(report, "rows"))) {
+		tool_err("%s: not a report of fbuf compare", path);
+		json_decref(report);
+		report = NULL;
+	}
+	return report;
+}
+
+/* True if fbuf is asked for and cannot run; says how to load it. */
+static bool fbuf_missing(const struct options *o)
+{
+	struct fbuf_pool *pool;
+	unsigned int i;
+
+	for (i = 0; i < nr_methods; i++) {
+		if (!o->use[i] || strcmp(methods[i].name, "fbuf"))
+			continue;
+		if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1)) {
+			tool_err("the rows of fbuf will be missing");
+			return true;
+		}
+		fbuf_pool_close(pool);
+	}
+	return false;
+}
+
+static int run(const struct options *o)
+{
+	const size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(5);
+	int status = TOOL_OK;
+	json_t *report;
+
+	if (!o->from && fbuf_missing(o))
+		status = TOOL_FAIL;
+	report = o->from ? load(o->from) : measure(o);
+	if (!report)
+		return TOOL_FAIL;
+	if (o->out && json_dump_file(report, o->out, flags)) {
+		tool_err("%s: cannot be written", o->out);
+		status = TOOL_FAIL;
+	}
+	if (o->json) {
+		json_dumpf(report, stdout, flags);
+		putchar('\n');
+	} else {
+		report_print(report);
+	}
+	if (report_failed(report))
+		status = TOOL_FAIL;
+	json_decref(report);
+	return status;
+}
+
+int cmd_compare(int argc, char **argv)
+{
+	struct options o = {
+		.lockstep = true, .stream = true, .json = tool_json,
+		.sizes = { 1024, 4096, 65536, 1048576 }, .nr_sizes = 4,
+	};
+	int opt;
+
+	memset(o.use, true, nr_methods);
+	while ((opt = getopt_long(argc, argv, "m:s:M:r:S:d:qjo:f:h", longopts,
+				  NULL)) != -1) {
+		if (opt == 'h') {
+			fputs(help, stdout);
+			return TOOL_OK;
+		}
+		if (opt == '?')
+			return tool_usage(argv[0], "bad option");
+		if (!parse_option(&o, opt))
+			return tool_usage(argv[0], "bad argument: %s", optarg);
+	}
+	if (optind < argc)
+		return tool_usage(argv[0], "too many arguments");
+	signal(SIGPIPE, SIG_IGN);
+	return run(&o);
+}

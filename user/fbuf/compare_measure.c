@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf compare: connections, and the two ways to measure a method on one. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "compare.h"
+
+#define WARM_UP		16		/* calls that open the TCP window */
+#define VERIFY_CALLS	2
+#define REAP_EVERY	16		/* sends, free running */
+#define STALL_NS	200000000ULL	/* without progress: it would block */
+#define SOCKBUF		(8 << 20)	/* takes a message without waiting */
+
+const char *file_dir;
+
+/* As far as the caller may. */
+static void sockbuf(int fd)
+{
+	int size = SOCKBUF;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
+/* Lock step needs big buffers; free running leaves them to the kernel. */
+static int lane_connect(struct lane *l)
+{
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t len = sizeof(addr);
+	int listener, one = 1, err = 0;
+
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	l->tx = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener < 0 || l->tx < 0)
+		goto fail;
+	if (!l->wait) {
+		sockbuf(listener);	/* an accepted socket inherits it */
+		sockbuf(l->tx);
+	}
+	if (bind(listener, (struct sockaddr *)&addr, len) ||
+	    listen(listener, 1) ||
+	    getsockname(listener, (struct sockaddr *)&addr, &len) ||
+	    connect(l->tx, (struct sockaddr *)&addr, len))
+		goto fail;
+	l->rx = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (l->rx < 0 ||
+	    setsockopt(l->tx, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    (!l->wait && fcntl(l->tx, F_SETFL, O_NONBLOCK)))
+		goto fail;
+	close(listener);
+	return 0;
+
+fail:
+	err = lane_fail(l, -errno, "TCP over loopback");
+	if (listener >= 0)
+		close(listener);
+	return err;
+}
+
+static uint8_t *memory(struct lane *l, size_t size)
+{
+	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (p != MAP_FAILED)
+		return p;
+	lane_fail(l, -errno, "memory");
+	return NULL;
+}
+
+int lane_open(struct lane *l, const struct method *m, size_t size, bool wait)
+{
+	int err;
+
+	*l = (struct lane){
+		.size = size, .wait = wait, .tx = -1, .rx = -1, .file = -1,
+	};
+	err = lane_connect(l);
+	if (err)
+		goto fail;
+	err = -ENOMEM;
+	l->sink = memory(l, SINK_SIZE);
+	if (!l->sink)
+		goto fail;
+	if (!m->memory) {
+		l->mem = memory(l, size);
+		if (!l->mem)
+			goto fail;
+	}
+	if (m->file) {
+		l->file = file_dir ?
+			  open(file_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) :
+			  memfd_create("fbuf-compare", MFD_CLOEXEC);
+		if (l->file < 0) {
+			err = lane_fail(l, -errno, file_dir ?: "memfd");
+			goto fail;
+		}
+	}
+	err = m->init ? m->init(l) : 0;
+	if (err)
+		goto fail;
+	l->method = m;
+	err = lane_fill(l, 0, NULL);
+	if (!err)
+		return 0;
+fail:
+	lane_close(l);
+	return err;
+}
+
+void lane_close(struct lane *l)
+{
+	if (l->tx >= 0)
+		close(l->tx);
+	if (l->rx >= 0)
+		close(l->rx);
+	if (l->method && l->method->fini)
+		l->method->fini(l);
+	if (l->file >= 0)
+		close(l->file);
+	if (l->mem)
+		munmap(l->mem, l->size);
+	if (l->sink)
+		munmap(l->sink, SINK_SIZE);
+}
+
+int lane_fill(struct lane *l, uint64_t seed, struct tool_sha *sha)
+{
+	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + l->size;
+	size_t i;
+	ssize_t n;
+
+	/* Another message for every method. */
+	x ^= (uint64_t)(l->method - methods) << 56;
+	x |= 1;
+	for (i = 0; i < l->size; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		l->mem[i] = x >> 32;
+	}
+	if (sha)
+		tool_sha_update(sha, l->mem, l->size);
+	if (l->file < 0)
+		return 0;
+	n = pwrite(l->file, l->mem, l->size, 0);
+	if (n != (ssize_t)l->size)
+		return lane_fail(l, n < 0 ? -errno : -ENOSPC, "file");
+	memset(l->mem, 0, l->size);
+	return 0;
+}
+
+/* Receive up to len bytes; with MSG_TRUNC, TCP drops them uncopied. */
+static ssize_t drain(struct lane *l, size_t len, int flags)
+{
+	ssize_t n;
+
+	n = recv(l->rx, l->sink, len < SINK_SIZE ? len : SINK_SIZE, flags);
+	return n < 0 ? -errno : n;
+}
+
+/*
+ * One message, sent and received in turns by this thread: as a rule one turn.
+ * patient is how long it may wait for the kernel to bring the bytes over, and
+ * whether it may sleep meanwhile; that is not for what is timed.
+ */
+static int step(struct lane *l, int flags, bool patient, struct tool_sha *sha,
+		uint64_t *send, uint64_t *total)
+{
+	struct pollfd pfd = { .fd = l->rx, .events = POLLIN };
+	uint64_t start = now_ns(), t = start, moved = start;
+	size_t sent = 0, got = 0;
+	ssize_t n, m;
+
+	for (*send = 0; ; ) {
+		n = 0;
+		if (sent < l->size) {
+			uint64_t before = t;
+
+			n = l->method->send(l, sent, l->size - sent);
+			t = now_ns();
+			*send += t - before;
+			if (n < 0 && n != -EAGAIN)
+				return n;
+			sent += n > 0 ? n : 0;
+		}
+		m = drain(l, l->size - got, flags | MSG_DONTWAIT);
+		t = now_ns();
+		if (m < 0 && m != -EAGAIN)
+			return m;
+		if (m > 0 && sha)
+			tool_sha_update(sha, l->sink, m);
+		got += m > 0 ? m : 0;
+		if (got == l->size && sent == l->size)
+			break;
+		if (n > 0 || m > 0)
+			moved = t;
+		else if (t - moved > STALL_NS * (patient ? 50 : 1))
+			return -ETIMEDOUT;
+		else if (patient)
+			poll(&pfd, 1, 1);
+		if (l->punted && !patient)
+			return -EINPROGRESS;
+	}
+	*total = t - start;
+	if (l->method->reap)
+		l->method->reap(l);
+	return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *v, unsigned int nr)
+{
+	qsort(v, nr, sizeof(*v), by_value);
+	return nr % 2 ? v[nr / 2] : (v[nr / 2 - 1] + v[nr / 2]) / 2;
+}
+
+static void row_note(struct row *r, const char *what, int err)
+{
+	if (!r->note[0])
+		snprintf(r->note, sizeof(r->note), "%s: %s", what,
+			 strerror(-err));
+}
+
+static void row_verified(struct row *r, int err, const char *sent,
+			 const char *got)
+{
+	r->verified = !err && !strcmp(sent, got);
+	if (err)
+		row_note(r, "verifying", err);
+	else if (!r->verified)
+		snprintf(r->note, sizeof(r->note), "the data arrived changed");
+}
+
+static void lockstep_verify(struct row *r)
+{
+	char sent[TOOL_SHA_HEX], got[TOOL_SHA_HEX];
+	struct tool_sha *tx, *rx;
+	uint64_t send, total;
+	struct lane l;
+	int i, err;
+
+	err = lane_open(&l, r->method, r->size, false);
+	if (err) {
+		memcpy(r->note, l.why, sizeof(r->note));
+		return;
+	}
+	tx = tool_sha_new();
+	rx = tool_sha_new();
+	for (i = 0; !err && i < VERIFY_CALLS; i++) {
+		err = lane_fill(&l, i, tx);
+		if (!err)
+			err = step(&l, 0, true, rx, &send, &total);
+	}
+	lane_close(&l);
+	tool_sha_end(tx, sent);
+	tool_sha_end(rx, got);
+	row_verified(r, err, sent, got);
+}
+
+static int lockstep_calls(struct row *r, struct lane *l, double *send,
+			  double *total, unsigned int calls)
+{
+	int flags = r->read ? 0 : MSG_TRUNC, err;
+	uint64_t s, t;
+	unsigned int i;
+
+	for (i = 0; i < WARM_UP + calls; i++) {
+		err = step(l, flags, false, NULL, &s, &t);
+		if (err)
+			return err;
+		if (i < WARM_UP)
+			continue;
+		send[i - WARM_UP] = s;
+		total[i - WARM_UP] = t;
+	}
+	r->send = median(send, calls);
+	r->total = median(total, calls);
+	r->min = total[0];
+	r->max = total[calls - 1];
+	r->repeats = calls;
+	/* This thread never sleeps: its CPU time is the time that passes. */
+	r->gbytes_per_s = r->size / r->total;
+	r->cpu_s_per_gib = r->total / 1e9 / r->size * (1 << 30);
+	return 0;
+}
+
+static void row_lane(struct row *r, const struct lane *l)
+{
+	if (l->reported)
+		r->copied = l->copied / l->reported * l->size;
+	r->engine = l->engine;
+}
+
+void measure_lockstep(struct row *r, unsigned int calls)
+{
+	double *send, *total;
+	struct lane l;
+	int err;
+
+	lockstep_verify(r);
+	if (!r->verified)
+		return;
+	send = calloc(calls, sizeof(*send));
+	total = calloc(calls, sizeof(*total));
+	err = send && total ? lane_open(&l, r->method, r->size, false) : -ENOMEM;
+	if (err) {
+		row_note(r, "measuring", err);
+		goto free;
+	}
+	err = lockstep_calls(r, &l, send, total, calls);
+	row_lane(r, &l);
+	lane_close(&l);
+	if (err == -EINPROGRESS)
+		snprintf(r->note, sizeof(r->note),
+			 "goes to a worker thread: not measurable in lock step");
+	else if (err == -ETIMEDOUT)
+		snprintf(r->note, sizeof(r->note),
+			 "would block: not measurable in lock step");
+	else if (err)
+		row_note(r, "measuring", err);
+free:
+	free(send);
+	free(total);
+}
+
+/* One free run: a sender and a receiver, each in a thread. */
+struct run {
+	struct lane l;
+	bool read;
+	unsigned int limit;	/* messages, or 0: until stop */
+	struct tool_sha *sha;	/* of what the receiver gets, or NULL */
+	atomic_bool stop;
+	uint64_t calls, start, sent, end;	/* end: ns, at the receiver's EOF */
+	uint64_t cpu;		/* ns, of the sender */
+	int err;
+};
+
+static int send_message(struct lane *l)
+{
+	size_t sent = 0;
+	ssize_t n;
+
+	while (sent < l->size) {
+		n = l->method->send(l, sent, l->size - sent);
+		if (n <= 0)
+			return n ? n : -EIO;
+		sent += n;
+	}
+	return 0;
+}
+
+static void *sender(void *arg)
+{
+	struct run *run = arg;
+	struct lane *l = &run->l;
+	struct timespec ts;
+
+	do {
+		run->err = send_message(l);
+		if (run->err)
+			break;
+		run->calls++;
+		if (l->method->reap && !(run->calls % REAP_EVERY))
+			l->method->reap(l);
+	} while (run->calls != run->limit &&
+		 !atomic_load_explicit(&run->stop, memory_order_relaxed));
+	run->sent = now_ns();
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	run->cpu = ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+	shutdown(l->tx, SHUT_WR);
+	return NULL;
+}
+
+static void *receiver(void *arg)
+{
+	struct run *run = arg;
+	int flags = run->read ? 0 : MSG_TRUNC;
+	ssize_t n;
+
+	do {
+		n = drain(&run->l, SINK_SIZE, flags);
+		if (n > 0 && run->sha)
+			tool_sha_update(run->sha, run->l.sink, n);
+	} while (n > 0 || n == -EINTR);
+	run->end = now_ns();
+	return NULL;
+}
+
+/* seconds is not used when run->limit is set. */
+static int run_threads(struct run *run, double seconds)
+{
+	struct timespec ts = {
+		.tv_sec = seconds,
+		.tv_nsec = (seconds - (time_t)seconds) * 1e9,
+	};
+	pthread_t tx, rx;
+	int err;
+
+	err = pthread_create(&rx, NULL, receiver, run);
+	if (err)
+		return -err;
+	run->start = now_ns();
+	err = pthread_create(&tx, NULL, sender, run);
+	if (err) {
+		shutdown(run->l.tx, SHUT_WR);
+	} else {
+		if (!run->limit) {
+			nanosleep(&ts, NULL);
+			atomic_store(&run->stop, true);
+		}
+		pthread_join(tx, NULL);
+	}
+	pthread_join(rx, NULL);
+	return err ? -err : run->err;
+}
+
+static void stream_verify(struct row *r)
+{
+	struct run run = { .read = true, .limit = VERIFY_CALLS };
+	char sent[TOOL_SHA_HEX], got[TOOL_SHA_HEX];
+	struct tool_sha *tx;
+	int i, err;
+
+	err = lane_open(&run.l, r->method, r->size, true);
+	if (err) {
+		memcpy(r->note, run.l.why, sizeof(r->note));
+		return;
+	}
+	run.sha = tool_sha_new();
+	tx = tool_sha_new();
+	/* The same message each time: only the hash needs it again. */
+	for (i = 0; !err && i < VERIFY_CALLS; i++)
+		err = lane_fill(&run.l, 0, tx);
+	if (!err)
+		err = run_threads(&run, 0);
+	lane_close(&run.l);
+	tool_sha_end(tx, sent);
+	tool_sha_end(run.sha, got);
+	row_verified(r, err, sent, got);
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return u.ru_utime.tv_sec + u.ru_stime.tv_sec +
+	       (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+/* What the repetitions of one row gave. */
+struct reps {
+	double *send, *total, *cpu, *rate, *cpu_gib;
+	unsigned int nr;
+};
+
+static int stream_once(struct row *r, struct reps *reps, double seconds)
+{
+	struct run run = { .read = r->read };
+	unsigned int i = reps->nr;
+	double cpu, bytes, ns;
+	int err;
+
+	err = lane_open(&run.l, r->method, r->size, true);
+	if (err)
+		return err;
+	cpu = cpu_seconds();
+	err = run_threads(&run, seconds);
+	cpu = cpu_seconds() - cpu;
+	row_lane(r, &run.l);
+	lane_close(&run.l);
+	if (err)
+		return err;
+	ns = run.end - run.start;
+	bytes = (double)run.calls * r->size;
+	reps->send[i] = (double)(run.sent - run.start) / run.calls;
+	reps->total[i] = ns / run.calls;
+	reps->cpu[i] = (double)run.cpu / run.calls;
+	reps->rate[i] = bytes / ns;
+	reps->cpu_gib[i] = cpu / bytes * (1 << 30);
+	reps->nr++;
+	return 0;
+}
+
+static void stream_medians(struct row *r, struct reps *reps)
+{
+	r->send = median(reps->send, reps->nr);
+	r->total = median(reps->total, reps->nr);
+	r->min = reps->total[0];
+	r->max = reps->total[reps->nr - 1];
+	r->send_cpu = median(reps->cpu, reps->nr);
+	r->gbytes_per_s = median(reps->rate, reps->nr);
+	r->cpu_s_per_gib = median(reps->cpu_gib, reps->nr);
+	r->repeats = reps->nr;
+}
+
+void measure_stream(struct row *rows, unsigned int nr, unsigned int repeats,
+		    double seconds)
+{
+	double *values = calloc((size_t)nr * repeats * 5, sizeof(*values));
+	struct reps *reps = calloc(nr, sizeof(*reps));
+	unsigned int i, j;
+	int err;
+
+	for (i = 0; values && reps && i < nr; i++) {
+		double *v = values + (size_t)i * repeats * 5;
+
+		reps[i] = (struct reps){
+			.send = v, .total = v + repeats, .cpu = v + 2 * repeats,
+			.rate = v + 3 * repeats, .cpu_gib = v + 4 * repeats,
+		};
+		stream_verify(&rows[i]);
+	}
+	for (j = 0; values && reps && j < repeats; j++) {
+		for (i = 0; i < nr; i++) {
+			if (!rows[i].verified || rows[i].note[0])
+				continue;
+			err = stream_once(&rows[i], &reps[i], seconds);
+			if (err)
+				row_note(&rows[i], "measuring", err);
+		}
+	}
+	for (i = 0; i < nr; i++) {
+		if (!values || !reps)
+			row_note(&rows[i], "measuring", -ENOMEM);
+		else if (reps[i].nr && !rows[i].note[0])
+			stream_medians(&rows[i], &reps[i]);
+	}
+	free(values);
+	free(reps);
+}

@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf compare: rows to JSON, and a report, of one run or merged, to tables. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compare.h"
+
+#define CELL_MAX	32
+#define METHOD_MAX	32
+#define SIZES_MAX	16
+
+static json_t *number(double x)
+{
+	return isnan(x) ? json_null() : json_real(x);
+}
+
+static json_t *whole(double x)
+{
+	return isnan(x) ? json_null() : json_integer((json_int_t)(x + 0.5));
+}
+
+json_t *report_row(const struct row *r, const json_t *where)
+{
+	const char *clock = json_string_value(json_object_get(where, "clock"));
+	/* A rate by the clock means nothing when the clock counts instructions. */
+	bool rates = !strcmp(clock, "nanoseconds");
+	json_t *row = json_copy((json_t *)where);
+	char method[METHOD_MAX];
+
+	/* So that a method's name and a size are one row. */
+	snprintf(method, sizeof(method), "%s%s", r->method->name,
+		 r->read ? "+read" : "");
+	json_object_set_new(row, "mode",
+			    json_string(r->stream ? "stream" : "lockstep"));
+	json_object_set_new(row, "method", json_string(method));
+	json_object_set_new(row, "receiver",
+			    json_string(r->read ? "read" : "trunc"));
+	json_object_set_new(row, "size", json_integer(r->size));
+	json_object_set_new(row, "send", whole(r->send));
+	json_object_set_new(row, "total", whole(r->total));
+	json_object_set_new(row, "min", whole(r->min));
+	json_object_set_new(row, "max", whole(r->max));
+	json_object_set_new(row, "repeats", json_integer(r->repeats));
+	json_object_set_new(row, "verified", json_boolean(r->verified));
+	json_object_set_new(row, "send_cpu", whole(r->send_cpu));
+	json_object_set_new(row, "gbytes_per_s",
+			    number(rates ? r->gbytes_per_s : NAN));
+	json_object_set_new(row, "cpu_s_per_gib",
+			    number(rates ? r->cpu_s_per_gib : NAN));
+	json_object_set_new(row, "ratio_to_sendfile", json_null());
+	json_object_set_new(row, "copied", whole(r->copied));
+	if (r->engine)
+		json_object_set_new(row, "engine",
+				    json_string(fbuf_engine_name(r->engine)));
+	if (r->note[0])
+		json_object_set_new(row, "note", json_string(r->note));
+	return row;
+}
+
+static const char *text(const json_t *row, const char *key)
+{
+	const char *s = json_string_value(json_object_get(row, key));
+
+	return s ? s : "";
+}
+
+static double num(const json_t *row, const char *key)
+{
+	const json_t *v = json_object_get(row, key);
+
+	return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static bool same_text(const json_t *a, const json_t *b, const char *key)
+{
+	return !strcmp(text(a, key), text(b, key));
+}
+
+/* Measured on the same machine, in the same way: they share a table. */
+static bool same_table(const json_t *a, const json_t *b)
+{
+	return same_text(a, b, "kernel") && same_text(a, b, "cpu") &&
+	       same_text(a, b, "mode") && same_text(a, b, "clock");
+}
+
+static bool is_stream(const json_t *row)
+{
+	return !strcmp(text(row, "mode"), "stream");
+}
+
+/* The row of like's table for a method and size. */
+static const json_t *find(const json_t *rows, const json_t *like,
+			  const char *method, double size)
+{
+	const json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) {
+		if (same_table(row, like) && num(row, "size") == size &&
+		    !strcmp(text(row, "method"), method))
+			return row;
+	}
+	return NULL;
+}
+
+void report_ratios(json_t *report)
+{
+	json_t *rows = json_object_get(report, "rows"), *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) {
+		const char *key = is_stream(row) ? "gbytes_per_s" : "total";
+		bool read = !strcmp(text(row, "receiver"), "read");
+		const json_t *base = find(rows, row, read ? "sendfile+read" :
+					  "sendfile", num(row, "size"));
+		double ratio = base ? num(row, key) / num(base, key) : NAN;
+
+		json_object_set_new(row, "ratio_to_sendfile", number(ratio));
+	}
+}
+
+/* What a row gives a table, the text for one cell. */
+typedef void (*cell_fn)(const json_t *row, char *cell);
+
+static void cell_total(const json_t *row, char *cell)
+{
+	snprintf(cell, CELL_MAX, "%.0f", num(row, "total"));
+}
+
+static void cell_send(const json_t *row, char *cell)
+{
+	snprintf(cell, CELL_MAX, "%.0f", num(row, "send"));
+}
+
+static void cell_range(const json_t *row, char *cell)
+{
+	snprintf(cell, CELL_MAX, "%.4g-%.4gk", num(row, "min") / 1e3,
+		 num(row, "max") / 1e3);
+}
+
+static void cell_rate(const json_t *row, char *cell)
+{
+	snprintf(cell, CELL_MAX, "%.3f", num(row, "gbytes_per_s"));
+}
+
+static void cell_spread(const json_t *row, char *cell)
+{
+	snprintf(cell, CELL_MAX, "%.0f%%", 100 *
+		 (num(row, "max") - num(row, "min")) / num(row, "total"));
+}
+
+static void cell_cpu(const json_t *row, char *cell)
+{
+	snprintf(cell, CELL_MAX, "%.3f", num(row, "cpu_s_per_gib"));
+}
+
+static void cell_ratio(const json_t *row, char *cell)
+{
+	double ratio = num(row, "ratio_to_sendfile");
+
+	snprintf(cell, CELL_MAX, isnan(ratio) ? "-" : "%.2f", ratio);
+}
+
+/* Not measured because this system cannot: that is no failure. */
+static bool unsupported(const json_t *row)
+{
+	return !strncmp(text(row, "note"), "unsupported", 11);
+}
+
+static bool failed(const json_t *row)
+{
+	return !json_is_true(json_object_get(row, "verified")) &&
+	       !unsupported(row);
+}
+
+/* A table's rows, and what it has columns and lines for. */
+struct table {
+	const json_t *rows;
+	const json_t *like;		/* its first row */
+	double sizes[SIZES_MAX];
+	unsigned int nr_sizes;
+	const json_t **lines;		/* first row of each method */
+	unsigned int nr_lines;
+};
+
+static void add_size(struct table *t, double size)
+{
+	unsigned int i;
+
+	for (i = 0; i < t->nr_sizes && t->sizes[i] < size; i++)
+		;
+	if ((i < t->nr_sizes && t->sizes[i] == size) ||
+	    t->nr_sizes == SIZES_MAX)
+		return;
+	memmove(&t->sizes[i + 1], &t->sizes[i],
+		(t->nr_sizes++ - i) * sizeof(t->sizes[0]));
+	t->sizes[i] = size;
+}
+
+static void add_line(struct table *t, const json_t *row)
+{
+	unsigned int i;
+
+	for (i = 0; i < t->nr_lines; i++) {
+		if (same_text(t->lines[i], row, "method"))
+			return;
+	}
+	t->lines[t->nr_lines++] = row;
+}
+
+static const json_t *at(const struct table *t, unsigned int line,
+			unsigned int size)
+{
+	return find(t->rows, t->like, text(t->lines[line], "method"),
+		    t->sizes[size]);
+}
+
+static const char *size_text(double size)
+{
+	static char buf[FMT_BYTES_MAX];
+	unsigned long n = size;
+
+	if (n && !(n % (1 << 20)))
+		snprintf(buf, sizeof(buf), "%lu MiB", n >> 20);
+	else if (n && !(n % (1 << 10)))
+		snprintf(buf, sizeof(buf), "%lu KiB", n >> 10);
+	else
+		snprintf(buf, sizeof(buf), "%lu B", n);
+	return buf;
+}
+
+static void print_block(const struct table *t, const char *title, cell_fn fn)
+{
+	unsigned int i, j;
+
+	printf("\n%s\n%-13s", title, "method");
+	for (j = 0; j < t->nr_sizes; j++)
+		printf(" %13s", size_text(t->sizes[j]));
+	putchar('\n');
+	for (i = 0; i < t->nr_lines; i++) {
+		printf("%-13s", text(t->lines[i], "method"));
+		for (j = 0; j < t->nr_sizes; j++) {
+			const json_t *row = at(t, i, j);
+			char cell[CELL_MAX] = "-";
+
+			if (row && failed(row))
+				snprintf(cell, CELL_MAX, "FAILED");
+			else if (row && !isnan(num(row, "total")))
+				fn(row, cell);
+			printf(" %13s", cell);
+		}
+		putchar('\n');
+	}
+}
+
+/* Every note once, with the sizes that it is about. */
+static void print_notes(const struct table *t, unsigned int line)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < t->nr_sizes; i++) {
+		const json_t *row = at(t, line, i);
+		bool known = !row || !text(row, "note")[0];
+
+		for (j = 0; !known && j < i; j++)
+			known = at(t, line, j) &&
+				same_text(at(t, line, j), row, "note");
+		if (known)
+			continue;
+		printf("%s:", text(row, "method"));
+		for (j = i; j < t->nr_sizes; j++) {
+			if (at(t, line, j) &&
+			    same_text(at(t, line, j), row, "note"))
+				printf(" %s,", size_text(t->sizes[j]));
+		}
+		printf(" %s\n", text(row, "note"));
+	}
+}
+
+/* What became of the promise not to copy. */
+static void print_copied(const struct table *t, unsigned int line)
+{
+	double copied = 0, bytes = 0;
+	unsigned int j;
+
+	for (j = 0; j < t->nr_sizes; j++) {
+		const json_t *row = at(t, line, j);
+
+		if (!row || isnan(num(row, "copied")))
+			continue;
+		copied += num(row, "copied");
+		bytes += t->sizes[j];
+	}
+	if (bytes)
+		printf("%s: the sender's kernel copied %s bytes\n",
+		       text(t->lines[line], "method"),
+		       copied == bytes ? "all" : copied ? "some" : "no");
+}
+
+/* Cost of a row: less is better. */
+static double cost(const json_t *row)
+{
+	if (!row || failed(row))
+		return NAN;
+	return is_stream(row) ? 1 / num(row, "gbytes_per_s") : num(row, "total");
+}
+
+static const json_t *best_peer(const struct table *t, const json_t *fbuf)
+{
+	const json_t *best = NULL, *row;
+	unsigned int i;
+
+	for (i = 0; i < t->nr_lines; i++) {
+		row = find(t->rows, t->like, text(t->lines[i], "method"),
+			   num(fbuf, "size"));
+		if (!row || same_text(row, fbuf, "method") ||
+		    !same_text(t->lines[i], fbuf, "receiver") ||
+		    isnan(cost(row)))
+			continue;
+		if (!best || cost(row) < cost(best))
+			best = row;
+	}
+	return best;
+}
+
+static bool overlap(const json_t *a, const json_t *b)
+{
+	return num(a, "min") <= num(b, "max") && num(b, "min") <= num(a, "max");
+}
+
+static void print_losses(const struct table *t, const char *method)
+{
+	unsigned int j, losses = 0, seen = 0;
+	double more;
+
+	printf("%s", method);
+	for (j = 0; j < t->nr_sizes; j++) {
+		const json_t *fbuf = find(t->rows, t->like, method,
+					  t->sizes[j]);
+		const json_t *best = fbuf ? best_peer(t, fbuf) : NULL;
+
+		if (!best || isnan(cost(fbuf)))
+			continue;
+		seen++;
+		more = 100 * (cost(fbuf) / cost(best) - 1);
+		if (more <= 0)
+			continue;
+		printf("%s at %s to %s by %.*f %%%s", losses++ ? ";" : " loses",
+		       size_text(t->sizes[j]), text(best, "method"),
+		       more < 1 ? 2 : 0, more,
+		       is_stream(fbuf) && overlap(fbuf, best) ?
+		       " (within the spread)" : "");
+	}
+	if (!seen)
+		printf(": not measured\n");
+	else
+		printf("%s\n", losses ? "" : " loses at no size measured");
+}
+
+static void print_lockstep(const struct table *t)
+{
+	char title[128];
+
+	snprintf(title, sizeof(title),
+		 "%s a message, send and receive together: median",
+		 text(t->like, "clock"));
+	print_block(t, title, cell_total);
+	print_block(t, "of these, in the send: median", cell_send);
+	print_block(t, "lowest and highest, thousands", cell_range);
+	print_block(t, "cost / cost of sendfile (below 1: cheaper)",
+		    cell_ratio);
+}
+
+static void print_stream(const struct table *t)
+{
+	print_block(t, "throughput, GB/s: median", cell_rate);
+	print_block(t, "spread of the repetitions, (max - min) / median",
+		    cell_spread);
+	print_block(t, "CPU seconds a GiB, sender and receiver", cell_cpu);
+	print_block(t, "throughput / throughput of sendfile (above 1: faster)",
+		    cell_ratio);
+}
+
+static void print_table(const struct table *t)
+{
+	bool stream = is_stream(t->like);
+	unsigned int i;
+
+	printf("\n== Linux %s, CPU %s (%.0f), %s\n", text(t->like, "kernel"),
+	       text(t->like, "cpu"), num(t->like, "cpus"), stream ?
+	       "stream: sender and receiver run free, each in a thread" :
+	       "lockstep: one thread sends a message, then receives it");
+	if (stream)
+		print_stream(t);
+	else
+		print_lockstep(t);
+	putchar('\n');
+	for (i = 0; i < t->nr_lines; i++) {
+		print_notes(t, i);
+		print_copied(t, i);
+	}
+	print_losses(t, "fbuf");
+	print_losses(t, "fbuf+read");
+}
+
+static void print_conditions(const json_t *conditions)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)conditions, key, value) {
+		char *s = json_is_string(value) ? NULL :
+			  json_dumps(value, JSON_ENCODE_ANY);
+
+		printf("%-14s %s\n", key, s ? s : json_string_value(value));
+		free(s);
+	}
+	printf("%-14s %s\n%-14s %s\n", "receiver",
+	       "drops the bytes uncopied (MSG_TRUNC); with +read, reads them",
+	       "verified", "SHA-256 of the data of every row, untimed");
+}
+
+bool report_failed(const json_t *report)
+{
+	const json_t *row;
+	size_t i;
+
+	json_array_foreach(json_object_get(report, "rows"), i, row) {
+		if (failed(row))
+			return true;
+	}
+	return false;
+}
+
+void report_print(const json_t *report)
+{
+	struct table t = { .rows = json_object_get(report, "rows") };
+	size_t nr = json_array_size(t.rows), i, j;
+
+	t.lines = calloc(nr + 1, sizeof(*t.lines));
+	if (!t.lines)
+		return;
+	print_conditions(json_object_get(report, "conditions"));
+	for (i = 0; i < nr; i++) {
+		t.like = json_array_get(t.rows, i);
+		for (j = 0; j < i; j++) {
+			if (same_table(json_array_get(t.rows, j), t.like))
+				break;
+		}
+		if (j < i)
+			continue;
+		t.nr_lines = 0;
+		t.nr_sizes = 0;
+		for (; j < nr; j++) {
+			const json_t *row = json_array_get(t.rows, j);
+
+			if (!same_table(row, t.like))
+				continue;
+			add_size(&t, num(row, "size"));
+			add_line(&t, row);
+		}
+		print_table(&t);
+	}
+	free(t.lines);
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf(1): send files through pools, and look at pools. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tool.h"
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "send", cmd_send },
+	{ "recv", cmd_recv },
+	{ "compare", cmd_compare },
+	{ "pool", cmd_pool },
+};
+
+static const char help[] =
+"Usage: fbuf [-j] COMMAND [ARGUMENTS]\n"
+"\n"
+"Buffers that user space and kernel share, sent without a CPU copy.\n"
+"\n"
+"  fbuf send FILE HOST PORT   send a file over TCP through a pool\n"
+"  fbuf recv PORT [FILE]      receive one over TCP\n"
+"  fbuf compare               measure the ways to send, side by side\n"
+"  fbuf pool                  make a pool and show what the kernel says of it\n"
+"\n"
+"  -j, --json      results as JSON\n"
+"  -V, --version   print the version\n"
+"  -h, --help      print this, or after COMMAND its own help\n";
+
+static int run(int argc, char **argv)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+		if (!strcmp(argv[0], commands[i].name))
+			return commands[i].run(argc, argv);
+	}
+	tool_err("There is no command \"%s\": try \"fbuf --help\".", argv[0]);
+	return TOOL_USAGE;
+}
+
+static bool is(const char *arg, const char *brief, const char *full)
+{
+	return !strcmp(arg, brief) || !strcmp(arg, full);
+}
+
+int main(int argc, char **argv)
+{
+	int ret;
+
+	/* A peer or a pipe that is gone is an error to report. */
+	signal(SIGPIPE, SIG_IGN);
+
+	/* By hand: getopt() starts afresh for the command. */
+	for (argc--, argv++; argc && **argv == '-'; argc--, argv++) {
+		if (is(*argv, "-h", "--help")) {
+			fputs(help, stdout);
+			return TOOL_OK;
+		}
+		if (is(*argv, "-V", "--version")) {
+			printf("fbuf %s\n", fbuf_version());
+			return TOOL_OK;
+		}
+		if (!is(*argv, "-j", "--json")) {
+			tool_err("There is no option \"%s\": try \"fbuf --help\".",
+				 *argv);
+			return TOOL_USAGE;
+		}
+		tool_json = true;
+	}
+	if (!argc) {
+		fputs(help, stderr);
+		return TOOL_USAGE;
+	}
+
+	ret = run(argc, argv);
+	if (fflush(stdout) || ferror(stdout)) {
+		tool_err("Cannot write the result: %s.", strerror(errno));
+		ret = TOOL_FAIL;
+	}
+	return ret;
+}

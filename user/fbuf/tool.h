@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the sub-commands of fbuf(1) share. */
+#ifndef FBUF_TOOL_H
+#define FBUF_TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include <jansson.h>
+
+#include <fbuf/fbuf.h>
+
+#ifndef __printf
+#define __printf(fmt, args)	__attribute__((__format__(printf, fmt, args)))
+#endif
+
+/* Exit statuses: a sub-command returns one of them. */
+#define TOOL_OK		0
+#define TOOL_FAIL	1	/* it was tried and failed */
+#define TOOL_USAGE	2	/* the command line makes no sense */
+
+/*
+ * Sub-commands. argv[0] is the sub-command's own name, optind is 1, and
+ * options before it are already taken (--json, see below).
+ */
+int cmd_compare(int argc, char **argv);
+int cmd_pool(int argc, char **argv);
+int cmd_recv(int argc, char **argv);
+int cmd_send(int argc, char **argv);
+
+/* Set by "fbuf --json COMMAND"; sub-commands take -j, --json as well. */
+extern bool tool_json;
+
+/* Messages: one line on stderr with "fbuf: " before it; the newline is added. */
+void tool_err(const char *fmt, ...) __printf(1, 2);
+/* The same, and returns TOOL_USAGE with a pointer to "fbuf COMMAND --help". */
+int tool_usage(const char *command, const char *fmt, ...) __printf(2, 3);
+
+/*
+ * Numbers from the command line: false, after a message that names what, if
+ * the text is no number from min to max. Sizes take a suffix K, M or G (1024).
+ */
+bool tool_size(const char *what, const char *text, uint64_t min, uint64_t max,
+	       uint64_t *val);
+/* "pageref,splice", names of engines, into a mask. */
+bool tool_engines(const char *text, unsigned int *mask);
+
+/* The pool that send and pool make unless told otherwise. */
+#define TOOL_BUF_SIZE	(256U << 10)
+#define TOOL_NR_BUFS	16U
+
+bool tool_buf_size(const char *text, uint64_t *val);
+bool tool_nr_bufs(const char *text, uint64_t *val);
+/* False, after a message, for a number that is no port; names pass. */
+bool tool_port(const char *text);
+
+/* Numbers for people: "64.0 MiB". buf is returned. */
+#define FMT_BYTES_MAX	32
+const char *fmt_bytes(char buf[FMT_BYTES_MAX], double bytes);
+
+/* CLOCK_MONOTONIC in seconds. */
+double tool_now(void);
+
+/* Pools. On failure a negative errno, after a message that says what to do. */
+int tool_pool_create(struct fbuf_pool **pool, size_t buf_size,
+		     unsigned int nr_bufs);
+
+/* Sockets. family is AF_UNSPEC, AF_INET or AF_INET6; -1 after a message. */
+int tool_connect(int family, const char *host, const char *port);
+int tool_listen(int family, const char *addr, const char *port,
+		unsigned int *bound);
+
+/* SHA-256. */
+#define TOOL_SHA_HEX	65	/* bytes of its text, NUL included */
+
+struct tool_sha;
+struct tool_sha *tool_sha_new(void);	/* exits without memory */
+void tool_sha_update(struct tool_sha *sha, const void *data, size_t len);
+/* Writes the hash and frees. */
+void tool_sha_end(struct tool_sha *sha, char hex[TOOL_SHA_HEX]);
+
+/* JSON, indented; takes the reference to j. */
+void tool_print_json(FILE *to, json_t *j);
+
+/* What a transfer did, as text or, with tool_json, as JSON. */
+struct tool_sum {
+	const char *verb;		/* "sent" or "received" */
+	uint64_t bytes;
+	uint64_t copied;		/* of a sender */
+	unsigned int engines;		/* that ran; 0 for a receiver */
+	double seconds;
+	char sha256[TOOL_SHA_HEX];	/* or empty */
+};
+
+void tool_print_sum(FILE *to, const struct tool_sum *sum);
+
+#endif /* FBUF_TOOL_H */

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Messages, numbers, pools and hashes for the sub-commands. */
+
+#include <ctype.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <openssl/evp.h>
+
+#include "tool.h"
+
+bool tool_json;
+
+static void __printf(1, 0) message(const char *fmt, va_list ap)
+{
+	fputs("fbuf: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+}
+
+void tool_err(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	message(fmt, ap);
+	va_end(ap);
+}
+
+int tool_usage(const char *command, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	message(fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "Try \"fbuf %s --help\".\n", command);
+	return TOOL_USAGE;
+}
+
+/* The factor of a suffix, 0 if it is none. */
+static uint64_t suffix(const char *s)
+{
+	static const char units[] = "KMG";
+	const char *unit;
+
+	if (!*s)
+		return 1;
+	unit = strchr(units, toupper((unsigned char)*s));
+	if (!unit || (s[1] && strcasecmp(s + 1, "iB")))
+		return 0;
+	return 1ULL << (10 * (unit - units + 1));
+}
+
+bool tool_size(const char *what, const char *text, uint64_t min, uint64_t max,
+	       uint64_t *val)
+{
+	uint64_t n, factor;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 0);
+	factor = suffix(end);
+	/* strtoull() would take a sign and leading space. */
+	if (!isdigit((unsigned char)*text) || errno || !factor ||
+	    n > max / factor || n * factor < min) {
+		tool_err("%s must be a number from %llu to %llu, not \"%s\".",
+			 what, (unsigned long long)min, (unsigned long long)max,
+			 text);
+		return false;
+	}
+	*val = n * factor;
+	return true;
+}
+
+bool tool_buf_size(const char *text, uint64_t *val)
+{
+	if (!tool_size("The size of a buffer", text, sysconf(_SC_PAGESIZE),
+		       FBUF_BUF_SIZE_MAX, val))
+		return false;
+	if (!(*val & (*val - 1)))
+		return true;
+	tool_err("The size of a buffer must be a power of two, not %s.", text);
+	return false;
+}
+
+bool tool_nr_bufs(const char *text, uint64_t *val)
+{
+	return tool_size("The number of buffers", text, 1, UINT32_MAX, val);
+}
+
+bool tool_port(const char *text)
+{
+	uint64_t port;
+
+	/* getaddrinfo() takes 65537 for 1. */
+	return text[strspn(text, "0123456789")] ||
+	       tool_size("A port", text, 0, 65535, &port);
+}
+
+static const unsigned int engines[] = {
+	FBUF_ENGINE_PAGEREF, FBUF_ENGINE_SPLICE, FBUF_ENGINE_COPY,
+};
+
+#define NR_ENGINES	(sizeof(engines) / sizeof(*engines))
+
+static unsigned int engine_bit(const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < NR_ENGINES; i++) {
+		const char *known = fbuf_engine_name(engines[i]);
+
+		if (strlen(known) == len && !memcmp(known, name, len))
+			return engines[i];
+	}
+	return 0;
+}
+
+bool tool_engines(const char *text, unsigned int *mask)
+{
+	const char *name = text;
+
+	*mask = 0;
+	for (;;) {
+		size_t len = strcspn(name, ",");
+		unsigned int bit = engine_bit(name, len);
+
+		if (!bit) {
+			tool_err("There is no engine \"%.*s\": take pageref, splice, copy, or several with commas.",
+				 (int)len, name);
+			return false;
+		}
+		*mask |= bit;
+		if (!name[len])
+			return true;
+		name += len + 1;
+	}
+}
+
+const char *fmt_bytes(char buf[FMT_BYTES_MAX], double bytes)
+{
+	static const char * const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+	size_t i = 0;
+
+	while (bytes >= 1024 && i < sizeof(units) / sizeof(*units) - 1) {
+		bytes /= 1024;
+		i++;
+	}
+	snprintf(buf, FMT_BYTES_MAX, i ? "%.1f %s" : "%.0f %s", bytes,
+		 units[i]);
+	return buf;
+}
+
+double tool_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+/* Whose the device is, and who asks. */
+static void explain_access(void)
+{
+	struct stat st;
+	struct passwd *pw;
+	struct group *gr;
+	char owner[64], group[64], me[64];
+
+	if (stat(FBUF_DEVICE, &st)) {
+		tool_err("%s: %s.", FBUF_DEVICE, strerror(errno));
+		return;
+	}
+	/* Each look-up overwrites what the one before it returned. */
+	pw = getpwuid(st.st_uid);
+	snprintf(owner, sizeof(owner), "%s", pw ? pw->pw_name : "unnamed");
+	gr = getgrgid(st.st_gid);
+	snprintf(group, sizeof(group), "%s", gr ? gr->gr_name : "unnamed");
+	pw = getpwuid(geteuid());
+	snprintf(me, sizeof(me), "%s", pw ? pw->pw_name : "unnamed");
+
+	tool_err("You (%s, uid %u) may not open %s: it belongs to %s:%s with mode %04o. Become root or a member of its group, or ask its owner to change the mode.",
+		 me, geteuid(), FBUF_DEVICE, owner, group, st.st_mode & 07777);
+}
+
+static void explain_memory(size_t buf_size, unsigned int nr_bufs)
+{
+	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX];
+	struct rlimit rl;
+
+	fmt_bytes(want, (double)buf_size * nr_bufs);
+	/* Root is not held to the limit, as a rule. */
+	if (geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &rl) ||
+	    rl.rlim_cur == RLIM_INFINITY) {
+		tool_err("No memory for a pool of %u buffers, %s in all: this machine, or the memory cgroup, has no room for it. Make the pool smaller with -b or -n.",
+			 nr_bufs, want);
+		return;
+	}
+	fmt_bytes(max, rl.rlim_cur);
+	tool_err("No memory for a pool of %u buffers, %s in all: RLIMIT_MEMLOCK is %s for all your pools and locked memory. Make the pool smaller with -b or -n, or raise the limit (ulimit -l, or memlock in /etc/security/limits.conf).",
+		 nr_bufs, want, max);
+}
+
+int tool_pool_create(struct fbuf_pool **pool, size_t buf_size,
+		     unsigned int nr_bufs)
+{
+	int ret = fbuf_pool_create(pool, buf_size, nr_bufs);
+
+	switch (-ret) {
+	case 0:
+		break;
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+		tool_err("There is no %s: the fbuf module is not loaded. Load it with \"sudo modprobe fbuf\", or with \"sudo make load\" in its source tree.",
+			 FBUF_DEVICE);
+		break;
+	case EACCES:
+	case EPERM:
+		explain_access();
+		break;
+	case ENOMEM:
+		explain_memory(buf_size, nr_bufs);
+		break;
+	case EINVAL:
+		tool_err("The module refuses buffers of %zu bytes: the size must be a power of two from %ld to %u.",
+			 buf_size, sysconf(_SC_PAGESIZE), FBUF_BUF_SIZE_MAX);
+		break;
+	default:
+		tool_err("Cannot make a pool of %u buffers of %zu bytes: %s.",
+			 nr_bufs, buf_size, strerror(-ret));
+	}
+	return ret;
+}
+
+struct tool_sha {
+	EVP_MD_CTX *ctx;
+};
+
+static void sha_check(bool ok)
+{
+	if (!ok) {
+		tool_err("SHA-256 failed in libcrypto.");
+		exit(TOOL_FAIL);
+	}
+}
+
+struct tool_sha *tool_sha_new(void)
+{
+	struct tool_sha *sha = malloc(sizeof(*sha));
+
+	sha_check(sha);
+	sha->ctx = EVP_MD_CTX_new();
+	sha_check(sha->ctx && EVP_DigestInit_ex(sha->ctx, EVP_sha256(), NULL));
+	return sha;
+}
+
+void tool_sha_update(struct tool_sha *sha, const void *data, size_t len)
+{
+	sha_check(EVP_DigestUpdate(sha->ctx, data, len));
+}
+
+void tool_sha_end(struct tool_sha *sha, char hex[TOOL_SHA_HEX])
+{
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned int len, i;
+
+	sha_check(EVP_DigestFinal_ex(sha->ctx, md, &len));
+	for (i = 0; i < len; i++)
+		sprintf(hex + 2 * i, "%02x", md[i]);
+	EVP_MD_CTX_free(sha->ctx);
+	free(sha);
+}
+
+void tool_print_json(FILE *to, json_t *j)
+{
+	json_dumpf(j, to, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+	fputc('\n', to);
+	json_decref(j);
+}
+
+static json_t *engines_json(unsigned int mask)
+{
+	json_t *list = json_array();
+	size_t i;
+
+	for (i = 0; i < NR_ENGINES; i++) {
+		const char *name = fbuf_engine_name(engines[i]);
+
+		if (mask & engines[i])
+			json_array_append_new(list, json_string(name));
+	}
+	return list;
+}
+
+static void print_sum_json(FILE *to, const struct tool_sum *sum)
+{
+	json_t *j = json_object();
+
+	json_object_set_new(j, "bytes", json_integer(sum->bytes));
+	json_object_set_new(j, "seconds", json_real(sum->seconds));
+	if (sum->engines) {
+		json_object_set_new(j, "engines", engines_json(sum->engines));
+		json_object_set_new(j, "copied", json_integer(sum->copied));
+	}
+	if (*sum->sha256)
+		json_object_set_new(j, "sha256", json_string(sum->sha256));
+	tool_print_json(to, j);
+}
+
+void tool_print_sum(FILE *to, const struct tool_sum *sum)
+{
+	char size[FMT_BYTES_MAX], rate[FMT_BYTES_MAX];
+	const char *sep = "; engine ";
+	size_t i;
+
+	if (tool_json) {
+		print_sum_json(to, sum);
+		return;
+	}
+	fprintf(to, "%s %llu bytes (%s) in %.3f s, %s/s", sum->verb,
+		(unsigned long long)sum->bytes, fmt_bytes(size, sum->bytes),
+		sum->seconds,
+		fmt_bytes(rate, sum->seconds ? sum->bytes / sum->seconds : 0));
+	for (i = 0; i < NR_ENGINES; i++) {
+		if (sum->engines & engines[i]) {
+			fprintf(to, "%s%s", sep, fbuf_engine_name(engines[i]));
+			sep = ", ";
+		}
+	}
+	if (sum->engines)
+		fprintf(to, "; %llu bytes copied",
+			(unsigned long long)sum->copied);
+	fputc('\n', to);
+	if (*sum->sha256)
+		fprintf(to, "sha256 %s\n", sum->sha256);
+}

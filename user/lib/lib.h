@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of libfbuf share. */
+#ifndef FBUF_LIB_H
+#define FBUF_LIB_H
+
+#include <fbuf/fbuf.h>
+
+struct fbuf_pool {
+	char *map;
+	size_t size;
+	size_t buf_size;	/* a power of two */
+	unsigned int nr_bufs;
+	int fd;
+};
+
+/* A gather of up to this many segments needs no memory besides its own. */
+#define GATHER_INLINE	16U
+
+struct fbuf_gather {
+	const struct fbuf_pool *pool;
+	size_t len;		/* bytes */
+	unsigned int nr;	/* segments */
+	unsigned int room;	/* segments that fit at segs */
+	struct fbuf_seg *segs;	/* few, or memory of malloc() */
+	struct fbuf_seg few[GATHER_INLINE];
+};
+
+/* ioctl() that returns a negative errno value and leaves errno alone. */
+int lib_ioctl(int fd, unsigned long cmd, void *arg);
+
+/* For a gather on the stack. */
+void lib_gather_init(struct fbuf_gather *g, const struct fbuf_pool *pool);
+void lib_gather_fini(struct fbuf_gather *g);
+
+#endif /* FBUF_LIB_H */
