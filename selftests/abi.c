@@ -1,0 +1,1240 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The ABI: what every call does when all is well, and every error it can give.
+ */
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define BUF_SIZE	16384U
+#define NR_BUFS		4U
+
+/* An ioctl by number and size of its structure. */
+static int call(int fd, unsigned int nr, size_t size, void *arg)
+{
+	int ret = ioctl(fd, _IOC(_IOC_READ | _IOC_WRITE, FBUF_IOC_MAGIC, nr,
+				 size), arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+/* Memory whose end is the end of what may be touched. */
+static void *edge_alloc(size_t len)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	char *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED || mprotect(p + page, page, PROT_NONE))
+		return NULL;
+	return p + page - len;
+}
+
+union any_arg {
+	__u32 size;
+	struct {
+		__u32 size;
+		__u32 flags;
+	} head;
+	struct fbuf_pool_create create;
+	struct fbuf_batch batch;
+	struct fbuf_send send;
+	struct fbuf_info info;
+	char bytes[256];
+};
+
+/* What is common to all calls. */
+FIXTURE(call)
+{
+	struct pool pool;
+	int control;
+	int fd;		/* where the call belongs */
+	int other;	/* where it does not */
+	int sock[2];
+	__u64 names[NR_BUFS];
+	struct fbuf_seg seg;
+	union any_arg arg;
+};
+
+FIXTURE_VARIANT(call)
+{
+	unsigned int nr;
+	size_t size;
+	bool on_control;
+	__u32 flags;
+	size_t pad;
+};
+
+FIXTURE_VARIANT_ADD(call, create)
+{
+	.nr = _IOC_NR(FBUF_IOC_POOL_CREATE),
+	.size = sizeof(struct fbuf_pool_create),
+	.on_control = true,
+	.pad = offsetof(struct fbuf_pool_create, pad),
+};
+
+FIXTURE_VARIANT_ADD(call, alloc)
+{
+	.nr = _IOC_NR(FBUF_IOC_ALLOC),
+	.size = sizeof(struct fbuf_batch),
+	.pad = offsetof(struct fbuf_batch, pad),
+};
+
+FIXTURE_VARIANT_ADD(call, free)
+{
+	.nr = _IOC_NR(FBUF_IOC_FREE),
+	.size = sizeof(struct fbuf_batch),
+	.pad = offsetof(struct fbuf_batch, pad),
+};
+
+FIXTURE_VARIANT_ADD(call, send)
+{
+	.nr = _IOC_NR(FBUF_IOC_SEND),
+	.size = sizeof(struct fbuf_send),
+	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
+		 FBUF_SEND_SIGPIPE,
+	.pad = offsetof(struct fbuf_send, pad),
+};
+
+FIXTURE_VARIANT_ADD(call, info)
+{
+	.nr = _IOC_NR(FBUF_IOC_INFO),
+	.size = sizeof(struct fbuf_info),
+};
+
+FIXTURE_SETUP(call)
+{
+	self->control = control_open();
+	ASSERT_LE(0, self->control);
+	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, NR_BUFS));
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	/* Two buffers are held, one of which SEND sends and FREE drops. */
+	ASSERT_EQ(2, pool_alloc(self->pool.fd, self->names, 2));
+
+	self->fd = variant->on_control ? self->control : self->pool.fd;
+	self->other = variant->on_control ? self->pool.fd : self->control;
+
+	memset(&self->arg, 0, sizeof(self->arg));
+	self->arg.size = variant->size;
+	switch (variant->nr) {
+	case _IOC_NR(FBUF_IOC_POOL_CREATE):
+		self->arg.create.buf_size = BUF_SIZE;
+		self->arg.create.nr_bufs = 1;
+		self->arg.create.node = -1;
+		break;
+	case _IOC_NR(FBUF_IOC_ALLOC):
+		self->arg.batch.names = (uintptr_t)&self->names[2];
+		self->arg.batch.count = 1;
+		break;
+	case _IOC_NR(FBUF_IOC_FREE):
+		self->arg.batch.names = (uintptr_t)self->names;
+		self->arg.batch.count = 1;
+		break;
+	case _IOC_NR(FBUF_IOC_SEND):
+		self->seg = buf_seg(&self->pool, self->names[0], 0, 64);
+		self->arg.send.segs = (uintptr_t)&self->seg;
+		self->arg.send.nr_segs = 1;
+		self->arg.send.fd = self->sock[0];
+		break;
+	}
+}
+
+FIXTURE_TEARDOWN(call)
+{
+	pool_unmake(&self->pool);
+	close(self->control);
+	close(self->sock[0]);
+	close(self->sock[1]);
+}
+
+/* True if nothing came of the call. */
+static bool no_effect(struct _test_data_call *self)
+{
+	struct fbuf_info info;
+
+	return !pool_info(self->pool.fd, &info) && info.nr_held == 2 &&
+	       info.allocs == 2 && !info.sends && sock_empty(self->sock[1]);
+}
+
+TEST_F(call, good)
+{
+	int ret = call(self->fd, variant->nr, variant->size, &self->arg);
+
+	switch (variant->nr) {
+	case _IOC_NR(FBUF_IOC_ALLOC):
+	case _IOC_NR(FBUF_IOC_FREE):
+		EXPECT_EQ(1, ret);
+		break;
+	case _IOC_NR(FBUF_IOC_SEND):
+		EXPECT_EQ(64, ret);
+		break;
+	case _IOC_NR(FBUF_IOC_INFO):
+		EXPECT_EQ(0, ret);
+		break;
+	default:
+		EXPECT_LE(0, ret);
+	}
+}
+
+TEST_F(call, unknown_flags)
+{
+	unsigned int bit;
+
+	for (bit = 0; bit < 32; bit++) {
+		if (variant->flags & (1U << bit))
+			continue;
+		self->arg.head.flags = 1U << bit;
+		EXPECT_EQ(-EINVAL, call(self->fd, variant->nr, variant->size,
+					&self->arg))
+			TH_LOG("flag bit %u", bit);
+	}
+	EXPECT_TRUE(no_effect(self));
+}
+
+TEST_F(call, dirty_padding)
+{
+	unsigned int i;
+
+	if (!variant->pad)
+		SKIP(return, "no padding in this structure");
+	for (i = 0; i < 4; i++) {
+		self->arg.bytes[variant->pad + i] = 1;
+		EXPECT_EQ(-EINVAL, call(self->fd, variant->nr, variant->size,
+					&self->arg));
+		self->arg.bytes[variant->pad + i] = 0;
+	}
+	EXPECT_TRUE(no_effect(self));
+}
+
+TEST_F(call, size_field_differs_from_encoding)
+{
+	static const int off[] = { -8, -4, -1, 1, 4, 8, 1 << 16 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(off); i++) {
+		self->arg.size = variant->size + off[i];
+		EXPECT_EQ(-EINVAL, call(self->fd, variant->nr, variant->size,
+					&self->arg))
+			TH_LOG("size %u", self->arg.size);
+	}
+	self->arg.size = 0;
+	EXPECT_EQ(-EINVAL, call(self->fd, variant->nr, variant->size,
+				&self->arg));
+	EXPECT_TRUE(no_effect(self));
+}
+
+TEST_F(call, too_short)
+{
+	size_t size;
+
+	for (size = 0; size < variant->size; size += 4) {
+		self->arg.size = size;
+		EXPECT_EQ(-EINVAL, call(self->fd, variant->nr, size,
+					&self->arg))
+			TH_LOG("size %zu", size);
+	}
+	EXPECT_TRUE(no_effect(self));
+}
+
+TEST_F(call, longer_with_zero_tail)
+{
+	size_t size = variant->size + 64;
+
+	self->arg.size = size;
+	EXPECT_LE(0, call(self->fd, variant->nr, size, &self->arg));
+}
+
+TEST_F(call, longer_with_dirty_tail)
+{
+	static const unsigned int at[] = { 0, 7, 8, 63 };
+	size_t size = variant->size + 64;
+	unsigned int i;
+
+	self->arg.size = size;
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		self->arg.bytes[variant->size + at[i]] = 1;
+		EXPECT_EQ(-E2BIG, call(self->fd, variant->nr, size,
+				       &self->arg));
+		self->arg.bytes[variant->size + at[i]] = 0;
+	}
+	EXPECT_TRUE(no_effect(self));
+}
+
+TEST_F(call, bad_pointer)
+{
+	char *edge = edge_alloc(variant->size - 4);
+
+	ASSERT_NE(NULL, edge);
+	memcpy(edge, &self->arg, variant->size - 4);
+
+	EXPECT_EQ(-EFAULT, call(self->fd, variant->nr, variant->size, NULL));
+	EXPECT_EQ(-EFAULT, call(self->fd, variant->nr, variant->size,
+				(void *)-4096L));
+	/* The size can be read, the rest cannot. */
+	EXPECT_EQ(-EFAULT, call(self->fd, variant->nr, variant->size, edge));
+	EXPECT_TRUE(no_effect(self));
+}
+
+TEST_F(call, longer_with_unreadable_tail)
+{
+	char *edge = edge_alloc(variant->size);
+
+	ASSERT_NE(NULL, edge);
+	self->arg.size = variant->size + 8;
+	memcpy(edge, &self->arg, variant->size);
+	EXPECT_EQ(-EFAULT, call(self->fd, variant->nr, variant->size + 8,
+				edge));
+	EXPECT_TRUE(no_effect(self));
+}
+
+TEST_F(call, wrong_fd)
+{
+	EXPECT_EQ(-ENOTTY, call(self->other, variant->nr, variant->size,
+				&self->arg));
+	EXPECT_TRUE(no_effect(self));
+}
+
+TEST_F(call, other_magic)
+{
+	EXPECT_EQ(-1, ioctl(self->fd, _IOC(_IOC_READ | _IOC_WRITE,
+					   FBUF_IOC_MAGIC ^ 1, variant->nr,
+					   variant->size), &self->arg));
+	EXPECT_EQ(ENOTTY, errno);
+	EXPECT_TRUE(no_effect(self));
+}
+
+#ifdef __x86_64__
+/* A 32-bit program's call, from this one. */
+static int ioctl32(int fd, unsigned int cmd, void *arg)
+{
+	int ret;
+
+	asm volatile("int $0x80"
+		     : "=a" (ret)
+		     : "a" (54), "b" (fd), "c" (cmd),
+		       "d" ((unsigned int)(uintptr_t)arg)
+		     : "memory", "r8", "r9", "r10", "r11");
+	return ret;
+}
+
+TEST_F(call, from_32_bit)
+{
+	union any_arg *low;
+	__u64 *names;
+	pid_t pid;
+	int ret;
+
+	/* Where a 32-bit program could have it. */
+	low = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	ASSERT_NE(MAP_FAILED, low);
+	*low = self->arg;
+	names = (void *)(low + 1);
+	memcpy(names, self->names, sizeof(self->names));
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(ioctl32(-1, 0, NULL) == -EBADF ? 0 : 1);
+	if (child_status(pid))
+		SKIP(return, "this kernel runs no 32-bit programs");
+
+	ret = ioctl32(self->fd, _IOC(_IOC_READ | _IOC_WRITE, FBUF_IOC_MAGIC,
+				     variant->nr, variant->size), low);
+	EXPECT_LE(0, ret);
+}
+#endif
+
+/* Commands that nobody knows. */
+TEST(unknown_command)
+{
+	union any_arg arg = { .size = sizeof(struct fbuf_info) };
+	int control = control_open();
+	int fd = pool_create(BUF_SIZE, 1);
+	unsigned int nr;
+
+	ASSERT_LE(0, control);
+	ASSERT_LE(0, fd);
+	for (nr = 0; nr < 256; nr++) {
+		if (nr != _IOC_NR(FBUF_IOC_POOL_CREATE)) {
+			EXPECT_EQ(-ENOTTY, call(control, nr, arg.size, &arg))
+				TH_LOG("control, number %#x", nr);
+		}
+		if (nr < _IOC_NR(FBUF_IOC_ALLOC) || nr > _IOC_NR(FBUF_IOC_INFO)) {
+			EXPECT_EQ(-ENOTTY, call(fd, nr, arg.size, &arg))
+				TH_LOG("pool, number %#x", nr);
+		}
+	}
+	close(fd);
+	close(control);
+}
+
+/* POOL_CREATE */
+FIXTURE(create)
+{
+	struct fbuf_pool_create arg;
+	int control;
+};
+
+FIXTURE_SETUP(create)
+{
+	self->control = control_open();
+	ASSERT_LE(0, self->control);
+	self->arg = (struct fbuf_pool_create) {
+		.size = sizeof(self->arg),
+		.buf_size = BUF_SIZE,
+		.nr_bufs = NR_BUFS,
+		.node = -1,
+	};
+}
+
+FIXTURE_TEARDOWN(create)
+{
+	close(self->control);
+}
+
+static int create(struct _test_data_create *self)
+{
+	int fd = ioctl(self->control, FBUF_IOC_POOL_CREATE, &self->arg);
+
+	return fd < 0 ? -errno : fd;
+}
+
+TEST_F(create, every_buf_size)
+{
+	size_t size;
+	int fd;
+
+	self->arg.nr_bufs = 2;
+	for (size = sysconf(_SC_PAGESIZE); size <= FBUF_BUF_SIZE_MAX;
+	     size *= 2) {
+		struct fbuf_info info;
+
+		self->arg.buf_size = size;
+		fd = create(self);
+		ASSERT_LE(0, fd)
+			TH_LOG("size %zu", size);
+		EXPECT_EQ(0, pool_info(fd, &info));
+		EXPECT_EQ(size, info.buf_size);
+		EXPECT_EQ(2 * size, info.pool_size);
+		close(fd);
+	}
+}
+
+TEST_F(create, bad_buf_size)
+{
+	static const unsigned int size[] = {
+		0, 1, 2048, 4095, 4097, 3 * 4096, 65535, 65537,
+		FBUF_BUF_SIZE_MAX - 4096, FBUF_BUF_SIZE_MAX + 4096,
+		2 * FBUF_BUF_SIZE_MAX, 1U << 31, 0xffffffff,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(size); i++) {
+		self->arg.buf_size = size[i];
+		EXPECT_EQ(-EINVAL, create(self))
+			TH_LOG("size %u", size[i]);
+	}
+}
+
+TEST_F(create, no_bufs)
+{
+	self->arg.nr_bufs = 0;
+	EXPECT_EQ(-EINVAL, create(self));
+}
+
+TEST_F(create, too_large)
+{
+	self->arg.buf_size = FBUF_BUF_SIZE_MAX;
+	self->arg.nr_bufs = FBUF_POOL_SIZE_MAX / FBUF_BUF_SIZE_MAX + 1;
+	EXPECT_EQ(-EINVAL, create(self));
+	self->arg.nr_bufs = 0xffffffff;
+	EXPECT_EQ(-EINVAL, create(self));
+	/* 2^11 pages of 2^12 bytes too many for 32 bits. */
+	self->arg.buf_size = 4096;
+	EXPECT_EQ(-EINVAL, create(self));
+}
+
+static long oom_kills(void)
+{
+	char line[128];
+	long nr = -1;
+	FILE *f = fopen("/proc/vmstat", "r");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "oom_kill %ld", &nr) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+/* Asks for too much: an error, and nobody is killed for it. */
+TEST_F(create, more_than_memory)
+{
+	__u64 total = (__u64)sysconf(_SC_PHYS_PAGES) *
+			 sysconf(_SC_PAGESIZE);
+	long before = oom_kills();
+	int fd;
+
+	if (total >= FBUF_POOL_SIZE_MAX / 8)
+		SKIP(return, "this machine has too much memory");
+	self->arg.buf_size = FBUF_BUF_SIZE_MAX;
+	self->arg.nr_bufs = 4 * total / FBUF_BUF_SIZE_MAX;
+	EXPECT_EQ(-ENOMEM, create(self));
+	/* Not so much that it can be told without trying. */
+	self->arg.nr_bufs = total / FBUF_BUF_SIZE_MAX - 1;
+	EXPECT_EQ(-ENOMEM, create(self));
+	EXPECT_EQ(before, oom_kills());
+
+	/* And a small one can be had right after. */
+	self->arg.buf_size = BUF_SIZE;
+	self->arg.nr_bufs = NR_BUFS;
+	fd = create(self);
+	EXPECT_LE(0, fd);
+	close(fd);
+}
+
+TEST_F(create, node)
+{
+	struct fbuf_info info;
+	int fd;
+
+	self->arg.node = 0;
+	fd = create(self);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, pool_info(fd, &info));
+	EXPECT_EQ(0, info.node);
+	close(fd);
+}
+
+TEST_F(create, bad_node)
+{
+	static const int node[] = { -2, 1000, 1 << 20, 0x7fffffff,
+				    -0x7fffffff - 1 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(node); i++) {
+		self->arg.node = node[i];
+		EXPECT_EQ(-EINVAL, create(self))
+			TH_LOG("node %d", node[i]);
+	}
+}
+
+TEST_F(create, close_on_exec)
+{
+	int fd = create(self);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(FD_CLOEXEC, fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	close(fd);
+}
+
+TEST_F(create, no_fd_left)
+{
+	int fd, last = -1;
+
+	/* Use up the descriptors that this process may have. */
+	while ((fd = dup(self->control)) >= 0)
+		last = fd;
+	ASSERT_EQ(EMFILE, errno);
+	EXPECT_EQ(-EMFILE, create(self));
+	close(last);
+	EXPECT_EQ(last, create(self));
+}
+
+/* ALLOC and FREE */
+FIXTURE(bufs)
+{
+	struct pool pool;
+	__u64 names[NR_BUFS + 1];
+};
+
+FIXTURE_SETUP(bufs)
+{
+	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, NR_BUFS));
+}
+
+FIXTURE_TEARDOWN(bufs)
+{
+	pool_unmake(&self->pool);
+}
+
+static unsigned int held(int fd)
+{
+	struct fbuf_info info;
+
+	return pool_info(fd, &info) ? ~0U : info.nr_held;
+}
+
+TEST_F(bufs, alloc_all)
+{
+	__u64 *n = self->names;
+	unsigned int i, j;
+
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, n, NR_BUFS));
+	for (i = 0; i < NR_BUFS; i++) {
+		EXPECT_GT(NR_BUFS, FBUF_NAME_INDEX(n[i]));
+		for (j = 0; j < i; j++)
+			EXPECT_NE(FBUF_NAME_INDEX(n[i]), FBUF_NAME_INDEX(n[j]));
+	}
+	EXPECT_EQ(NR_BUFS, held(self->pool.fd));
+}
+
+TEST_F(bufs, alloc_when_all_held)
+{
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	EXPECT_EQ(-ENOBUFS, pool_alloc(self->pool.fd, self->names, 1));
+	EXPECT_EQ(NR_BUFS, held(self->pool.fd));
+}
+
+TEST_F(bufs, alloc_some)
+{
+	__u64 more[NR_BUFS + 2];
+
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, self->names, 1));
+	memset(more, 0xee, sizeof(more));
+	EXPECT_EQ((int)NR_BUFS - 1, pool_alloc(self->pool.fd, more,
+					       NR_BUFS + 2));
+	/* The rest of the array stays as it was. */
+	EXPECT_EQ(0xeeeeeeeeeeeeeeeeULL, more[NR_BUFS - 1]);
+	EXPECT_EQ(NR_BUFS, held(self->pool.fd));
+}
+
+TEST_F(bufs, batch_limits)
+{
+	__u64 *names = calloc(FBUF_BATCH_MAX + 1, sizeof(*names));
+
+	ASSERT_NE(NULL, names);
+	EXPECT_EQ(-EINVAL, pool_alloc(self->pool.fd, names, 0));
+	EXPECT_EQ(-EINVAL, pool_alloc(self->pool.fd, names,
+				      FBUF_BATCH_MAX + 1));
+	EXPECT_EQ(-EINVAL, pool_alloc(self->pool.fd, names, 0xffffffff));
+	EXPECT_EQ(0U, held(self->pool.fd));
+	EXPECT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, names,
+					   FBUF_BATCH_MAX));
+	EXPECT_EQ(-EINVAL, pool_free(self->pool.fd, names, 0));
+	EXPECT_EQ(-EINVAL, pool_free(self->pool.fd, names,
+				     FBUF_BATCH_MAX + 1));
+	EXPECT_EQ(NR_BUFS, held(self->pool.fd));
+}
+
+TEST_F(bufs, alloc_bad_names_pointer)
+{
+	__u64 *edge = edge_alloc(sizeof(*edge));
+
+	ASSERT_NE(NULL, edge);
+	EXPECT_EQ(-EFAULT, pool_alloc(self->pool.fd, NULL, 1));
+	EXPECT_EQ(-EFAULT, pool_alloc(self->pool.fd, edge, 2));
+	/* A hold that nobody was told of is dropped. */
+	EXPECT_EQ(0U, held(self->pool.fd));
+	EXPECT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+}
+
+TEST_F(bufs, free_bad_names_pointer)
+{
+	__u64 *edge = edge_alloc(sizeof(*edge));
+
+	ASSERT_NE(NULL, edge);
+	ASSERT_EQ(2, pool_alloc(self->pool.fd, self->names, 2));
+	*edge = self->names[0];
+	EXPECT_EQ(-EFAULT, pool_free(self->pool.fd, NULL, 1));
+	EXPECT_EQ(-EFAULT, pool_free(self->pool.fd, edge, 2));
+	EXPECT_EQ(2U, held(self->pool.fd));
+}
+
+TEST_F(bufs, free_never_allocated)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_BUFS; i++) {
+		__u64 name = FBUF_NAME(i, 0);
+
+		EXPECT_EQ(-ESTALE, pool_free(self->pool.fd, &name, 1));
+		name = FBUF_NAME(i, 1);
+		EXPECT_EQ(-ESTALE, pool_free(self->pool.fd, &name, 1));
+	}
+	EXPECT_EQ(0U, held(self->pool.fd));
+}
+
+TEST_F(bufs, free_twice)
+{
+	ASSERT_EQ(2, pool_alloc(self->pool.fd, self->names, 2));
+	EXPECT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	EXPECT_EQ(-ESTALE, pool_free(self->pool.fd, self->names, 1));
+	EXPECT_EQ(1U, held(self->pool.fd));
+}
+
+/* A name of the last holder must not free the new holder's buffer. */
+TEST_F(bufs, free_stale_name)
+{
+	__u64 old[NR_BUFS];
+	unsigned int i;
+
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, old, NR_BUFS));
+	ASSERT_EQ((int)NR_BUFS, pool_free(self->pool.fd, old, NR_BUFS));
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	for (i = 0; i < NR_BUFS; i++)
+		EXPECT_EQ(-ESTALE, pool_free(self->pool.fd, &old[i], 1));
+	EXPECT_EQ(NR_BUFS, held(self->pool.fd));
+}
+
+TEST_F(bufs, free_bad_index)
+{
+	__u64 name = FBUF_NAME(NR_BUFS, 1);
+
+	EXPECT_EQ(-EINVAL, pool_free(self->pool.fd, &name, 1));
+	name = ~0ULL;
+	EXPECT_EQ(-EINVAL, pool_free(self->pool.fd, &name, 1));
+}
+
+TEST_F(bufs, free_with_duplicate_drops_none)
+{
+	__u64 names[3];
+
+	ASSERT_EQ(2, pool_alloc(self->pool.fd, names, 2));
+	names[2] = names[0];
+	EXPECT_EQ(-ESTALE, pool_free(self->pool.fd, names, 3));
+	EXPECT_EQ(2U, held(self->pool.fd));
+	/* Nor did it leave a mark. */
+	EXPECT_EQ(2, pool_free(self->pool.fd, names, 2));
+	EXPECT_EQ(0U, held(self->pool.fd));
+}
+
+TEST_F(bufs, free_with_bad_name_drops_none)
+{
+	__u64 names[3];
+
+	ASSERT_EQ(2, pool_alloc(self->pool.fd, names, 2));
+	names[2] = FBUF_NAME(NR_BUFS + 7, 1);
+	EXPECT_EQ(-EINVAL, pool_free(self->pool.fd, names, 3));
+	names[2] = names[1] ^ (1ULL << 32);
+	EXPECT_EQ(-ESTALE, pool_free(self->pool.fd, names, 3));
+	EXPECT_EQ(2U, held(self->pool.fd));
+	EXPECT_EQ(2, pool_free(self->pool.fd, names, 2));
+}
+
+/* A large pool: batches cross from one word of its bookkeeping to the next. */
+TEST_F(bufs, many)
+{
+	unsigned int nr = 1000, got = 0, i;
+	__u64 names[1000];
+	__u8 *seen;
+	int ret, fd;
+
+	fd = pool_create(4096, nr);
+	ASSERT_LE(0, fd);
+	seen = calloc(1, nr);
+	ASSERT_NE(NULL, seen);
+	while (got < nr) {
+		ret = pool_alloc(fd, names + got, 37);
+		ASSERT_LT(0, ret);
+		got += ret;
+	}
+	ASSERT_EQ(nr, got);
+	for (i = 0; i < nr; i++) {
+		ASSERT_GT(nr, FBUF_NAME_INDEX(names[i]));
+		EXPECT_EQ(0, seen[FBUF_NAME_INDEX(names[i])]++);
+	}
+	EXPECT_EQ(-ENOBUFS, pool_alloc(fd, names, 1));
+	EXPECT_EQ((int)nr, pool_free(fd, names, nr));
+	EXPECT_EQ(0U, held(fd));
+	close(fd);
+}
+
+/* SEND */
+FIXTURE(send)
+{
+	struct pool pool;
+	int sock[2];
+	__u64 names[NR_BUFS];
+	struct fbuf_seg seg[2];
+	struct fbuf_send arg;
+};
+
+FIXTURE_SETUP(send)
+{
+	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, NR_BUFS));
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	/* The last buffer is not held. */
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	ASSERT_EQ(1, pool_free(self->pool.fd, &self->names[NR_BUFS - 1], 1));
+
+	/* Two good segments: tests spoil the second. */
+	self->seg[0] = buf_seg(&self->pool, self->names[0], 0, 100);
+	self->seg[1] = buf_seg(&self->pool, self->names[1], 0, 100);
+	self->arg = (struct fbuf_send) {
+		.size = sizeof(self->arg),
+		.segs = (uintptr_t)self->seg,
+		.nr_segs = 2,
+		.fd = self->sock[0],
+	};
+}
+
+FIXTURE_TEARDOWN(send)
+{
+	pool_unmake(&self->pool);
+	close(self->sock[0]);
+	close(self->sock[1]);
+}
+
+static int send_arg(struct _test_data_send *self)
+{
+	int ret = ioctl(self->pool.fd, FBUF_IOC_SEND, &self->arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+/* An error, and not a byte of the good first segment sent. */
+#define EXPECT_SEND_FAILS(err) do {					\
+		struct fbuf_info _info;					\
+									\
+		EXPECT_EQ(-(err), send_arg(self));			\
+		EXPECT_TRUE(sock_empty(self->sock[1]));			\
+		EXPECT_EQ(0, pool_info(self->pool.fd, &_info));		\
+		EXPECT_EQ(0ULL, _info.sends);				\
+		EXPECT_EQ(0ULL, _info.bytes);				\
+	} while (0)
+
+/* Shows that the tests below fail for their own reason. */
+TEST_F(send, good)
+{
+	EXPECT_EQ(200, send_arg(self));
+	EXPECT_FALSE(sock_empty(self->sock[1]));
+}
+
+TEST_F(send, out_fields_ignored_on_the_way_in)
+{
+	self->arg.engine = 0xdeadbeef;
+	self->arg.copied = 0x123456789abcdefULL;
+	EXPECT_EQ(200, send_arg(self));
+	EXPECT_EQ(FBUF_ENGINE_PAGEREF, self->arg.engine);
+	EXPECT_EQ(0ULL, self->arg.copied);
+}
+
+TEST_F(send, out_fields_left_alone_on_error)
+{
+	self->arg.engine = 0xdeadbeef;
+	self->arg.copied = 0x123456789abcdefULL;
+	self->seg[1].len = 0;
+	EXPECT_SEND_FAILS(EINVAL);
+	shutdown(self->sock[0], SHUT_WR);
+	self->seg[1].len = 1;
+	EXPECT_EQ(-EPIPE, send_arg(self));
+	EXPECT_EQ(0xdeadbeef, self->arg.engine);
+	EXPECT_EQ(0x123456789abcdefULL, self->arg.copied);
+}
+
+TEST_F(send, segment_beyond_pool)
+{
+	self->seg[1].addr = self->pool.size;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->seg[1].addr = ~0ULL;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->seg[1].addr = ~0ULL - 99;
+	EXPECT_SEND_FAILS(EINVAL);
+	/* An offset that only 64 bits can tell from the first buffer's. */
+	self->seg[1].addr = 1ULL << 32;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->seg[1].addr = (__u64)BUF_SIZE << 32;
+	EXPECT_SEND_FAILS(EINVAL);
+}
+
+TEST_F(send, segment_crosses_buffers)
+{
+	/* The first buffer's end and the start of the second, both held. */
+	self->seg[1].addr = BUF_SIZE - 50;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->seg[1].addr = 0;
+	self->seg[1].len = BUF_SIZE + 1;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->seg[1].addr = 1;
+	self->seg[1].len = 0xffffffff;
+	EXPECT_SEND_FAILS(EINVAL);
+	/* All of one buffer is good. */
+	self->seg[1].addr = 0;
+	self->seg[1].len = BUF_SIZE;
+	EXPECT_EQ((int)BUF_SIZE + 100, send_arg(self));
+}
+
+TEST_F(send, empty_segment)
+{
+	self->seg[1].len = 0;
+	EXPECT_SEND_FAILS(EINVAL);
+}
+
+TEST_F(send, unknown_segment_flags)
+{
+	unsigned int bit;
+
+	for (bit = 1; bit < 32; bit++) {
+		self->seg[1].flags = 1U << bit;
+		EXPECT_SEND_FAILS(EINVAL);
+	}
+}
+
+TEST_F(send, buffer_without_hold)
+{
+	self->seg[1] = buf_seg(&self->pool, self->names[NR_BUFS - 1], 0, 100);
+	EXPECT_SEND_FAILS(ESTALE);
+}
+
+/* A hold is the handle's: another pool's does not count. */
+TEST_F(send, hold_on_another_pool)
+{
+	struct pool other;
+	__u64 names[NR_BUFS];
+
+	ASSERT_EQ(0, pool_make(&other, BUF_SIZE, NR_BUFS));
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(other.fd, names, NR_BUFS));
+	self->seg[1] = buf_seg(&other, self->names[NR_BUFS - 1], 0, 100);
+	EXPECT_SEND_FAILS(ESTALE);
+	pool_unmake(&other);
+}
+
+TEST_F(send, number_of_segments)
+{
+	struct fbuf_seg *seg = calloc(FBUF_SEGS_MAX + 1, sizeof(*seg));
+	unsigned int i;
+
+	ASSERT_NE(NULL, seg);
+	for (i = 0; i <= FBUF_SEGS_MAX; i++)
+		seg[i] = buf_seg(&self->pool, self->names[0], i, 1);
+	self->arg.segs = (uintptr_t)seg;
+	self->arg.nr_segs = 0;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->arg.nr_segs = FBUF_SEGS_MAX + 1;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->arg.nr_segs = 0xffffffff;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->arg.nr_segs = FBUF_SEGS_MAX;
+	EXPECT_EQ((int)FBUF_SEGS_MAX, send_arg(self));
+}
+
+TEST_F(send, inline_length)
+{
+	char *data = calloc(1, FBUF_INLINE_MAX + 1);
+
+	ASSERT_NE(NULL, data);
+	self->seg[1] = inline_seg(data, FBUF_INLINE_MAX + 1);
+	EXPECT_SEND_FAILS(EINVAL);
+	self->seg[1] = inline_seg(data, 0);
+	EXPECT_SEND_FAILS(EINVAL);
+	self->seg[1] = inline_seg(data, FBUF_INLINE_MAX);
+	EXPECT_EQ((int)FBUF_INLINE_MAX + 100, send_arg(self));
+}
+
+TEST_F(send, inline_bad_pointer)
+{
+	char *edge = edge_alloc(50);
+
+	ASSERT_NE(NULL, edge);
+	self->seg[1] = inline_seg(NULL, 100);
+	EXPECT_SEND_FAILS(EFAULT);
+	self->seg[1] = inline_seg(edge, 100);
+	EXPECT_SEND_FAILS(EFAULT);
+	/* The kernel's own memory is not the caller's to send. */
+	self->seg[1] = inline_seg((void *)0xffff888000001000UL, 100);
+	EXPECT_SEND_FAILS(EFAULT);
+}
+
+TEST_F(send, bad_segments_pointer)
+{
+	struct fbuf_seg *edge = edge_alloc(sizeof(*edge));
+
+	ASSERT_NE(NULL, edge);
+	*edge = self->seg[0];
+	self->arg.segs = 0;
+	EXPECT_SEND_FAILS(EFAULT);
+	self->arg.segs = (uintptr_t)edge;
+	EXPECT_SEND_FAILS(EFAULT);
+}
+
+TEST_F(send, gather_too_large)
+{
+	struct fbuf_seg *seg = calloc(FBUF_SEGS_MAX, sizeof(*seg));
+	struct pool big;
+	__u64 name;
+	unsigned int i;
+
+	ASSERT_NE(NULL, seg);
+	ASSERT_EQ(0, pool_make(&big, FBUF_BUF_SIZE_MAX, 1));
+	ASSERT_EQ(1, pool_alloc(big.fd, &name, 1));
+	/* The same buffer again and again: 2 GiB. */
+	for (i = 0; i < FBUF_SEGS_MAX; i++)
+		seg[i] = buf_seg(&big, name, 0, FBUF_BUF_SIZE_MAX);
+	EXPECT_EQ(-EMSGSIZE, pool_send(big.fd, self->sock[0], seg,
+				       FBUF_SEGS_MAX, 0, 0, NULL));
+	/* One byte more than allowed. */
+	seg[FBUF_SEGS_MAX - 1].len = FBUF_GATHER_MAX -
+		(FBUF_SEGS_MAX - 1) * FBUF_BUF_SIZE_MAX + 1;
+	EXPECT_EQ(-EMSGSIZE, pool_send(big.fd, self->sock[0], seg,
+				       FBUF_SEGS_MAX, 0, 0, NULL));
+	EXPECT_TRUE(sock_empty(self->sock[1]));
+	/* What is allowed goes as far as the socket takes it. */
+	seg[FBUF_SEGS_MAX - 1].len--;
+	EXPECT_LT(0, pool_send(big.fd, self->sock[0], seg, FBUF_SEGS_MAX,
+			       FBUF_SEND_DONTWAIT, 0, NULL));
+	pool_unmake(&big);
+}
+
+TEST_F(send, bad_fd)
+{
+	self->arg.fd = -1;
+	EXPECT_SEND_FAILS(EBADF);
+	self->arg.fd = 1 << 20;
+	EXPECT_SEND_FAILS(EBADF);
+}
+
+TEST_F(send, not_a_socket)
+{
+	int fd = open("/dev/null", O_RDWR);
+
+	ASSERT_LE(0, fd);
+	self->arg.fd = fd;
+	EXPECT_SEND_FAILS(ENOTSOCK);
+	self->arg.fd = self->pool.fd;
+	EXPECT_SEND_FAILS(ENOTSOCK);
+	close(fd);
+}
+
+TEST_F(send, unknown_engines)
+{
+	unsigned int bit;
+
+	for (bit = 0; bit < 32; bit++) {
+		if ((1U << bit) & (FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE |
+				   FBUF_ENGINE_COPY))
+			continue;
+		self->arg.engines = 1U << bit;
+		EXPECT_SEND_FAILS(EINVAL);
+		self->arg.engines |= FBUF_ENGINE_PAGEREF;
+		EXPECT_SEND_FAILS(EINVAL);
+	}
+}
+
+TEST_F(send, engine_that_the_socket_does_not_take)
+{
+	int pair[2];
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair));
+	self->arg.fd = pair[0];
+	self->arg.engines = FBUF_ENGINE_PAGEREF;
+	EXPECT_SEND_FAILS(EOPNOTSUPP);
+	self->arg.engines = FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE;
+	EXPECT_SEND_FAILS(EOPNOTSUPP);
+	EXPECT_TRUE(sock_empty(pair[1]));
+	close(pair[0]);
+	close(pair[1]);
+}
+
+TEST_F(send, address)
+{
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+	char *edge = edge_alloc(8);
+	int pair[2];
+	int sock;
+
+	ASSERT_NE(NULL, edge);
+	ASSERT_EQ(0, udp_pair(AF_INET, pair));
+	ASSERT_EQ(0, getsockname(pair[1], (void *)&addr, &len));
+	sock = socket(AF_INET, SOCK_DGRAM, 0);
+	ASSERT_LE(0, sock);
+
+	self->arg.fd = sock;
+	self->arg.name = (uintptr_t)&addr;
+	self->arg.namelen = FBUF_NAME_MAX + 1;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->arg.namelen = 0xffffffff;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->arg.namelen = 4;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->arg.namelen = len;
+	self->arg.name = 0;
+	EXPECT_SEND_FAILS(EFAULT);
+	self->arg.name = (uintptr_t)edge;
+	EXPECT_SEND_FAILS(EFAULT);
+	EXPECT_TRUE(sock_empty(pair[1]));
+	self->arg.name = (uintptr_t)&addr;
+	EXPECT_EQ(200, send_arg(self));
+	EXPECT_FALSE(sock_empty(pair[1]));
+}
+
+/* What sendmsg() says of a socket that is not connected. */
+FIXTURE(unconnected)
+{
+	struct pool pool;
+	__u64 name;
+	int sock;
+};
+
+FIXTURE_VARIANT(unconnected)
+{
+	int family;
+	int type;
+};
+
+FIXTURE_VARIANT_ADD(unconnected, tcp)
+{
+	.family = AF_INET,
+	.type = SOCK_STREAM,
+};
+
+FIXTURE_VARIANT_ADD(unconnected, udp)
+{
+	.family = AF_INET,
+	.type = SOCK_DGRAM,
+};
+
+FIXTURE_VARIANT_ADD(unconnected, unix_stream)
+{
+	.family = AF_UNIX,
+	.type = SOCK_STREAM,
+};
+
+FIXTURE_VARIANT_ADD(unconnected, unix_seqpacket)
+{
+	.family = AF_UNIX,
+	.type = SOCK_SEQPACKET,
+};
+
+FIXTURE_VARIANT_ADD(unconnected, unix_dgram)
+{
+	.family = AF_UNIX,
+	.type = SOCK_DGRAM,
+};
+
+FIXTURE_SETUP(unconnected)
+{
+	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &self->name, 1));
+	self->sock = socket(variant->family, variant->type, 0);
+	ASSERT_LE(0, self->sock);
+}
+
+FIXTURE_TEARDOWN(unconnected)
+{
+	pool_unmake(&self->pool);
+	close(self->sock);
+}
+
+TEST_F(unconnected, as_sendmsg)
+{
+	struct fbuf_seg seg = buf_seg(&self->pool, self->name, 0, 100);
+
+	ASSERT_EQ(-1, send(self->sock, "x", 1, MSG_NOSIGNAL));
+	EXPECT_EQ(-errno, pool_send(self->pool.fd, self->sock, &seg, 1, 0, 0,
+				    NULL));
+}
+
+/* INFO */
+TEST(info_of_a_new_pool)
+{
+	struct fbuf_info info;
+	struct pool pool;
+
+	ASSERT_EQ(0, pool_make(&pool, BUF_SIZE, NR_BUFS));
+	memset(&info, 0xff, sizeof(info));
+	info.size = sizeof(info);
+	info.flags = 0;
+	ASSERT_EQ(0, ioctl(pool.fd, FBUF_IOC_INFO, &info));
+	EXPECT_EQ(sizeof(info), info.size);
+	EXPECT_EQ(0U, info.flags);
+	EXPECT_EQ(pool.size, info.pool_size);
+	EXPECT_EQ(BUF_SIZE, info.buf_size);
+	EXPECT_EQ(NR_BUFS, info.nr_bufs);
+	EXPECT_EQ(0U, info.nr_held);
+	EXPECT_EQ(0U, info.nr_in_flight);
+	EXPECT_GE(NR_BUFS, info.nr_split);
+	EXPECT_EQ(-1, info.node);
+	EXPECT_EQ(getuid(), info.uid);
+	EXPECT_EQ(0U, info.pad);
+	EXPECT_EQ(0ULL, info.sends);
+	EXPECT_EQ(0ULL, info.bytes);
+	EXPECT_EQ(0ULL, info.copied);
+	EXPECT_EQ(0ULL, info.allocs);
+	pool_unmake(&pool);
+}
+
+TEST(info_ids_differ)
+{
+	struct fbuf_info a, b, c;
+	int fd[2];
+
+	fd[0] = pool_create(BUF_SIZE, 1);
+	fd[1] = pool_create(BUF_SIZE, 1);
+	ASSERT_LE(0, fd[0]);
+	ASSERT_LE(0, fd[1]);
+	ASSERT_EQ(0, pool_info(fd[0], &a));
+	ASSERT_EQ(0, pool_info(fd[1], &b));
+	EXPECT_NE(a.id, b.id);
+	close(fd[1]);
+	/* Nor is one used again. */
+	fd[1] = pool_create(BUF_SIZE, 1);
+	ASSERT_LE(0, fd[1]);
+	ASSERT_EQ(0, pool_info(fd[1], &c));
+	EXPECT_NE(a.id, c.id);
+	EXPECT_NE(b.id, c.id);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+TEST_F(send, info_counts)
+{
+	struct fbuf_info info;
+	char head[10] = "";
+	int pair[2];
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair));
+	ASSERT_EQ(200, send_arg(self));
+	self->arg.fd = pair[0];
+	self->seg[1] = inline_seg(head, sizeof(head));
+	ASSERT_EQ(110, send_arg(self));
+	EXPECT_EQ(FBUF_ENGINE_COPY, self->arg.engine);
+	EXPECT_EQ(110ULL, self->arg.copied);
+
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(NR_BUFS - 1, info.nr_held);
+	EXPECT_EQ((__u64)NR_BUFS, info.allocs);
+	EXPECT_EQ(2ULL, info.sends);
+	EXPECT_EQ(310ULL, info.bytes);
+	EXPECT_EQ(110ULL, info.copied);
+
+	/* Freed while the peer has not read them. */
+	ASSERT_EQ(2, pool_free(self->pool.fd, self->names, 2));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(NR_BUFS - 3, info.nr_held);
+	EXPECT_EQ(2U, info.nr_in_flight);
+}
+
+TEST(info_to_read_only_memory)
+{
+	struct fbuf_info *info;
+	int fd = pool_create(BUF_SIZE, 1);
+
+	ASSERT_LE(0, fd);
+	info = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, info);
+	info->size = sizeof(*info);
+	ASSERT_EQ(0, mprotect(info, 4096, PROT_READ));
+	EXPECT_EQ(-1, ioctl(fd, FBUF_IOC_INFO, info));
+	EXPECT_EQ(EFAULT, errno);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	need_device(argc, argv);
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,147 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# The tool fbuf: files through a pool, and its messages.
+
+KSFT_SKIP=4
+PLAN=12
+tmp=$(mktemp -d)
+nr=0
+failed=0
+trap 'rm -rf "$tmp"' EXIT
+
+skip_all()
+{
+	echo "1..0 # SKIP $*"
+	exit $KSFT_SKIP
+}
+
+report()
+{
+	nr=$((nr + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $nr $2"
+	else
+		echo "not ok $nr $2"
+		sed 's/^/# /' "$tmp"/err* 2>/dev/null
+		failed=1
+	fi
+}
+
+skip()
+{
+	nr=$((nr + 1))
+	echo "ok $nr $1 # SKIP $2"
+}
+
+# Waits until the receiver listens; sets $port.
+wait_for_port()
+{
+	tries=0
+	port=
+	while [ $tries -lt 200 ]; do
+		port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/err-recv")
+		[ -n "$port" ] && return 0
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+	return 1
+}
+
+# transfer SIZE HOST [OPTIONS]: a file of random bytes through the tool
+transfer()
+{
+	size=$1
+	host=$2
+	shift 2
+	rm -f "$tmp/got"
+	# Else the last receiver's port could be read from it.
+	: >"$tmp/err-recv"
+	head -c "$size" /dev/urandom >"$tmp/file"
+	fbuf recv 0 "$tmp/got" >"$tmp/out-recv" 2>"$tmp/err-recv" &
+	recv=$!
+	if ! wait_for_port; then
+		kill "$recv"
+		return 1
+	fi
+	fbuf send "$@" "$tmp/file" "$host" "$port" >"$tmp/out" 2>"$tmp/err" ||
+		{ kill "$recv" 2>/dev/null; return 1; }
+	wait "$recv" && cmp "$tmp/file" "$tmp/got"
+}
+
+# Fails with a message, on standard error, that has these words.
+fails_with()
+{
+	words=$1
+	shift
+	if "$@" >"$tmp/out" 2>"$tmp/err"; then
+		echo "# \"$*\" did not fail"
+		return 1
+	fi
+	grep -qi "$words" "$tmp/err"
+}
+
+command -v fbuf >/dev/null || skip_all "the tool fbuf is not in PATH"
+[ -c /dev/fbuf ] || skip_all "no /dev/fbuf: is the module loaded?"
+
+echo "TAP version 13"
+echo "1..$PLAN"
+
+transfer 3000001 127.0.0.1
+report $? "file_arrives"
+
+transfer 1000000 ::1 -b 4K -n 3
+report $? "file_arrives_by_few_small_buffers"
+
+transfer 0 127.0.0.1
+report $? "empty_file_arrives"
+
+transfer 500000 127.0.0.1 --engine copy
+report $? "file_arrives_by_copy"
+
+fbuf pool --json >"$tmp/out" 2>"$tmp/err" &&
+	grep -q '"nr_bufs": *16' "$tmp/out" &&
+	grep -q '"buf_size": *262144' "$tmp/out" &&
+	awk '{ for (i = 1; i <= length($0); i++) {
+		c = substr($0, i, 1)
+		depth += (c == "{") - (c == "}")
+		if (depth < 0) exit 1
+	} } END { exit depth != 0 }' "$tmp/out"
+report $? "pool_json"
+
+fbuf pool -b 64K -n 4 >"$tmp/out" 2>"$tmp/err" && grep -q '64' "$tmp/out"
+report $? "pool_text"
+
+fails_with "power of two" fbuf pool -b 5000
+report $? "bad_buffer_size"
+
+fails_with "no such file" fbuf send "$tmp/none" 127.0.0.1 1
+report $? "no_such_file"
+
+fails_with "refused" fbuf send "$tmp/file" 127.0.0.1 1
+report $? "nobody_listens"
+
+fails_with "no command" fbuf frobnicate
+report $? "unknown_command"
+
+# As a user who may not open the device.
+chmod 755 "$tmp"
+if su -s /bin/sh nobody -c true 2>/dev/null; then
+	fails_with "permission\|root\|group" \
+		su -s /bin/sh nobody -c "PATH=$PATH fbuf pool"
+	report $? "no_permission"
+else
+	skip "no_permission" "cannot become nobody"
+fi
+
+# Where there is no device.
+mkdir "$tmp/dev"
+if unshare -m true 2>/dev/null; then
+	fails_with "insmod\|modprobe\|make load" unshare -m sh -c \
+		"mount --bind $tmp/dev /dev && exec fbuf pool"
+	report $? "no_device"
+else
+	skip "no_device" "no unshare"
+fi
+
+exit $failed

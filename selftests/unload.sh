@@ -1,0 +1,144 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Unloading the module: refused while anything of a pool is in use, possible
+# while packets are in flight, which arrive all the same.
+#
+# FBUF_KO is the module's file; without it, modprobe finds it.
+
+# shellcheck disable=SC2015 # "&& pass || fail": pass cannot fail
+
+KSFT_SKIP=4
+PLAN=7
+dir=$(cd "$(dirname "$0")" && pwd)
+tmp=$(mktemp -d)
+nr=0
+failed=0
+
+skip_all()
+{
+	echo "1..0 # SKIP $*"
+	rm -rf "$tmp"
+	exit $KSFT_SKIP
+}
+
+report()
+{
+	nr=$((nr + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $nr $2"
+	else
+		echo "not ok $nr $2"
+		failed=1
+	fi
+}
+
+loaded()
+{
+	grep -q '^fbuf ' /proc/modules
+}
+
+load()
+{
+	if [ -n "$FBUF_KO" ]; then
+		insmod "$FBUF_KO"
+	else
+		modprobe fbuf
+	fi
+}
+
+unload()
+{
+	rmmod fbuf 2>"$tmp/error"
+}
+
+# Packets that were read may be freed a little later: try for 10 seconds.
+unload_soon()
+{
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		unload && return 0
+		sleep 1
+	done
+	cat "$tmp/error"
+	return 1
+}
+
+# hold WHAT: starts the holder and waits until it holds
+hold()
+{
+	rm -f "$tmp/in" "$tmp/out"
+	mkfifo "$tmp/in" "$tmp/out"
+	"$dir/flight_hold" "$1" <"$tmp/in" >"$tmp/out" &
+	holder=$!
+	exec 8>"$tmp/in" 9<"$tmp/out"
+	read -r line <&9 && [ "$line" = ready ]
+}
+
+# Lets it go; returns what it says.
+release()
+{
+	echo go >&8
+	exec 8>&- 9<&-
+	wait "$holder"
+}
+
+# refused WHAT: with that in use the module stays
+refused()
+{
+	hold "$1" || { release; return 1; }
+	if unload; then
+		echo "# unloaded with a $1 in use"
+		release
+		return 1
+	fi
+	release
+	loaded && unload_soon && load
+}
+
+# The bytes arrive after the module is gone.
+in_flight()
+{
+	hold flight || { release; return 1; }
+	unload || { cat "$tmp/error"; release; return 1; }
+	loaded && return 1
+	release
+}
+
+[ "$(id -u)" -eq 0 ] || skip_all "needs root"
+loaded || skip_all "the module is not loaded, or built in"
+if [ -z "$FBUF_KO" ] && ! modprobe -n fbuf 2>/dev/null; then
+	skip_all "FBUF_KO does not say where the module is"
+fi
+unload || skip_all "the module is in use"
+trap 'rm -rf "$tmp"; loaded || load' EXIT
+
+echo "TAP version 13"
+echo "1..$PLAN"
+
+load && loaded && [ -c /dev/fbuf ]
+report $? "load_again"
+
+refused control
+report $? "refused_with_control_fd"
+
+refused pool
+report $? "refused_with_pool_fd"
+
+refused map
+report $? "refused_with_mapping"
+
+in_flight
+report $? "bytes_in_flight_arrive_after_unload"
+
+[ ! -e /dev/fbuf ]
+report $? "device_is_gone"
+
+# Again and again, for what the first time may have left, and the race with the
+# work that looks after pools whose packets are in flight.
+status=0
+for _ in 1 2 3 4 5; do
+	load && in_flight || { status=1; break; }
+done
+report $status "load_and_unload_in_flight_repeatedly"
+
+exit $failed

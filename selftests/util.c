@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+#include "util.h"
+
+int control_open(void)
+{
+	int fd = open(FBUF_DEVICE, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int pool_create(size_t buf_size, unsigned int nr_bufs)
+{
+	struct fbuf_pool_create arg = {
+		.size = sizeof(arg),
+		.buf_size = buf_size,
+		.nr_bufs = nr_bufs,
+		.node = -1,
+	};
+	int control, fd;
+
+	control = control_open();
+	if (control < 0)
+		return control;
+	fd = ioctl(control, FBUF_IOC_POOL_CREATE, &arg);
+	if (fd < 0)
+		fd = -errno;
+	close(control);
+	return fd;
+}
+
+int pool_make(struct pool *p, size_t buf_size, unsigned int nr_bufs)
+{
+	void *map;
+	int fd;
+
+	fd = pool_create(buf_size, nr_bufs);
+	if (fd < 0)
+		return fd;
+	map = mmap(NULL, buf_size * nr_bufs, PROT_READ | PROT_WRITE,
+		   MAP_SHARED, fd, FBUF_MMAP_POOL);
+	if (map == MAP_FAILED) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	p->fd = fd;
+	p->buf_size = buf_size;
+	p->nr_bufs = nr_bufs;
+	p->size = buf_size * nr_bufs;
+	p->map = map;
+	return 0;
+}
+
+void pool_unmake(struct pool *p)
+{
+	if (!p->map)
+		return;
+	munmap(p->map, p->size);
+	close(p->fd);
+	p->map = NULL;
+}
+
+static int batch(int fd, unsigned long cmd, const __u64 *names,
+		 unsigned int count)
+{
+	struct fbuf_batch arg = {
+		.size = sizeof(arg),
+		.names = (uintptr_t)names,
+		.count = count,
+	};
+	int ret = ioctl(fd, cmd, &arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+int pool_alloc(int fd, __u64 *names, unsigned int count)
+{
+	return batch(fd, FBUF_IOC_ALLOC, names, count);
+}
+
+int pool_free(int fd, const __u64 *names, unsigned int count)
+{
+	return batch(fd, FBUF_IOC_FREE, names, count);
+}
+
+int pool_alloc_wait(int fd, __u64 *names, unsigned int count, int ms)
+{
+	long end = now_ms() + ms;
+	int ret;
+
+	for (;;) {
+		ret = pool_alloc(fd, names, count);
+		if (ret != -EAGAIN || now_ms() >= end)
+			return ret;
+		relax();
+	}
+}
+
+int pool_info(int fd, struct fbuf_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	info->size = sizeof(*info);
+	return ioctl(fd, FBUF_IOC_INFO, info) < 0 ? -errno : 0;
+}
+
+int pool_wait_idle(int fd, unsigned int nr_bufs, int ms)
+{
+	__u64 *names = calloc(nr_bufs, sizeof(*names));
+	long end = now_ms() + ms;
+	unsigned int got = 0;
+	int ret = 0;
+
+	if (!names)
+		return -ENOMEM;
+	while (got < nr_bufs && ret >= 0) {
+		ret = pool_alloc_wait(fd, names + got, nr_bufs - got,
+				      end - now_ms());
+		if (ret > 0)
+			got += ret;
+	}
+	if (got)
+		pool_free(fd, names, got);
+	free(names);
+	return ret < 0 ? ret : 0;
+}
+
+__u64 buf_offset(const struct pool *p, __u64 name)
+{
+	return (__u64)FBUF_NAME_INDEX(name) * p->buf_size;
+}
+
+__u8 *buf_addr(const struct pool *p, __u64 name)
+{
+	return p->map + buf_offset(p, name);
+}
+
+struct fbuf_seg buf_seg(const struct pool *p, __u64 name, size_t offset,
+			size_t len)
+{
+	struct fbuf_seg seg = {
+		.addr = buf_offset(p, name) + offset,
+		.len = len,
+	};
+
+	return seg;
+}
+
+struct fbuf_seg inline_seg(const void *data, size_t len)
+{
+	struct fbuf_seg seg = {
+		.addr = (uintptr_t)data,
+		.len = len,
+		.flags = FBUF_SEG_INLINE,
+	};
+
+	return seg;
+}
+
+ssize_t pool_send(int fd, int sock, const struct fbuf_seg *segs,
+		  unsigned int nr_segs, __u32 flags, __u32 engines,
+		  struct sent *sent)
+{
+	struct fbuf_send arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.segs = (uintptr_t)segs,
+		.nr_segs = nr_segs,
+		.fd = sock,
+		.engines = engines,
+	};
+	int ret = ioctl(fd, FBUF_IOC_SEND, &arg);
+
+	if (sent) {
+		sent->engine = arg.engine;
+		sent->copied = arg.copied;
+	}
+	return ret < 0 ? -errno : ret;
+}
+
+void pattern_fill(void *to, unsigned int seed, size_t pos, size_t len)
+{
+	__u8 *p = to;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		p[i] = pattern_byte(seed, pos + i);
+}
+
+ssize_t pattern_differs(const void *buf, unsigned int seed, size_t pos,
+			size_t len)
+{
+	const __u8 *p = buf;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (p[i] != pattern_byte(seed, pos + i))
+			return i;
+	}
+	return -1;
+}
+
+static socklen_t loopback(int family, struct sockaddr_storage *addr)
+{
+	struct sockaddr_in6 *in6 = (void *)addr;
+	struct sockaddr_in *in = (void *)addr;
+
+	memset(addr, 0, sizeof(*addr));
+	addr->ss_family = family;
+	if (family == AF_INET6) {
+		in6->sin6_addr = in6addr_loopback;
+		return sizeof(*in6);
+	}
+	in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return sizeof(*in);
+}
+
+int tcp_pair(int family, int fd[2])
+{
+	struct sockaddr_storage addr;
+	socklen_t len = loopback(family, &addr);
+	int one = 1;
+	int lsock;
+
+	fd[0] = -1;
+	fd[1] = -1;
+	lsock = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (lsock < 0)
+		return -errno;
+	fd[0] = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd[0] < 0 || bind(lsock, (void *)&addr, len) ||
+	    listen(lsock, 1) || getsockname(lsock, (void *)&addr, &len) ||
+	    connect(fd[0], (void *)&addr, len))
+		goto fail;
+	fd[1] = accept4(lsock, NULL, NULL, SOCK_CLOEXEC);
+	if (fd[1] < 0)
+		goto fail;
+	setsockopt(fd[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	close(lsock);
+	return 0;
+fail:
+	one = -errno;
+	if (fd[0] >= 0)
+		close(fd[0]);
+	close(lsock);
+	return one;
+}
+
+int udp_pair(int family, int fd[2])
+{
+	struct sockaddr_storage addr;
+	socklen_t len = loopback(family, &addr);
+	int size = 1 << 20;
+	int err;
+
+	fd[1] = -1;
+	fd[0] = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd[0] < 0)
+		return -errno;
+	fd[1] = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd[1] < 0 || bind(fd[1], (void *)&addr, len) ||
+	    getsockname(fd[1], (void *)&addr, &len) ||
+	    connect(fd[0], (void *)&addr, len)) {
+		err = -errno;
+		if (fd[1] >= 0)
+			close(fd[1]);
+		close(fd[0]);
+		return err;
+	}
+	setsockopt(fd[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+	setsockopt(fd[1], SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+	return 0;
+}
+
+void sock_small(const int fd[2])
+{
+	/* Less than two packets of the loopback device make TCP crawl. */
+	int size = 65536;
+
+	setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	setsockopt(fd[1], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
+ssize_t sock_fill(int sock)
+{
+	static const char zeros[4096];
+	ssize_t total = 0;
+	long last = now_ms();
+	ssize_t ret;
+
+	/*
+	 * The peer may move bytes to its own queue a little later and so make
+	 * room again: it is full when it stays full for a while.
+	 */
+	while (now_ms() - last < 250) {
+		ret = send(sock, zeros, sizeof(zeros),
+			   MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (ret < 0 && errno != EAGAIN)
+			return -errno;
+		if (ret > 0) {
+			total += ret;
+			last = now_ms();
+		} else {
+			relax();
+		}
+	}
+	return total;
+}
+
+bool sock_empty(int sock)
+{
+	char c;
+
+	return recv(sock, &c, 1, MSG_DONTWAIT | MSG_PEEK) < 0 &&
+	       errno == EAGAIN;
+}
+
+ssize_t read_full(int fd, void *buf, size_t len)
+{
+	size_t done = 0;
+	ssize_t ret;
+
+	while (done < len) {
+		ret = read(fd, (char *)buf + done, len - done);
+		if (ret < 0 && errno == EINTR)
+			continue;
+		if (ret < 0)
+			return -errno;
+		if (!ret)
+			break;
+		done += ret;
+	}
+	return done;
+}
+
+static void *reader_run(void *arg)
+{
+	struct reader *r = arg;
+
+	if (r->cpu >= 0)
+		pin_to_cpu(r->cpu);
+	r->got = read_full(r->fd, r->data, r->want);
+	return NULL;
+}
+
+int reader_start(struct reader *r, int fd, size_t want, int cpu)
+{
+	int err;
+
+	r->fd = fd;
+	r->cpu = cpu;
+	r->want = want;
+	r->got = -1;
+	r->data = calloc(1, want);
+	if (!r->data)
+		return -ENOMEM;
+	err = pthread_create(&r->thread, NULL, reader_run, r);
+	if (err)
+		free(r->data);
+	return -err;
+}
+
+ssize_t reader_join(struct reader *r)
+{
+	pthread_join(r->thread, NULL);
+	return r->got;
+}
+
+long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void relax(void)
+{
+	struct timespec ts = { .tv_nsec = 1000000 };
+
+	nanosleep(&ts, NULL);
+}
+
+int wait_asleep(pid_t pid, pid_t tid, int ms)
+{
+	long end = now_ms() + ms;
+	char path[64], line[512];
+	char *p;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	do {
+		f = fopen(path, "r");
+		if (!f)
+			return -errno;
+		p = fgets(line, sizeof(line), f);
+		fclose(f);
+		if (p)
+			p = strrchr(line, ')');
+		if (p && p[1] == ' ' && p[2] == 'S')
+			return 0;
+		relax();
+	} while (now_ms() < end);
+	return -ETIMEDOUT;
+}
+
+int child_status(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -1000 - errno;
+	}
+	if (WIFSIGNALED(status))
+		return -WTERMSIG(status);
+	return WEXITSTATUS(status);
+}
+
+bool kernel_before(int major, int minor)
+{
+	struct utsname uts;
+	int a = 0, b = 0;
+
+	if (uname(&uts) || sscanf(uts.release, "%d.%d", &a, &b) != 2)
+		return false;
+	return a < major || (a == major && b < minor);
+}
+
+int pin_to_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
+}
+
+int nr_cpus(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+void need_device(int argc, char **argv)
+{
+	int fd;
+
+	/* Lists and help need no device. */
+	if (argc > 1 && (!strcmp(argv[1], "-l") || !strcmp(argv[1], "-h")))
+		return;
+	fd = control_open();
+	if (fd >= 0) {
+		close(fd);
+		return;
+	}
+	ksft_print_header();
+	ksft_exit_skip("cannot open %s: %s (is the module loaded?)\n",
+		       FBUF_DEVICE, strerror(-fd));
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A peer that receives by TCP_ZEROCOPY_RECEIVE must not get the pool's pages
+ * into its page tables: it would see what the buffer's next holder writes.
+ */
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define NR	4
+
+FIXTURE(zcrecv)
+{
+	struct pool pool;
+	__u64 names[NR];
+	int sock[2];
+	size_t len;
+	void *window;
+};
+
+FIXTURE_VARIANT(zcrecv)
+{
+	size_t buf_size;
+};
+
+/* The kernel maps only single pages; larger ones it must leave alone too. */
+FIXTURE_VARIANT_ADD(zcrecv, one_page) { .buf_size = 4096 };
+FIXTURE_VARIANT_ADD(zcrecv, pages) { .buf_size = 16384 };
+
+FIXTURE_SETUP(zcrecv)
+{
+	int i;
+
+	self->len = NR * variant->buf_size;
+	ASSERT_EQ(0, pool_make(&self->pool, variant->buf_size, NR));
+	ASSERT_EQ(NR, pool_alloc(self->pool.fd, self->names, NR));
+	for (i = 0; i < NR; i++)
+		pattern_fill(buf_addr(&self->pool, self->names[i]), 1,
+			     i * variant->buf_size, variant->buf_size);
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	self->window = mmap(NULL, self->len, PROT_READ, MAP_SHARED,
+			    self->sock[1], 0);
+	ASSERT_NE(MAP_FAILED, self->window);
+}
+
+FIXTURE_TEARDOWN(zcrecv)
+{
+	munmap(self->window, self->len);
+	close(self->sock[0]);
+	close(self->sock[1]);
+	pool_unmake(&self->pool);
+}
+
+static bool readable(int sock, size_t len)
+{
+	long end = now_ms() + 5000;
+	__u8 *buf = malloc(len);
+	ssize_t n;
+
+	do {
+		n = recv(sock, buf, len, MSG_PEEK | MSG_DONTWAIT);
+		relax();
+	} while (n != (ssize_t)len && now_ms() < end);
+	free(buf);
+	return n == (ssize_t)len;
+}
+
+TEST_F(zcrecv, maps_nothing)
+{
+	struct tcp_zerocopy_receive zc = {
+		.address = (uintptr_t)self->window,
+		.length = self->len,
+	};
+	socklen_t zclen = sizeof(zc);
+	struct fbuf_seg segs[NR];
+	__u8 *got;
+	int i;
+
+	for (i = 0; i < NR; i++)
+		segs[i] = buf_seg(&self->pool, self->names[i], 0,
+				  variant->buf_size);
+	ASSERT_EQ((ssize_t)self->len,
+		  pool_send(self->pool.fd, self->sock[0], segs, NR, 0, 0, NULL));
+	ASSERT_TRUE(readable(self->sock[1], self->len));
+	ASSERT_EQ(0, getsockopt(self->sock[1], IPPROTO_TCP,
+				TCP_ZEROCOPY_RECEIVE, &zc, &zclen));
+	EXPECT_EQ(0U, zc.length);
+	EXPECT_LT(0U, zc.recv_skip_hint);
+
+	got = malloc(self->len);
+	ASSERT_NE(NULL, got);
+	EXPECT_EQ((ssize_t)self->len,
+		  read_full(self->sock[1], got, self->len));
+	EXPECT_EQ(-1, pattern_differs(got, 1, 0, self->len));
+	free(got);
+}
+
+int main(int argc, char **argv)
+{
+	need_device(argc, argv);
+	return test_harness_run(argc, argv);
+}
