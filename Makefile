@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# make help says what there is to make.
+
+BUILD	?= $(CURDIR)/build
+KDIR	?= /lib/modules/$(shell uname -r)/build
+VM	:= selftests/vm
+export BUILD
+
+KREL	:= $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
+		   $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
+KMOD	:= $(BUILD)/kmod-$(KREL)
+# Some distributions' headers ask for pahole, and their packages do not.
+NO_BTF	:= $(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=)
+
+all: user
+	@if [ -n "$(KREL)" ]; then $(MAKE) --no-print-directory modules; else \
+		echo "No headers for the running kernel ($(KDIR)): no module."; \
+	fi
+
+user:
+	$(MAKE) -C user O=$(BUILD)/user
+
+# A copy for each kernel: one source tree, and no objects in it.
+modules:
+	@[ -n "$(KREL)" ] || { echo "No kernel headers in $(KDIR); set KDIR." >&2; exit 1; }
+	@mkdir -p $(KMOD)
+	@cp -ru --preserve=timestamps Kbuild kmod include $(KMOD)/
+	$(MAKE) -C $(KDIR) M=$(KMOD) $(NO_BTF) modules
+
+install: user
+	$(MAKE) -C user O=$(BUILD)/user install
+ifneq ($(wildcard $(KMOD)/fbuf.ko),)
+	install -D -m 644 $(KMOD)/fbuf.ko $(DESTDIR)/lib/modules/$(KREL)/extra/fbuf.ko
+	$(if $(DESTDIR),,depmod $(KREL))
+endif
+
+load: modules
+	insmod $(KMOD)/fbuf.ko
+
+unload:
+	rmmod fbuf
+
+deps:
+	@$(VM)/deps
+
+# The kernel in the VM: make vm KERNEL=6.1
+KERNEL	?= 6.12
+vm: deps user
+	dir=$$($(VM)/kernel get $(KERNEL)) && \
+	$(MAKE) modules KDIR=$$dir/headers && { $(VM)/run --kernel $$dir || true; }
+
+demo: deps
+	@$(VM)/demo
+
+check: deps
+	@$(VM)/check 6.1 6.12
+
+check-debug: deps
+	@$(VM)/check debug
+
+lint:
+	@$(VM)/deps lint
+	@$(VM)/lint
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo 'make              the library, the tool and, with headers, the module'
+	@echo 'make modules KDIR=/path/to/headers'
+	@echo 'make install      all that is built (PREFIX, DESTDIR); as root'
+	@echo 'make load         insmod; make unload: rmmod; as root'
+	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
+	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug)'
+	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
+	@echo 'make check-debug  the same on a kernel that looks for bugs'
+	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
+	@echo 'make clean        the built files; ~/.cache/fbuf stays'
+
+.PHONY: all user modules install load unload deps vm demo check check-debug lint clean help
