@@ -190,6 +190,7 @@ static __always_inline int fbuf_args_get(void *args, size_t size,
 int fbuf_handle_install(struct fbuf_pool *pool);
 
 /* pool.c */
+int fbuf_pool_init(void);
 void fbuf_pool_set_mapping(struct fbuf_pool *pool,
 			   struct address_space *mapping);
 int fbuf_pool_create(const struct fbuf_pool_create *args);

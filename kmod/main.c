@@ -69,9 +69,18 @@ static int __init fbuf_init(void)
 	err = fbuf_nudge_init();
 	if (err)
 		return err;
+	err = fbuf_pool_init();
+	if (err)
+		goto err_nudge;
 	err = misc_register(&fbuf_device);
 	if (err)
-		fbuf_nudge_exit();
+		goto err_pool;
+	return 0;
+
+err_pool:
+	fbuf_pool_exit();
+err_nudge:
+	fbuf_nudge_exit();
 	return err;
 }
 

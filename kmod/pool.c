@@ -30,6 +30,7 @@
 static atomic64_t pool_ids;
 static DEFINE_MUTEX(retired_lock);	/* protects retired_pools */
 static LIST_HEAD(retired_pools);
+static struct workqueue_struct *retire_wq;
 
 static int pool_charge(struct fbuf_pool *pool)
 {
@@ -157,22 +158,23 @@ static void pool_retire_work(struct work_struct *work)
 	struct fbuf_pool *pool = container_of(to_delayed_work(work),
 					      struct fbuf_pool, retire);
 
-	if (!pool_give_back(pool, false)) {
-		mutex_lock(&retired_lock);
-		/* fbuf_pool_exit() took it off: it will destroy it. */
-		if (list_empty(&pool->retired)) {
-			mutex_unlock(&retired_lock);
-			return;
-		}
-		list_del(&pool->retired);
-		mutex_unlock(&retired_lock);
-		pool_destroy(pool);
+	bool ours;
+
+	if (pool_give_back(pool, false)) {
+		fbuf_nudge();
+		pool->retire_delay = min_t(unsigned long,
+					   2 * pool->retire_delay, RETIRE_LAST);
+		queue_delayed_work(retire_wq, &pool->retire,
+				   pool->retire_delay);
 		return;
 	}
-	fbuf_nudge();
-	pool->retire_delay = min_t(unsigned long, 2 * pool->retire_delay,
-				   RETIRE_LAST);
-	schedule_delayed_work(&pool->retire, pool->retire_delay);
+	mutex_lock(&retired_lock);
+	/* If fbuf_pool_exit() took it off, it will destroy it. */
+	ours = !list_empty(&pool->retired);
+	list_del_init(&pool->retired);
+	mutex_unlock(&retired_lock);
+	if (ours)
+		pool_destroy(pool);
 }
 
 /**
@@ -217,8 +219,19 @@ void fbuf_pool_put(struct fbuf_pool *pool)
 	}
 	mutex_lock(&retired_lock);
 	list_add(&pool->retired, &retired_pools);
-	schedule_delayed_work(&pool->retire, pool->retire_delay);
+	queue_delayed_work(retire_wq, &pool->retire, pool->retire_delay);
 	mutex_unlock(&retired_lock);
+}
+
+/**
+ * fbuf_pool_init() - make ready for pools
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int __init fbuf_pool_init(void)
+{
+	retire_wq = alloc_workqueue("fbuf", WQ_UNBOUND, 0);
+	return retire_wq ? 0 : -ENOMEM;
 }
 
 /**
@@ -241,11 +254,13 @@ void fbuf_pool_exit(void)
 			list_del_init(&pool->retired);
 		mutex_unlock(&retired_lock);
 		if (!pool)
-			return;
+			break;
 		cancel_delayed_work_sync(&pool->retire);
 		pool_give_back(pool, true);
 		pool_destroy(pool);
 	}
+	/* Waits for work that took its pool off the list itself. */
+	destroy_workqueue(retire_wq);
 }
 
 static int pool_check(const struct fbuf_pool_create *args)

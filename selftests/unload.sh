@@ -9,7 +9,7 @@
 # shellcheck disable=SC2015 # "&& pass || fail": pass cannot fail
 
 KSFT_SKIP=4
-PLAN=7
+PLAN=8
 dir=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
 nr=0
@@ -140,5 +140,18 @@ for _ in 1 2 3 4 5; do
 	load && in_flight || { status=1; break; }
 done
 report $status "load_and_unload_in_flight_repeatedly"
+
+# The packets are read, and the work that then frees the pool may be running.
+read_then_unload()
+{
+	load && hold flight && release && sleep "$1" && unload_soon &&
+		sleep .4	# else the next load hides code that still runs
+}
+
+status=0
+for delay in 0 .01 .02 .04 .06 .08 .12 .16; do
+	read_then_unload $delay || { status=1; break; }
+done
+report $status "unload_as_a_pool_in_flight_is_freed"
 
 exit $failed
