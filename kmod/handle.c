@@ -79,9 +79,8 @@ static int handle_send(struct fbuf_handle *h, unsigned int cmd,
 	if (ret < 0)
 		return ret;
 	/* The bytes are gone: a fault here must not hide how many. */
-	if (put_user(args.engine, &uargs->engine) ||
-	    put_user(args.copied, &uargs->copied))
-		return ret;
+	put_user(args.engine, &uargs->engine);
+	put_user(args.copied, &uargs->copied);
 	return ret;
 }
 

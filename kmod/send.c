@@ -50,6 +50,7 @@ static int send_by_engine(struct socket *sock, struct fbuf_msg *fm,
 	unsigned int engines = args->engines ?: SEND_ENGINES;
 	int ret;
 
+	iov_iter_bvec(&fm->msg.msg_iter, ITER_SOURCE, g->runs, g->nr, g->len);
 	args->copied = 0;
 	if (engines & FBUF_ENGINE_PAGEREF && fbuf_pageref_takes(sock, g)) {
 		args->engine = FBUF_ENGINE_PAGEREF;
@@ -75,7 +76,6 @@ static int send_gather(struct socket *sock, const struct fbuf_gather *g,
 		.msg.msg_flags = send_msg_flags(args->flags, sock),
 	};
 
-	iov_iter_bvec(&fm.msg.msg_iter, ITER_SOURCE, g->runs, g->nr, g->len);
 	return send_by_engine(sock, &fm, g, args);
 }
 
@@ -93,7 +93,6 @@ static noinline int send_gather_to(struct socket *sock,
 
 	if (copy_from_user(&name, u64_to_user_ptr(args->name), args->namelen))
 		return -EFAULT;
-	iov_iter_bvec(&fm.msg.msg_iter, ITER_SOURCE, g->runs, g->nr, g->len);
 	return send_by_engine(sock, &fm, g, args);
 }
 

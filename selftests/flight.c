@@ -66,15 +66,8 @@ FIXTURE_VARIANT_ADD(flight, unix_stream)
 FIXTURE_SETUP(flight)
 {
 	unsigned int i;
-	int err;
 
-	if (variant->family == AF_UNIX)
-		err = socketpair(AF_UNIX, variant->type, 0, self->sock);
-	else if (variant->type == SOCK_DGRAM)
-		err = udp_pair(variant->family, self->sock);
-	else
-		err = tcp_pair(variant->family, self->sock);
-	ASSERT_EQ(0, err);
+	ASSERT_EQ(0, sock_pair(variant->family, variant->type, self->sock));
 	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, NR_BUFS));
 	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
 					   NR_BUFS));

@@ -175,13 +175,7 @@ FIXTURE_SETUP(conn)
 	unsigned int i;
 	int err;
 
-	if (variant->family == AF_UNIX)
-		err = socketpair(AF_UNIX, variant->type, 0, self->sock);
-	else if (variant->type == SOCK_DGRAM)
-		err = udp_pair(variant->family, self->sock);
-	else
-		err = tcp_pair(variant->family, self->sock);
-	ASSERT_EQ(0, err);
+	ASSERT_EQ(0, sock_pair(variant->family, variant->type, self->sock));
 	if (variant->tls) {
 		err = tls_start(self->sock);
 		if (err)

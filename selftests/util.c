@@ -288,6 +288,13 @@ int udp_pair(int family, int fd[2])
 	return 0;
 }
 
+int sock_pair(int family, int type, int fd[2])
+{
+	if (family == AF_UNIX)
+		return socketpair(AF_UNIX, type, 0, fd) ? -errno : 0;
+	return type == SOCK_DGRAM ? udp_pair(family, fd) : tcp_pair(family, fd);
+}
+
 void sock_small(const int fd[2])
 {
 	/* Less than two packets of the loopback device make TCP crawl. */

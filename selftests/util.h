@@ -70,6 +70,8 @@ ssize_t pattern_differs(const void *buf, unsigned int seed, size_t pos,
 /* Connected sockets; fd[0] sends, fd[1] receives. */
 int tcp_pair(int family, int fd[2]);
 int udp_pair(int family, int fd[2]);
+/* One of these, or of AF_UNIX. */
+int sock_pair(int family, int type, int fd[2]);
 /* Makes the buffers of both sockets small. */
 void sock_small(const int fd[2]);
 /* Fills a stream socket until it takes no more; returns the bytes put in. */
