@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Buffers: holds, ALLOC and FREE, and the test that tells when one is idle.
+ * Buffers: holds, ALLOC, FREE, HOLD and PASS, and the test that tells when one
+ * is idle.
  *
  * A buffer is handed out only when no handle has a hold on it and nobody but
  * the pool and page tables refers to its pages.
@@ -10,18 +11,16 @@
 #include <linux/page_ref.h>
 #include <linux/sched.h>
 
+#include <linux/fbuf_netlink.h>
+
 #include "compat.h"
 #include "fbuf.h"
-
-static unsigned int buf_index(const struct fbuf_pool *pool,
-			      const struct fbuf_buf *buf)
-{
-	return buf - pool->bufs;
-}
+#include "trace.h"
 
 /**
  * fbuf_folio_idle() - does nothing but the pool and page tables refer to it?
  * @folio: one to which the pool has a reference
+ * @extra: references that the caller knows of
  *
  * A mapping comes with a reference and goes before it does, and reading the
  * mappings on both sides of the references keeps a change in between from
@@ -30,7 +29,7 @@ static unsigned int buf_index(const struct fbuf_pool *pool,
  * Context: any.
  * Return: whether it is so.
  */
-bool fbuf_folio_idle(struct folio *folio)
+bool fbuf_folio_idle(struct folio *folio, int extra)
 {
 	int mapped, refs;
 
@@ -41,22 +40,101 @@ bool fbuf_folio_idle(struct folio *folio)
 	smp_rmb();	/* first mappings, */
 	refs = folio_ref_count(folio);
 	smp_rmb();	/* then references, then mappings again */
-	return refs == 1 + mapped && mapped == fbuf_folio_mapcount(folio);
+	return refs == 1 + extra + mapped &&
+	       mapped == fbuf_folio_mapcount(folio);
 }
 
-static bool buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf)
+/**
+ * fbuf_buf_idle() - is a buffer not in flight?
+ * @pool: the pool
+ * @buf: the buffer; one without memory is idle
+ * @ours: a folio of it to which the caller has a reference, or NULL
+ *
+ * Context: the pool's lock is held.
+ * Return: whether it is so.
+ */
+bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
+		   const struct folio *ours)
 {
-	unsigned long nr = 1UL << (pool->buf_shift - PAGE_SHIFT);
-	unsigned long i = buf_index(pool, buf) * nr;
-	unsigned long end = i + nr;
+	unsigned long i = fbuf_buf_first(pool, buf);
+	unsigned long end = i + fbuf_buf_pages(pool);
 
+	if (!pool->pages[i])
+		return true;
 	while (i < end) {
 		struct folio *folio = page_folio(pool->pages[i]);
 
-		if (!fbuf_folio_idle(folio))
+		if (!fbuf_folio_idle(folio, folio == ours))
 			return false;
 		i += folio_nr_pages(folio);
 	}
+	return true;
+}
+
+/**
+ * fbuf_buf_get_memory() - see that a buffer has memory
+ * @pool: the pool
+ * @buf: the buffer
+ *
+ * Context: may sleep; the pool's lock is held.
+ * Return: 0 or -ENOMEM.
+ */
+int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf)
+{
+	unsigned long first = fbuf_buf_first(pool, buf);
+	int err;
+
+	lockdep_assert_held(&pool->lock);
+	if (pool->pages[first])
+		return 0;
+	err = fbuf_populate(pool, &pool->pages[first], first, NULL);
+	if (err || list_empty(&buf->node))
+		return err;
+	/* Somebody touches a buffer that is free. */
+	list_move(&buf->node, &pool->free);
+	pool->nr_bare--;
+	pool->nr_free++;
+	return 0;
+}
+
+static void put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
+	__must_hold(&pool->lock)
+{
+	list_add_tail(&buf->node, &pool->limbo);
+	pool->nr_limbo++;
+}
+
+/* The buffer has no hold any more: whoever finds it idle may have it. */
+static void put_free(struct fbuf_pool *pool, struct fbuf_buf *buf)
+	__must_hold(&pool->lock)
+{
+	lockdep_assert_held(&pool->lock);
+	if (!fbuf_buf_idle(pool, buf, NULL)) {
+		put_limbo(pool, buf);
+		return;
+	}
+	pool->exhausted = false;
+	if (fbuf_buf_bare(pool, buf)) {
+		list_add(&buf->node, &pool->bare);
+		pool->nr_bare++;
+	} else {
+		list_add(&buf->node, &pool->free);
+		pool->nr_free++;
+	}
+}
+
+/* Take the oldest out of limbo: true if it is idle, else it is the last now. */
+static bool leave_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
+	__must_hold(&pool->lock)
+{
+	if (!fbuf_buf_idle(pool, buf, NULL)) {
+		list_move_tail(&buf->node, &pool->limbo);
+		return false;
+	}
+	list_del_init(&buf->node);
+	pool->nr_limbo--;
+	this_cpu_add(pool->counters->reuses, 1);
+	trace_fbuf_reuse(pool, buf);
 	return true;
 }
 
@@ -69,49 +147,75 @@ static struct fbuf_buf *take_idle(struct fbuf_pool *pool, unsigned int *budget)
 	/* User space can pin pages of a free buffer through its mapping. */
 	while ((buf = list_first_entry_or_null(&pool->free, struct fbuf_buf,
 					       node))) {
-		if (buf_idle(pool, buf)) {
-			list_del_init(&buf->node);
+		list_del_init(&buf->node);
+		pool->nr_free--;
+		if (fbuf_buf_idle(pool, buf, NULL))
 			return buf;
-		}
-		list_move_tail(&buf->node, &pool->limbo);
-		pool->nr_limbo++;
+		put_limbo(pool, buf);
 	}
 	while (*budget && (buf = list_first_entry_or_null(&pool->limbo,
 							  struct fbuf_buf,
 							  node))) {
 		--*budget;
-		if (buf_idle(pool, buf)) {
-			list_del_init(&buf->node);
-			pool->nr_limbo--;
+		if (leave_limbo(pool, buf))
 			return buf;
-		}
-		list_move_tail(&buf->node, &pool->limbo);
 		cond_resched();
 	}
-	return NULL;
-}
-
-/* The buffer has no hold any more: whoever finds it idle may have it. */
-static void put_free(struct fbuf_pool *pool, struct fbuf_buf *buf)
-	__must_hold(&pool->lock)
-{
-	lockdep_assert_held(&pool->lock);
-	if (buf_idle(pool, buf)) {
-		list_add(&buf->node, &pool->free);
-		return;
+	buf = list_first_entry_or_null(&pool->bare, struct fbuf_buf, node);
+	if (buf) {
+		list_del_init(&buf->node);
+		pool->nr_bare--;
 	}
-	list_add_tail(&buf->node, &pool->limbo);
-	pool->nr_limbo++;
+	return buf;
 }
 
-static void drop_hold(struct fbuf_pool *pool, struct fbuf_buf *buf)
-	__must_hold(&pool->lock)
+/**
+ * fbuf_reap() - look which free buffers are idle by now
+ * @pool: the pool
+ *
+ * Context: may sleep; the pool's lock is held.
+ * Return: whether a buffer is to be had.
+ */
+bool fbuf_reap(struct fbuf_pool *pool)
 {
+	unsigned int budget = pool->nr_limbo;
+	struct fbuf_buf *buf;
+
 	lockdep_assert_held(&pool->lock);
+	while (budget--) {
+		buf = list_first_entry(&pool->limbo, struct fbuf_buf, node);
+		if (leave_limbo(pool, buf))
+			put_free(pool, buf);
+		cond_resched();
+	}
+	return pool->nr_free || pool->nr_bare;
+}
+
+static void add_hold(struct fbuf_handle *h, struct fbuf_buf *buf)
+	__must_hold(&h->pool->lock)
+{
+	if (!buf->holds++)
+		h->pool->nr_held++;
+	h->nr_holds++;
+	set_bit(fbuf_buf_index(h->pool, buf), h->holds);
+}
+
+static void drop_hold(struct fbuf_handle *h, unsigned int index)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_pool *pool = h->pool;
+	struct fbuf_buf *buf = &pool->bufs[index];
+
+	lockdep_assert_held(&pool->lock);
+	fbuf_unsecure(h, index);
+	clear_bit(index, h->holds);
+	smp_mb__after_atomic();	/* pairs with gather_pool() */
+	h->nr_holds--;
 	if (--buf->holds)
 		return;
 	pool->nr_held--;
 	put_free(pool, buf);
+	trace_fbuf_free(pool, buf, h->id);
 }
 
 /**
@@ -124,6 +228,78 @@ void fbuf_buf_init(struct fbuf_pool *pool)
 
 	for (i = 0; i < pool->nr_bufs; i++)
 		list_add_tail(&pool->bufs[i].node, &pool->free);
+	pool->nr_free = pool->nr_bufs;
+}
+
+/* Buffers onto @taken, which get memory if they have none. */
+static int alloc_take(struct fbuf_pool *pool, struct list_head *taken,
+		      unsigned int count)
+	__must_hold(&pool->lock)
+{
+	unsigned int n, budget = pool->nr_limbo;
+
+	for (n = 0; n < count; n++) {
+		struct fbuf_buf *buf = take_idle(pool, &budget);
+
+		if (!buf)
+			break;
+		if (fbuf_buf_get_memory(pool, buf)) {
+			put_free(pool, buf);
+			return n ?: -ENOMEM;
+		}
+		list_add_tail(&buf->node, taken);
+	}
+	if (n)
+		return n;
+	return pool->nr_limbo ? -EAGAIN : -ENOBUFS;
+}
+
+static void alloc_exhausted(struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	if (pool->exhausted)
+		return;
+	pool->exhausted = true;
+	fbuf_event(pool, FBUF_CMD_EXHAUSTED_NTF);
+}
+
+static int alloc_locked(struct fbuf_handle *h, u64 *names, unsigned int count,
+			bool all)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_pool *pool = h->pool;
+	struct fbuf_buf *buf, *next;
+	LIST_HEAD(taken);
+	int ret, n = 0;
+
+	ret = alloc_take(pool, &taken, count);
+	if (ret == -EAGAIN || ret == -ENOBUFS)
+		alloc_exhausted(pool);
+	if (ret < 0)
+		return ret;
+	if (all && ret < count) {
+		list_for_each_entry_safe(buf, next, &taken, node)
+			put_free(pool, buf);
+		return pool->nr_limbo ? -EAGAIN : -ENOBUFS;
+	}
+	list_for_each_entry_safe(buf, next, &taken, node) {
+		list_del_init(&buf->node);
+		buf->gen++;
+		buf->sent = 0;
+		add_hold(h, buf);
+		names[n++] = FBUF_NAME(fbuf_buf_index(pool, buf), buf->gen);
+		trace_fbuf_alloc(pool, buf, h->id);
+	}
+	return n;
+}
+
+/* How many more buffers a handle may hold. */
+static unsigned int holds_left(const struct fbuf_handle *h)
+	__must_hold(&h->pool->lock)
+{
+	if (!h->max_holds)
+		return UINT_MAX;
+	return h->max_holds - min(h->nr_holds, h->max_holds);
 }
 
 /**
@@ -131,46 +307,43 @@ void fbuf_buf_init(struct fbuf_pool *pool)
  * @h: the handle that will have the holds
  * @names: where their names go
  * @count: how many at most
+ * @all: as many, or none
  *
  * Context: may sleep; takes the pool's lock.
- * Return: how many, at least 1; -EAGAIN if all that are free are in flight;
- * -ENOBUFS if none is free.
+ * Return: how many, at least 1; -EAGAIN if too few are idle and some that are
+ * free are in flight; -ENOBUFS if all others are held; -EDQUOT; -ENOMEM.
  */
-int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count)
+int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count, bool all)
 {
 	struct fbuf_pool *pool = h->pool;
-	unsigned int budget, n;
-	int ret;
+	int ret = -EDQUOT;
 
 	mutex_lock(&pool->lock);
-	budget = pool->nr_limbo;
-	for (n = 0; n < count; n++) {
-		struct fbuf_buf *buf = take_idle(pool, &budget);
-		unsigned int index;
-
-		if (!buf)
-			break;
-		index = buf_index(pool, buf);
-		buf->gen++;
-		buf->holds = 1;
-		pool->nr_held++;
-		set_bit(index, h->holds);
-		names[n] = FBUF_NAME(index, buf->gen);
+	if (!list_empty(&pool->orphans))
+		fbuf_orphans_reap(pool, false);
+	if (holds_left(h) >= (all ? count : 1)) {
+		count = min(count, holds_left(h));
+		ret = alloc_locked(h, names, count, all);
 	}
-	ret = n;
-	if (!n)
-		ret = pool->nr_limbo ? -EAGAIN : -ENOBUFS;
 	mutex_unlock(&pool->lock);
 
-	if (ret == -EAGAIN)
+	if (ret > 0)
+		this_cpu_add(pool->counters->allocs, ret);
+	else if (ret == -EAGAIN)
 		fbuf_nudge();
-	this_cpu_add(pool->counters->allocs, n);
 	return ret;
 }
 
-/* Clear the handle's hold on a named buffer, so that a repeated name fails. */
-static int clear_hold(struct fbuf_handle *h, u64 name)
-	__must_hold(&h->pool->lock)
+/**
+ * fbuf_buf_check() - has a handle a hold on a buffer of this name?
+ * @h: the handle
+ * @name: the name
+ *
+ * Context: the pool's lock is held.
+ * Return: the buffer's index; -EINVAL if the name is not one of this pool;
+ * -ESTALE if the handle has no hold on that buffer, or no longer.
+ */
+int fbuf_buf_check(const struct fbuf_handle *h, u64 name)
 {
 	u32 index = FBUF_NAME_INDEX(name);
 
@@ -178,9 +351,29 @@ static int clear_hold(struct fbuf_handle *h, u64 name)
 	if (index >= h->pool->nr_bufs)
 		return -EINVAL;
 	if (h->pool->bufs[index].gen != FBUF_NAME_GEN(name) ||
-	    !test_and_clear_bit(index, h->holds))
+	    !test_bit(index, h->holds))
 		return -ESTALE;
-	return 0;
+	return index;
+}
+
+/* False if the batch has named the buffer before. */
+static bool mark_once(struct fbuf_pool *pool, struct fbuf_buf *buf)
+	__must_hold(&pool->lock)
+{
+	if (buf->mark == pool->batch)
+		return false;
+	buf->mark = pool->batch;
+	return true;
+}
+
+static int check_once(struct fbuf_handle *h, u64 name)
+	__must_hold(&h->pool->lock)
+{
+	int index = fbuf_buf_check(h, name);
+
+	if (index >= 0 && !mark_once(h->pool, &h->pool->bufs[index]))
+		return -ESTALE;
+	return index;
 }
 
 /**
@@ -197,24 +390,22 @@ int fbuf_free(struct fbuf_handle *h, const u64 *names, unsigned int count)
 {
 	struct fbuf_pool *pool = h->pool;
 	unsigned int i;
-	int err = 0;
+	int ret = 0;
 
 	mutex_lock(&pool->lock);
-	for (i = 0; i < count; i++) {
-		err = clear_hold(h, names[i]);
-		if (err)
-			goto restore;
+	pool->batch++;
+	for (i = 0; i < count && ret >= 0; i++)
+		ret = check_once(h, names[i]);
+	if (ret >= 0) {
+		for (i = 0; i < count; i++)
+			drop_hold(h, FBUF_NAME_INDEX(names[i]));
+		fbuf_wake(pool);
+		ret = count;
 	}
-	for (i = 0; i < count; i++)
-		drop_hold(pool, &pool->bufs[FBUF_NAME_INDEX(names[i])]);
 	mutex_unlock(&pool->lock);
-	return count;
-
-restore:
-	while (i--)
-		set_bit(FBUF_NAME_INDEX(names[i]), h->holds);
-	mutex_unlock(&pool->lock);
-	return err;
+	if (ret > 0)
+		this_cpu_add(pool->counters->frees, ret);
+	return ret;
 }
 
 /**
@@ -230,33 +421,142 @@ void fbuf_free_all(struct fbuf_handle *h)
 
 	mutex_lock(&pool->lock);
 	for_each_set_bit(i, h->holds, pool->nr_bufs) {
-		clear_bit(i, h->holds);
-		drop_hold(pool, &pool->bufs[i]);
+		drop_hold(h, i);
+		this_cpu_add(pool->counters->frees, 1);
 		cond_resched();
 	}
+	fbuf_wake(pool);
 	mutex_unlock(&pool->lock);
 }
 
+static int hold_check(struct fbuf_handle *h, u64 name)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_pool *pool = h->pool;
+	u32 index = FBUF_NAME_INDEX(name);
+	struct fbuf_buf *buf;
+
+	if (index >= pool->nr_bufs)
+		return -EINVAL;
+	buf = &pool->bufs[index];
+	if (!buf->holds || buf->gen != FBUF_NAME_GEN(name))
+		return -ESTALE;
+	if (test_bit(index, h->holds) || !mark_once(pool, buf))
+		return -EEXIST;
+	return 0;
+}
+
 /**
- * fbuf_buf_info() - count the buffers that are held and in flight
- * @pool: the pool
- * @info: where to
+ * fbuf_hold() - take a hold on buffers that others hold
+ * @h: the handle that will have the holds
+ * @names: the buffers
+ * @count: how many
  *
  * Context: may sleep; takes the pool's lock.
+ * Return: @count; or, with no hold taken, -EINVAL; -ESTALE if nobody holds a
+ * buffer of that name; -EEXIST if the handle does; -EDQUOT.
  */
-void fbuf_buf_info(struct fbuf_pool *pool, struct fbuf_info *info)
+int fbuf_hold(struct fbuf_handle *h, const u64 *names, unsigned int count)
 {
-	struct fbuf_buf *buf, *next;
+	struct fbuf_pool *pool = h->pool;
+	unsigned int i;
+	int ret = 0;
 
 	mutex_lock(&pool->lock);
-	list_for_each_entry_safe(buf, next, &pool->limbo, node) {
-		if (buf_idle(pool, buf)) {
-			list_move_tail(&buf->node, &pool->free);
-			pool->nr_limbo--;
-		}
-		cond_resched();
+	pool->batch++;
+	for (i = 0; i < count && !ret; i++)
+		ret = hold_check(h, names[i]);
+	if (!ret && count > holds_left(h))
+		ret = -EDQUOT;
+	if (!ret) {
+		for (i = 0; i < count; i++)
+			add_hold(h, &pool->bufs[FBUF_NAME_INDEX(names[i])]);
+		ret = count;
 	}
-	info->nr_held = pool->nr_held;
-	info->nr_in_flight = pool->nr_limbo;
 	mutex_unlock(&pool->lock);
+	return ret;
+}
+
+/* May all the buffers go to the other handle? */
+static int pass_check(struct fbuf_handle *h, const struct fbuf_handle *to,
+		      const struct fbuf_item *items, unsigned int count)
+	__must_hold(&h->pool->lock)
+{
+	unsigned int i, fresh = 0;
+	int index;
+
+	if (!to)
+		return -ENOENT;
+	if (!to->ring || !to->ring->accept)
+		return -EACCES;
+	h->pool->batch++;
+	for (i = 0; i < count; i++) {
+		index = check_once(h, items[i].name);
+		if (index < 0)
+			return index;
+		fresh += !test_bit(index, to->holds);
+	}
+	if (fresh > holds_left(to))
+		return -EDQUOT;
+	return count > fbuf_ring_room(to->ring) ? -EAGAIN : 0;
+}
+
+static void pass_one(struct fbuf_handle *h, struct fbuf_handle *to,
+		     const struct fbuf_item *item, bool keep)
+	__must_hold(&h->pool->lock)
+{
+	unsigned int index = FBUF_NAME_INDEX(item->name);
+	const struct fbuf_ring_entry entry = {
+		.name = item->name,
+		.data = item->data,
+		.type = FBUF_RING_PASSED,
+		.from = h->id,
+	};
+
+	/* First theirs, then ours away: the buffer is never without. */
+	if (!test_bit(index, to->holds))
+		add_hold(to, &h->pool->bufs[index]);
+	if (!keep)
+		drop_hold(h, index);
+	fbuf_ring_put(to->ring, &entry);
+}
+
+/**
+ * fbuf_pass() - hand buffers over to another handle
+ * @h: the handle that has the holds
+ * @items: the buffers
+ * @count: how many
+ * @id: number of the handle that gets them
+ * @keep: @h keeps its holds too
+ *
+ * Context: may sleep; takes the pool's lock.
+ * Return: @count; or, with nothing passed, -EINVAL, -ESTALE, -ENOENT, -EACCES,
+ * -EAGAIN if there is no room in the ring there, -EDQUOT.
+ */
+int fbuf_pass(struct fbuf_handle *h, const struct fbuf_item *items,
+	      unsigned int count, u32 id, bool keep)
+{
+	struct fbuf_pool *pool = h->pool;
+	struct fbuf_handle *to;
+	unsigned int i;
+	int ret;
+
+	if (id == h->id)
+		return -EINVAL;
+	mutex_lock(&pool->lock);
+	/* It stays: a handle leaves the pool under the lock. */
+	to = xa_load(&pool->handles, id);
+	ret = pass_check(h, to, items, count);
+	if (!ret) {
+		for (i = 0; i < count; i++)
+			pass_one(h, to, &items[i], keep);
+		fbuf_ring_publish(to);
+		/* What we secured may be written. */
+		fbuf_wake(pool);
+		ret = count;
+	}
+	mutex_unlock(&pool->lock);
+	if (ret > 0)
+		this_cpu_add(pool->counters->passes, ret);
+	return ret;
 }

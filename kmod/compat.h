@@ -6,11 +6,14 @@
 #ifndef FBUF_COMPAT_H
 #define FBUF_COMPAT_H
 
+#include <linux/eventfd.h>
 #include <linux/file.h>
+#include <linux/hrtimer.h>
 #include <linux/mm.h>
 #include <linux/net.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
+#include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/socket.h>
 #include <linux/uio.h>
@@ -32,6 +35,73 @@ static inline void vm_flags_mod(struct vm_area_struct *vma,
 	vma->vm_flags = (vma->vm_flags | set) & ~clear;
 }
 #endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+#define pte_mkwrite_novma	pte_mkwrite
+
+/* Page faults had no other lock. */
+static inline void release_fault_lock(struct vm_fault *vmf)
+{
+	mmap_read_unlock(vmf->vma->vm_mm);
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+#define FBUF_DEFINE_SHRINKER(name, count, scan)				\
+	static struct shrinker name = {					\
+		.count_objects	= (count),				\
+		.scan_objects	= (scan),				\
+		.seeks		= DEFAULT_SEEKS,			\
+	}
+#define fbuf_shrinker_register(s, name)	register_shrinker(s, name)
+#define fbuf_shrinker_unregister(s)	unregister_shrinker(s)
+#else
+struct fbuf_shrinker {
+	unsigned long (*count)(struct shrinker *s, struct shrink_control *sc);
+	unsigned long (*scan)(struct shrinker *s, struct shrink_control *sc);
+	struct shrinker *shrinker;
+};
+
+#define FBUF_DEFINE_SHRINKER(name, count_, scan_)			\
+	static struct fbuf_shrinker name = {				\
+		.count	= (count_),					\
+		.scan	= (scan_),					\
+	}
+
+static inline int fbuf_shrinker_register(struct fbuf_shrinker *s,
+					 const char *name)
+{
+	s->shrinker = shrinker_alloc(0, "%s", name);
+	if (!s->shrinker)
+		return -ENOMEM;
+	s->shrinker->count_objects = s->count;
+	s->shrinker->scan_objects = s->scan;
+	shrinker_register(s->shrinker);
+	return 0;
+}
+
+static inline void fbuf_shrinker_unregister(struct fbuf_shrinker *s)
+{
+	shrinker_free(s->shrinker);
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define fbuf_eventfd_signal(ctx)	eventfd_signal(ctx, 1)
+#else
+#define fbuf_eventfd_signal(ctx)	eventfd_signal(ctx)
+#endif
+
+static inline void fbuf_hrtimer_setup(struct hrtimer *timer,
+				      enum hrtimer_restart (*fn)(struct hrtimer *))
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+	hrtimer_init(timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	timer->function = fn;
+#else
+	hrtimer_setup(timer, fn, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+#endif
+}
 
 /* For arrays of which little is used, where the compiler zeroes the stack. */
 #ifndef __uninitialized

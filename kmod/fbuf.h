@@ -6,6 +6,8 @@
 #define FBUF_H
 
 #include <linux/bvec.h>
+#include <linux/fs.h>
+#include <linux/hrtimer.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
@@ -15,29 +17,60 @@
 #include <linux/types.h>
 #include <linux/uaccess.h>
 #include <linux/uidgid.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 #include <linux/fbuf.h>
 
-struct address_space;
-struct file;
+struct eventfd_ctx;
 struct folio;
+struct mem_cgroup;
+struct poll_table_struct;
 struct socket;
 struct user_struct;
 struct vm_area_struct;
+struct vm_fault;
+
+/**
+ * enum fbuf_protection - what a write to a buffer in flight does
+ * @FBUF_VOLATILE: the peer sees it
+ * @FBUF_SNAPSHOT: it goes to a fresh copy
+ * @FBUF_SECURED: it waits
+ *
+ * Of two sends of one buffer the greater one counts.
+ */
+enum fbuf_protection {
+	FBUF_VOLATILE,
+	FBUF_SNAPSHOT,
+	FBUF_SECURED,
+};
 
 /**
  * struct fbuf_buf - one buffer
- * @node: on the pool's free or limbo list; alone while there is a hold
+ * @node: on the pool's free, bare or limbo list; alone while there is a hold
  * @gen: generation, changed at each ALLOC
  * @holds: number of handles with a hold
+ * @secures: number of handles that secure it
+ * @prot: enum fbuf_protection; while it is not FBUF_VOLATILE, or @secures is not
+ *        0, no page table has a writable entry for the buffer
+ * @mark: number of the last batch that named it, so that a name twice in one
+ *        batch is noticed
+ * @sent: jiffies when it was last sent; 0 before
+ * @sock: inode number of the socket that it was last sent to
  *
- * Everything is protected by the pool's lock.
+ * Protected by the pool's lock, but for @sent and @sock, which senders write as
+ * they pass, and reads of @prot: see fbuf_protect().
  */
 struct fbuf_buf {
 	struct list_head node;
 	u32 gen;
 	u32 holds;
+	u32 secures;
+	u32 prot;
+	u64 mark;
+	unsigned long sent;
+	unsigned long sock;
 };
 
 /**
@@ -46,39 +79,105 @@ struct fbuf_buf {
  * @bytes: bytes sent
  * @copied: bytes of them that the CPU copied
  * @allocs: buffers handed out
+ * @frees: holds dropped
+ * @reuses: buffers that were in flight when freed, and are idle since
+ * @passes: buffers handed over to another handle
+ * @protects: buffers that were protected against writes
+ * @snapshots: buffers that were copied because of a write
+ * @waits: times that a task or the watch looked for a buffer in vain, and slept
+ * @reclaims: buffers whose memory went back under pressure
  */
 struct fbuf_counters {
 	u64 sends;
 	u64 bytes;
 	u64 copied;
 	u64 allocs;
+	u64 frees;
+	u64 reuses;
+	u64 passes;
+	u64 protects;
+	u64 snapshots;
+	u64 waits;
+	u64 reclaims;
+};
+
+/**
+ * struct fbuf_user - what is charged to one user
+ * @node: on the list of users
+ * @uid: the user
+ * @pages: pages charged
+ * @pools: pools that the user made, retired ones included
+ * @limit: bytes that may be charged, if @own
+ * @own: the user has a limit of his own
+ *
+ * Protected by the lock of the list. On it while @pools or @own.
+ */
+struct fbuf_user {
+	struct list_head node;
+	kuid_t uid;
+	unsigned long pages;
+	unsigned int pools;
+	u64 limit;
+	bool own;
 };
 
 /**
  * struct fbuf_pool - a set of equal-size buffers
- * @pages: the page at each page offset; set once. The pool has one reference
- *         to each folio.
+ * @pages: the page at each page offset, NULL where a buffer has no memory. The
+ *         pool has one reference to each folio. Changed under @lock; a send
+ *         reads it without: see fbuf_gather_import().
  * @nr_pages: number of them
  * @buf_shift: log2 of the bytes in a buffer
  * @nr_bufs: number of buffers
+ * @flags: FBUF_POOL_*
+ * @prot: what sends do unless told otherwise
  * @bufs: the buffers
- * @counters: see there; any CPU adds, INFO sums
- * @lock: protects @bufs, @free, @limbo, @nr_held, @nr_limbo and the holds of
- *        every handle against change. A send only tests holds and takes no
- *        lock: see fbuf_gather_import().
+ * @counters: see there; any CPU adds, readers sum
+ * @lock: protects @bufs, the lists of buffers and the numbers of what is on
+ *        them, @orphans, @charged, @nr_notify, @batch, @dead, @watching,
+ *        @exhausted, @stuck, the page tables' entries for the pool, and the
+ *        holds and the ring of every handle. A send only tests holds and takes
+ *        no lock. Taken inside mmap_lock: never touch user memory under it.
+ *        Under memory pressure only tried.
  * @free: buffers without a hold that were idle when they came here; last in,
  *        first out, for warm caches
+ * @bare: the same, but without memory
  * @limbo: buffers without a hold that were in flight when they came here, the
  *         oldest first
  * @nr_held: buffers with a hold
+ * @nr_free: buffers on @free
+ * @nr_bare: buffers on @bare: all others have memory
  * @nr_limbo: buffers on @limbo
+ * @orphans: folios in flight that a snapshot took the place of, by their lru;
+ *           the pool still has its reference
+ * @nr_orphans: pages in them
+ * @charged: pages that are charged for the pool
+ * @nr_notify: notices that handles wait for
+ * @dead: the last handle is gone
+ * @watching: the watch runs
+ * @batch: number of the last batch of names
+ * @exhausted: said that no buffer is to be had
+ * @stuck: said that a buffer is in flight for long
+ * @wait: tasks that wait for a buffer to be idle or free
+ * @pollers: whoever polls for a buffer to be had
+ * @watch_timer: makes @watch_work run, see watch.c
+ * @watch_work: looks what is idle, while others wait
+ * @watch_nap: until it looks again
+ * @mapping: what maps the pool: all handles' files have this one
+ * @handles: the handles, by number
+ * @next_handle: where the search for a free number begins
+ * @nr_handles: how many
  * @refs: handles
- * @user: who is charged, or NULL if nobody is
- * @charged: pages that @user is charged for
+ * @user: whose locked memory is charged, or NULL if nobody's
+ * @memlock: how many pages that may come to: the maker's RLIMIT_MEMLOCK when he
+ *           made the pool
+ * @owner: who is charged besides
+ * @memcg: what memory is charged to, whoever causes it to be taken
  * @uid: who made the pool
  * @id: number for people to read
  * @node: NUMA node asked for
- * @nr_split: buffers in more folios than need be
+ * @nr_split: buffers in more folios than need be, when the pool was made
+ * @all: on the list of all pools
  * @retire: frees what is in flight when the last handle is gone
  * @retire_delay: jiffies until it looks again
  * @retired: on the list of such pools
@@ -89,35 +188,137 @@ struct fbuf_pool {
 	unsigned long nr_pages;
 	unsigned int buf_shift;
 	unsigned int nr_bufs;
+	unsigned int flags;
+	enum fbuf_protection prot;
 	struct fbuf_buf *bufs;
 	struct fbuf_counters __percpu *counters;
 
 	struct mutex lock ____cacheline_aligned_in_smp;
 	struct list_head free;
+	struct list_head bare;
 	struct list_head limbo;
 	unsigned int nr_held;
+	unsigned int nr_free;
+	unsigned int nr_bare;
 	unsigned int nr_limbo;
+	struct list_head orphans;
+	unsigned long nr_orphans;
+	unsigned long charged;
+	unsigned int nr_notify;
+	u64 batch;
+	bool dead;
+	bool watching;
+	bool exhausted;
+	bool stuck;
 
+	wait_queue_head_t wait;
+	wait_queue_head_t pollers;
+	struct hrtimer watch_timer;
+	struct work_struct watch_work;
+	ktime_t watch_nap;
+
+	struct address_space mapping;
+	struct xarray handles;
+	u32 next_handle;
+	unsigned int nr_handles;
 	refcount_t refs;
 	struct user_struct *user;
-	unsigned long charged;
+	unsigned long memlock;
+	struct fbuf_user *owner;
+	struct mem_cgroup *memcg;
 	kuid_t uid;
 	u64 id;
 	int node;
 	unsigned int nr_split;
+	struct list_head all;
 	struct delayed_work retire;
 	unsigned long retire_delay;
 	struct list_head retired;
 };
 
 /**
+ * struct fbuf_kring - a handle's ring, as the kernel sees it
+ * @pages: its memory, which the user can change at any time
+ * @nr_pages: number of them
+ * @tail: entries produced
+ * @mask: number of entries less one
+ * @overflow: times that notices found it full
+ * @full: so it was the last time
+ * @accept: others may pass buffers
+ * @eventfd: signalled with new entries, or NULL
+ * @notify_gen: for each buffer with a notice, the generation that was sent
+ * @notify: a bit for each buffer with a notice that is still to come
+ * @nr_notify: how many
+ *
+ * Protected by the pool's lock.
+ */
+struct fbuf_kring {
+	struct page **pages;
+	unsigned int nr_pages;
+	u32 tail;
+	u32 mask;
+	u64 overflow;
+	bool full;
+	bool accept;
+	struct eventfd_ctx *eventfd;
+	u32 *notify_gen;
+	unsigned long *notify;
+	unsigned int nr_notify;
+};
+
+/**
  * struct fbuf_handle - one open file on a pool, the unit of ownership
  * @pool: the pool; the handle has a reference
+ * @rights: FBUF_RIGHT_*
+ * @max_holds: how many buffers it may hold, or 0
+ * @id: its number in the pool
+ * @nr_holds: how many buffers it holds
  * @holds: a bit for each buffer; changed under the pool's lock
+ * @secures: a bit for each buffer that it secures; NULL in volatile pools
+ * @ring: its ring, or NULL; set once
+ * @wait: whoever waits for entries in the ring
  */
 struct fbuf_handle {
 	struct fbuf_pool *pool;
+	unsigned int rights;
+	unsigned int max_holds;
+	u32 id;
+	unsigned int nr_holds;
 	unsigned long *holds;
+	unsigned long *secures;
+	struct fbuf_kring *ring;
+	wait_queue_head_t wait;
+};
+
+/**
+ * struct fbuf_waiter - a task that waits for buffers, see wait.c
+ * @entry: on the pool's wait queue
+ * @pool: the pool
+ * @end: when to give up
+ * @nap: until it looks again
+ * @mode: the state to sleep in
+ */
+struct fbuf_waiter {
+	struct wait_queue_entry entry;
+	struct fbuf_pool *pool;
+	ktime_t end;
+	ktime_t nap;
+	unsigned int mode;
+};
+
+/**
+ * struct fbuf_flight - what of a pool is in flight
+ * @bufs: buffers
+ * @bytes: bytes, snapshots in flight included
+ * @age_ms: milliseconds since the last send of the one of them for which that is
+ *          longest
+ * @sock: inode number of the socket that it was last sent to
+ */
+struct fbuf_flight {
+	unsigned int bufs;
+	u64 bytes;
+	u64 age_ms;
+	u64 sock;
 };
 
 /* Runs that a gather keeps without an allocation. */
@@ -153,7 +354,7 @@ struct fbuf_gather {
 };
 
 /* main.c, called by fbuf_args_get() */
-int fbuf_args_get_grown(void *args, size_t size, size_t usize,
+int fbuf_args_get_grown(void *args, size_t size, size_t min, size_t usize,
 			const void __user *uargs);
 
 /**
@@ -161,6 +362,7 @@ int fbuf_args_get_grown(void *args, size_t size, size_t usize,
  * @args: where to
  * @size: bytes of the structure as this module knows it, a constant, which
  *        makes the copy a short one
+ * @min: bytes of it as first published
  * @cmd: the ioctl, whose size field is the caller's idea of it
  * @arg: its address in user memory
  *
@@ -168,7 +370,7 @@ int fbuf_args_get_grown(void *args, size_t size, size_t usize,
  * Return: 0; -ENOTTY if @cmd has another direction; as fbuf_args_get_grown();
  * -EINVAL if the first word of the structure is not its size.
  */
-static __always_inline int fbuf_args_get(void *args, size_t size,
+static __always_inline int fbuf_args_get(void *args, size_t size, size_t min,
 					 unsigned int cmd, unsigned long arg)
 {
 	const void __user *uargs = (const void __user *)arg;
@@ -180,38 +382,150 @@ static __always_inline int fbuf_args_get(void *args, size_t size,
 	if (likely(usize == size))
 		err = copy_from_user(args, uargs, size) ? -EFAULT : 0;
 	else
-		err = fbuf_args_get_grown(args, size, usize, uargs);
+		err = fbuf_args_get_grown(args, size, min, usize, uargs);
 	if (err)
 		return err;
 	return *(u32 *)args == usize ? 0 : -EINVAL;
 }
 
-/* handle.c, called by pool.c */
-int fbuf_handle_install(struct fbuf_pool *pool);
+static inline bool fbuf_is_volatile(const struct fbuf_pool *pool)
+{
+	return pool->prot == FBUF_VOLATILE;
+}
 
-/* pool.c */
+static inline unsigned int fbuf_buf_index(const struct fbuf_pool *pool,
+					  const struct fbuf_buf *buf)
+{
+	return buf - pool->bufs;
+}
+
+static inline unsigned int fbuf_buf_pages(const struct fbuf_pool *pool)
+{
+	return 1U << (pool->buf_shift - PAGE_SHIFT);
+}
+
+/* Where in the pool's pages the buffer begins. */
+static inline unsigned long fbuf_buf_first(const struct fbuf_pool *pool,
+					   const struct fbuf_buf *buf)
+{
+	return (unsigned long)fbuf_buf_index(pool, buf) *
+	       fbuf_buf_pages(pool);
+}
+
+/* A buffer has memory, or it has none: nothing between. */
+static inline bool fbuf_buf_bare(const struct fbuf_pool *pool,
+				 const struct fbuf_buf *buf)
+{
+	return !pool->pages[fbuf_buf_first(pool, buf)];
+}
+
+/* handle.c, called by pool.c */
+int fbuf_handle_install(struct fbuf_pool *pool, unsigned int rights,
+			unsigned int max_holds, u32 __user *uid);
+
+/* pool.c: life and memory of pools */
+extern struct workqueue_struct *fbuf_wq;
+extern struct mutex fbuf_pools_lock;
+extern struct list_head fbuf_pools;
 int fbuf_pool_init(void);
-void fbuf_pool_set_mapping(struct fbuf_pool *pool,
-			   struct address_space *mapping);
 int fbuf_pool_create(const struct fbuf_pool_create *args);
 void fbuf_pool_put(struct fbuf_pool *pool);
-void fbuf_pool_info(struct fbuf_pool *pool, struct fbuf_info *info);
 void fbuf_pool_exit(void);
+int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
+		  unsigned long first, unsigned int *nr_split);
+void fbuf_depopulate(struct page **pages, unsigned long nr);
+unsigned long fbuf_orphans_reap(struct fbuf_pool *pool, bool all);
 
-/* buffer.c */
+/* charge.c: who is charged for pools */
+extern unsigned long long fbuf_pool_max;
+extern unsigned long long fbuf_user_max;
+int fbuf_charge_init(struct fbuf_pool *pool);
+void fbuf_charge_exit(struct fbuf_pool *pool);
+int fbuf_charge(struct fbuf_pool *pool, unsigned long nr);
+void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr);
+int fbuf_user_get(unsigned int nth, struct fbuf_user *user);
+int fbuf_user_set_limit(kuid_t uid, bool own, u64 limit);
+void fbuf_users_exit(void);
+
+/* stats.c: what pools are and did */
+extern struct fbuf_counters fbuf_totals;
+void fbuf_counters_sum(const struct fbuf_pool *pool, struct fbuf_counters *sum);
+void fbuf_counters_retire(const struct fbuf_pool *pool);
+void fbuf_flight_get(struct fbuf_pool *pool, struct fbuf_flight *flight);
+u64 fbuf_pool_resident(struct fbuf_pool *pool);
+void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info);
+
+/* buffer.c: holds */
 void fbuf_buf_init(struct fbuf_pool *pool);
-bool fbuf_folio_idle(struct folio *folio);
-int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count);
+bool fbuf_folio_idle(struct folio *folio, int extra);
+bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
+		   const struct folio *ours);
+int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
+int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
+bool fbuf_reap(struct fbuf_pool *pool);
+int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count,
+	       bool all);
 int fbuf_free(struct fbuf_handle *h, const u64 *names, unsigned int count);
 void fbuf_free_all(struct fbuf_handle *h);
-void fbuf_buf_info(struct fbuf_pool *pool, struct fbuf_info *info);
+int fbuf_hold(struct fbuf_handle *h, const u64 *names, unsigned int count);
+int fbuf_pass(struct fbuf_handle *h, const struct fbuf_item *items,
+	      unsigned int count, u32 id, bool keep);
+
+/* wait.c: tasks that wait for buffers */
+void fbuf_waiter_begin(struct fbuf_waiter *w, struct fbuf_pool *pool,
+		       int timeout, unsigned int mode);
+int fbuf_waiter_sleep(struct fbuf_waiter *w, bool in_flight);
+void fbuf_waiter_end(struct fbuf_waiter *w);
+void fbuf_wake(struct fbuf_pool *pool);
+int fbuf_alloc_wait(struct fbuf_handle *h, u64 *names,
+		    const struct fbuf_batch *args);
+int fbuf_wait(struct fbuf_handle *h, const u64 *names,
+	      const struct fbuf_batch *args);
+
+/* watch.c: notices and poll() */
+void fbuf_watch_init(struct fbuf_pool *pool);
+void fbuf_watch_exit(struct fbuf_pool *pool);
+void fbuf_watch(struct fbuf_pool *pool);
+__poll_t fbuf_poll(struct file *file, struct poll_table_struct *table);
+
+/* ring.c */
+int fbuf_ring_setup(struct fbuf_handle *h, const struct fbuf_ring_setup *args,
+		    u64 __user *map_size);
+void fbuf_ring_destroy(struct fbuf_handle *h);
+unsigned int fbuf_ring_used(const struct fbuf_kring *ring);
+unsigned int fbuf_ring_room(const struct fbuf_kring *ring);
+void fbuf_ring_put(struct fbuf_kring *ring,
+		   const struct fbuf_ring_entry *entry);
+void fbuf_ring_publish(struct fbuf_handle *h);
+bool fbuf_ring_notify(struct fbuf_handle *h);
+int fbuf_ring_mmap(struct fbuf_handle *h, struct vm_area_struct *vma);
 
 /* map.c */
 int fbuf_mmap(struct file *file, struct vm_area_struct *vma);
+void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf);
+void fbuf_wrprotect(struct fbuf_pool *pool, const struct fbuf_buf *buf);
+
+/* protect.c */
+int fbuf_protect(struct fbuf_pool *pool, unsigned int index,
+		 enum fbuf_protection prot);
+int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count);
+void fbuf_unsecure(struct fbuf_handle *h, unsigned int index);
+bool fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
+		    const struct folio *ours);
+void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf,
+		     unsigned int mode);
+
+/* shrink.c */
+int fbuf_shrink_init(void);
+void fbuf_shrink_exit(void);
 
 /* gather.c */
 int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
-		       const struct fbuf_seg __user *segs, unsigned int nr);
+		       const struct fbuf_seg __user *segs, unsigned int nr,
+		       enum fbuf_protection prot);
+void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
+		       struct socket *sock);
+void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h);
 void fbuf_gather_release(struct fbuf_gather *g);
 
 /* send.c */
@@ -228,5 +542,11 @@ int fbuf_splice_send(struct socket *sock, struct fbuf_msg *fm,
 int fbuf_nudge_init(void);
 void fbuf_nudge_exit(void);
 void fbuf_nudge(void);
+
+/* netlink.c */
+extern unsigned int fbuf_stuck_ms;
+int fbuf_netlink_init(void);
+void fbuf_netlink_exit(void);
+void fbuf_event(struct fbuf_pool *pool, unsigned int cmd);
 
 #endif /* FBUF_H */

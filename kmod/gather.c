@@ -5,8 +5,11 @@
  * The segments are copied once and only the copy is looked at: user memory may
  * change meanwhile. Everything is checked before the first byte is sent.
  */
+#include <linux/bitmap.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
+#include <linux/page_ref.h>
 #include <linux/sched.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
@@ -34,29 +37,20 @@ static int gather_grow(struct fbuf_gather *g)
 	return 0;
 }
 
-/* Add bytes of one folio, whose head is @head: to the last run if they go on. */
+/* A new run; the caller's reference to the folio goes with it. */
 static int gather_add(struct fbuf_gather *g, struct page *head,
 		      unsigned int offset, unsigned int len)
 {
 	struct bio_vec *run;
 	int err;
 
-	if (g->nr) {
-		run = &g->runs[g->nr - 1];
-		if (run->bv_page == head &&
-		    run->bv_offset + run->bv_len == offset) {
-			run->bv_len += len;
-			return 0;
-		}
-	}
 	if (g->nr == g->max) {
 		err = gather_grow(g);
-		if (err)
+		if (err) {
+			put_page(head);
 			return err;
+		}
 	}
-	/* Refuses once the count has overflowed: no sender gets it further. */
-	if (unlikely(!try_get_page(head)))
-		return -ENOMEM;
 	run = &g->runs[g->nr++];
 	run->bv_page = head;
 	run->bv_offset = offset;
@@ -64,32 +58,88 @@ static int gather_add(struct fbuf_gather *g, struct page *head,
 	return 0;
 }
 
+/* Do these bytes go on where the last run ends? */
+static bool gather_continues(const struct fbuf_gather *g,
+			     const struct page *head, unsigned int offset)
+{
+	const struct bio_vec *run;
+
+	if (!g->nr)
+		return false;
+	run = &g->runs[g->nr - 1];
+	return run->bv_page == head && run->bv_offset + run->bv_len == offset;
+}
+
+/*
+ * A reference to the folio of a pool page, whose head is returned. A snapshot or
+ * the shrinker may take the page out of the pool meanwhile, and free it: then
+ * what we got a reference to is not the pool's any more.
+ */
+static struct page *gather_get_page(const struct fbuf_pool *pool,
+				    unsigned long i, struct page *page)
+{
+	struct page *head = compound_head(page);
+
+	/* Refuses once the count has overflowed: no sender gets it further. */
+	if (unlikely(page_ref_count(head) < 0))
+		return ERR_PTR(-ENOMEM);
+	if (!get_page_unless_zero(head))
+		return NULL;
+	if (likely(READ_ONCE(pool->pages[i]) == page))
+		return head;
+	put_page(head);
+	return NULL;
+}
+
+/* Add the part of [addr, addr + left) that one folio has; returns its bytes. */
+static int gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
+		       u64 addr, unsigned int left)
+{
+	unsigned long i = addr >> PAGE_SHIFT;
+	unsigned int offset, len;
+	struct page *page, *head;
+	int err;
+
+	page = READ_ONCE(pool->pages[i]);
+	if (!page)
+		return -ESTALE;
+	head = compound_head(page);
+	offset = ((page - head) << PAGE_SHIFT) + offset_in_page(addr);
+	/* We have a reference to the last run's folio: it is still that one. */
+	if (gather_continues(g, head, offset)) {
+		len = min_t(unsigned int, left, page_size(head) - offset);
+		g->runs[g->nr - 1].bv_len += len;
+		return len;
+	}
+	head = gather_get_page(pool, i, page);
+	if (IS_ERR_OR_NULL(head))
+		return PTR_ERR_OR_ZERO(head);
+	offset = ((page - head) << PAGE_SHIFT) + offset_in_page(addr);
+	len = min_t(unsigned int, left, page_size(head) - offset);
+	err = gather_add(g, head, offset, len);
+	return err ?: len;
+}
+
 static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
-		       const struct fbuf_seg *seg)
+		       const struct fbuf_seg *seg, enum fbuf_protection prot)
 {
 	struct fbuf_pool *pool = h->pool;
 	u64 buf_size = 1ULL << pool->buf_shift;
 	u64 addr = seg->addr, index = addr >> pool->buf_shift;
 	unsigned int left = seg->len;
-	int err;
 
 	if (index >= pool->nr_bufs || left > buf_size - (addr & (buf_size - 1)))
 		return -EINVAL;
 	index = array_index_nospec(index, pool->nr_bufs);
 	addr = (index << pool->buf_shift) | (addr & (buf_size - 1));
 	while (left) {
-		struct page *page = pool->pages[addr >> PAGE_SHIFT];
-		struct page *head = compound_head(page);
-		unsigned int offset = ((page - head) << PAGE_SHIFT) +
-				      offset_in_page(addr);
-		unsigned int len = min_t(unsigned int, left,
-					 page_size(head) - offset);
+		/* 0: the page was just replaced; look again. */
+		int part = gather_part(g, pool, addr, left);
 
-		err = gather_add(g, head, offset, len);
-		if (err)
-			return err;
-		addr += len;
-		left -= len;
+		if (part < 0)
+			return part;
+		addr += part;
+		left -= part;
 	}
 	/*
 	 * Now that the pages are referred to, the buffer is busy. FREE clears
@@ -97,7 +147,9 @@ static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
 	 * either the hold is seen to be gone here, or the reference there.
 	 */
 	smp_mb__after_atomic();
-	return test_bit(index, h->holds) ? 0 : -ESTALE;
+	if (!test_bit(index, h->holds))
+		return -ESTALE;
+	return prot == FBUF_VOLATILE ? 0 : fbuf_protect(pool, index, prot);
 }
 
 /* The memory comes from the task's own page fragments, as for write(). */
@@ -113,14 +165,21 @@ static int gather_inline(struct fbuf_gather *g, const struct fbuf_seg *seg)
 	if (copy_from_user(page_address(frag->page) + frag->offset,
 			   u64_to_user_ptr(seg->addr), seg->len))
 		return -EFAULT;
-	err = gather_add(g, frag->page, frag->offset, seg->len);
-	if (!err)
-		frag->offset += seg->len;
-	return err;
+	if (gather_continues(g, frag->page, frag->offset)) {
+		g->runs[g->nr - 1].bv_len += seg->len;
+	} else {
+		get_page(frag->page);
+		err = gather_add(g, frag->page, frag->offset, seg->len);
+		if (err)
+			return err;
+	}
+	frag->offset += seg->len;
+	return 0;
 }
 
 static int gather_segment(struct fbuf_gather *g, struct fbuf_handle *h,
-			  const struct fbuf_seg *seg)
+			  const struct fbuf_seg *seg,
+			  enum fbuf_protection prot)
 {
 	int err;
 
@@ -129,7 +188,7 @@ static int gather_segment(struct fbuf_gather *g, struct fbuf_handle *h,
 	if (seg->flags & FBUF_SEG_INLINE)
 		err = gather_inline(g, seg);
 	else
-		err = gather_pool(g, h, seg);
+		err = gather_pool(g, h, seg, prot);
 	if (err)
 		return err;
 	if (seg->len > FBUF_GATHER_MAX - g->len)
@@ -165,15 +224,17 @@ fault:
  * @h: the handle, which must have a hold on each buffer
  * @segs: the segments
  * @nr: how many
+ * @prot: how their buffers are to be protected from now on
  *
  * The gather keeps its pages, but not the holds, until fbuf_gather_release().
  *
- * Context: may sleep; takes no lock.
- * Return: 0; or, with nothing to release, -EINVAL, -EMSGSIZE, -ESTALE, -EFAULT
- * or -ENOMEM.
+ * Context: may sleep; takes no lock, but the pool's if it has to protect.
+ * Return: 0; or, with nothing to release, -EINVAL, -EMSGSIZE, -ESTALE, -EFAULT,
+ * -ENOMEM, or -EBUSY if pages to protect are pinned.
  */
 int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
-		       const struct fbuf_seg __user *segs, unsigned int nr)
+		       const struct fbuf_seg __user *segs, unsigned int nr,
+		       enum fbuf_protection prot)
 {
 	struct fbuf_seg chunk[SEGS_CHUNK] __uninitialized;
 	unsigned int i, n;
@@ -191,7 +252,7 @@ int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 		if (err)
 			goto err_release;
 		for (i = 0; i < n; i++) {
-			err = gather_segment(g, h, &chunk[i]);
+			err = gather_segment(g, h, &chunk[i], prot);
 			if (err)
 				goto err_release;
 		}
@@ -201,6 +262,74 @@ int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 err_release:
 	fbuf_gather_release(g);
 	return err;
+}
+
+/* The buffer that a run is of, or NULL if it is inline data. */
+static struct fbuf_buf *run_buf(const struct bio_vec *run,
+				struct fbuf_pool *pool)
+{
+	struct folio *folio = page_folio(run->bv_page);
+	unsigned long i;
+
+	if (folio->mapping != &pool->mapping)
+		return NULL;
+	i = folio->index + (run->bv_offset >> PAGE_SHIFT);
+	return &pool->bufs[i >> (pool->buf_shift - PAGE_SHIFT)];
+}
+
+/**
+ * fbuf_gather_notify() - have a notice posted when its buffers are idle
+ * @g: a gather that was sent
+ * @h: the handle, which has a ring
+ *
+ * Context: may sleep; takes the pool's lock.
+ */
+void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h)
+{
+	struct fbuf_pool *pool = h->pool;
+	struct fbuf_kring *ring = h->ring;
+	unsigned int i, index;
+
+	mutex_lock(&pool->lock);
+	for (i = 0; i < g->nr; i++) {
+		struct fbuf_buf *buf = run_buf(&g->runs[i], pool);
+
+		if (!buf)
+			continue;
+		index = fbuf_buf_index(pool, buf);
+		ring->notify_gen[index] = buf->gen;
+		if (__test_and_set_bit(index, ring->notify))
+			continue;
+		ring->nr_notify++;
+		pool->nr_notify++;
+	}
+	fbuf_watch(pool);
+	mutex_unlock(&pool->lock);
+}
+
+/**
+ * fbuf_gather_stamp() - note when and to where its buffers are being sent
+ * @g: the gather
+ * @pool: the pool
+ * @sock: the socket
+ *
+ * Context: any.
+ */
+void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
+		       struct socket *sock)
+{
+	unsigned long ino = SOCK_INODE(sock)->i_ino;
+	unsigned long now = jiffies ?: 1;
+	unsigned int i;
+
+	for (i = 0; i < g->nr; i++) {
+		struct fbuf_buf *buf = run_buf(&g->runs[i], pool);
+
+		if (!buf)
+			continue;
+		WRITE_ONCE(buf->sent, now);
+		WRITE_ONCE(buf->sock, ino);
+	}
 }
 
 /**

@@ -13,14 +13,43 @@
 #include "compat.h"
 #include "fbuf.h"
 
-/* Names that a batch keeps on the stack. */
+#define RIGHTS	(FBUF_RIGHT_READ | FBUF_RIGHT_WRITE | FBUF_RIGHT_ALLOC | \
+		 FBUF_RIGHT_SEND)
+
+#define ALLOC_FLAGS	(FBUF_ALLOC_WAIT | FBUF_ALLOC_ALL | FBUF_ALLOC_UNHELD)
+
+/* Names or items that a call keeps on the stack. */
 #define NAMES_FAST	32
+#define ITEMS_FAST	16
+
+static int alloc_check(const struct fbuf_handle *h,
+		       const struct fbuf_batch *args)
+{
+	unsigned int most = h->pool->nr_bufs;
+
+	if (!(h->rights & FBUF_RIGHT_ALLOC))
+		return -EACCES;
+	if (args->flags & ~ALLOC_FLAGS)
+		return -EINVAL;
+	if (args->flags & FBUF_ALLOC_UNHELD && !(args->flags & FBUF_ALLOC_WAIT))
+		return -EINVAL;
+	if (args->flags & FBUF_ALLOC_WAIT ? args->timeout < -1 : args->timeout)
+		return -EINVAL;
+	if (h->max_holds)
+		most = min(most, h->max_holds);
+	/* What can never be. */
+	return args->flags & FBUF_ALLOC_ALL && args->count > most ? -EINVAL : 0;
+}
 
 static int batch_alloc(struct fbuf_handle *h, u64 *names,
 		       const struct fbuf_batch *args)
 {
-	int ret = fbuf_alloc(h, names, args->count);
+	int ret;
 
+	ret = alloc_check(h, args);
+	if (ret)
+		return ret;
+	ret = fbuf_alloc_wait(h, names, args);
 	if (ret > 0 && copy_to_user(u64_to_user_ptr(args->names), names,
 				    ret * sizeof(u64))) {
 		fbuf_free(h, names, ret);
@@ -29,29 +58,65 @@ static int batch_alloc(struct fbuf_handle *h, u64 *names,
 	return ret;
 }
 
-static int batch_free(struct fbuf_handle *h, u64 *names,
+static int names_get(u64 *names, const struct fbuf_batch *args)
+{
+	return copy_from_user(names, u64_to_user_ptr(args->names),
+			      args->count * sizeof(u64)) ? -EFAULT : 0;
+}
+
+static int batch_wait(struct fbuf_handle *h, u64 *names,
 		      const struct fbuf_batch *args)
 {
-	if (copy_from_user(names, u64_to_user_ptr(args->names),
-			   args->count * sizeof(u64)))
-		return -EFAULT;
-	return fbuf_free(h, names, args->count);
+	int err;
+
+	if (args->flags & ~FBUF_WAIT_ANY || args->timeout < -1)
+		return -EINVAL;
+	err = names_get(names, args);
+	return err ?: fbuf_wait(h, names, args);
+}
+
+/* FREE, HOLD and SECURE: all or none, at once. */
+static int batch_names(struct fbuf_handle *h, u64 *names,
+		       const struct fbuf_batch *args,
+		       int (*fn)(struct fbuf_handle *h, const u64 *names,
+				 unsigned int count))
+{
+	int err;
+
+	if (args->flags || args->timeout)
+		return -EINVAL;
+	err = names_get(names, args);
+	return err ?: fn(h, names, args->count);
+}
+
+static int batch_call(struct fbuf_handle *h, unsigned int cmd, u64 *names,
+		      const struct fbuf_batch *args)
+{
+	switch (_IOC_NR(cmd)) {
+	case _IOC_NR(FBUF_IOC_ALLOC):
+		return batch_alloc(h, names, args);
+	case _IOC_NR(FBUF_IOC_FREE):
+		return batch_names(h, names, args, fbuf_free);
+	case _IOC_NR(FBUF_IOC_HOLD):
+		return batch_names(h, names, args, fbuf_hold);
+	case _IOC_NR(FBUF_IOC_SECURE):
+		return batch_names(h, names, args, fbuf_secure);
+	default:
+		return batch_wait(h, names, args);
+	}
 }
 
 static int handle_batch(struct fbuf_handle *h, unsigned int cmd,
-			unsigned long arg,
-			int (*fn)(struct fbuf_handle *h, u64 *names,
-				  const struct fbuf_batch *args))
+			unsigned long arg)
 {
 	u64 fast[NAMES_FAST] __uninitialized, *names = fast;
 	struct fbuf_batch args;
 	int ret;
 
-	ret = fbuf_args_get(&args, sizeof(args), cmd, arg);
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
 	if (ret)
 		return ret;
-	if (args.flags || args.pad || !args.count ||
-	    args.count > FBUF_BATCH_MAX)
+	if (!args.count || args.count > FBUF_BATCH_MAX)
 		return -EINVAL;
 	if (args.count > NAMES_FAST) {
 		names = kvmalloc_array(args.count, sizeof(u64),
@@ -59,10 +124,87 @@ static int handle_batch(struct fbuf_handle *h, unsigned int cmd,
 		if (!names)
 			return -ENOMEM;
 	}
-	ret = fn(h, names, &args);
+	ret = batch_call(h, cmd, names, &args);
 	if (names != fast)
 		kvfree(names);
 	return ret;
+}
+
+static int handle_pass(struct fbuf_handle *h, unsigned int cmd,
+		       unsigned long arg)
+{
+	struct fbuf_item fast[ITEMS_FAST] __uninitialized, *items = fast;
+	struct fbuf_pass args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	if (ret)
+		return ret;
+	if (args.flags & ~FBUF_PASS_KEEP || !args.count ||
+	    args.count > FBUF_BATCH_MAX)
+		return -EINVAL;
+	if (args.count > ITEMS_FAST) {
+		items = kvmalloc_array(args.count, sizeof(*items),
+				       GFP_KERNEL_ACCOUNT);
+		if (!items)
+			return -ENOMEM;
+	}
+	ret = -EFAULT;
+	if (!copy_from_user(items, u64_to_user_ptr(args.items),
+			    args.count * sizeof(*items)))
+		ret = fbuf_pass(h, items, args.count, args.to,
+				args.flags & FBUF_PASS_KEEP);
+	if (items != fast)
+		kvfree(items);
+	return ret;
+}
+
+static int share_check(const struct fbuf_handle *h,
+		       const struct fbuf_share *args)
+{
+	if (args->flags || args->pad || args->rights & ~RIGHTS)
+		return -EINVAL;
+	/* Page tables cannot tell: what can be written can be read. */
+	if ((args->rights & (FBUF_RIGHT_READ | FBUF_RIGHT_WRITE)) ==
+	    FBUF_RIGHT_WRITE)
+		return -EINVAL;
+	if (args->rights & ~h->rights)
+		return -EACCES;
+	if (h->max_holds &&
+	    (!args->max_holds || args->max_holds > h->max_holds))
+		return -EDQUOT;
+	return 0;
+}
+
+static int handle_share(struct fbuf_handle *h, unsigned int cmd,
+			unsigned long arg)
+{
+	struct fbuf_share __user *uargs = (void __user *)arg;
+	struct fbuf_share args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	if (ret)
+		return ret;
+	ret = share_check(h, &args);
+	if (ret)
+		return ret;
+	refcount_inc(&h->pool->refs);
+	return fbuf_handle_install(h->pool, args.rights, args.max_holds,
+				   &uargs->handle);
+}
+
+static int handle_ring(struct fbuf_handle *h, unsigned int cmd,
+		       unsigned long arg)
+{
+	struct fbuf_ring_setup __user *uargs = (void __user *)arg;
+	struct fbuf_ring_setup args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	if (ret)
+		return ret;
+	return fbuf_ring_setup(h, &args, &uargs->map_size);
 }
 
 static int handle_send(struct fbuf_handle *h, unsigned int cmd,
@@ -72,7 +214,7 @@ static int handle_send(struct fbuf_handle *h, unsigned int cmd,
 	struct fbuf_send args;
 	int ret;
 
-	ret = fbuf_args_get(&args, sizeof(args), cmd, arg);
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
 	if (ret)
 		return ret;
 	ret = fbuf_send(h, &args);
@@ -90,13 +232,16 @@ static int handle_info(struct fbuf_handle *h, unsigned int cmd,
 	struct fbuf_info args;
 	int err;
 
-	err = fbuf_args_get(&args, sizeof(args), cmd, arg);
+	err = fbuf_args_get(&args, sizeof(args),
+			    offsetof(struct fbuf_info, pool_flags), cmd, arg);
 	if (err)
 		return err;
 	if (args.flags)
 		return -EINVAL;
-	fbuf_pool_info(h->pool, &args);
-	return copy_to_user((void __user *)arg, &args, sizeof(args)) ?
+	fbuf_info(h, &args);
+	/* No more than the caller knows. */
+	return copy_to_user((void __user *)arg, &args,
+			    min_t(size_t, args.size, sizeof(args))) ?
 	       -EFAULT : 0;
 }
 
@@ -111,9 +256,17 @@ static long handle_ioctl(struct file *file, unsigned int cmd,
 	case _IOC_NR(FBUF_IOC_SEND):
 		return handle_send(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_ALLOC):
-		return handle_batch(h, cmd, arg, batch_alloc);
 	case _IOC_NR(FBUF_IOC_FREE):
-		return handle_batch(h, cmd, arg, batch_free);
+	case _IOC_NR(FBUF_IOC_HOLD):
+	case _IOC_NR(FBUF_IOC_WAIT):
+	case _IOC_NR(FBUF_IOC_SECURE):
+		return handle_batch(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_PASS):
+		return handle_pass(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_SHARE):
+		return handle_share(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_RING):
+		return handle_ring(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_INFO):
 		return handle_info(h, cmd, arg);
 	}
@@ -122,18 +275,33 @@ static long handle_ioctl(struct file *file, unsigned int cmd,
 
 static void handle_destroy(struct fbuf_handle *h)
 {
+	fbuf_ring_destroy(h);
 	kvfree(h->holds);
+	kvfree(h->secures);
 	kfree(h);
+}
+
+/* From then on nobody passes anything to it. */
+static void handle_leave(struct fbuf_handle *h)
+{
+	mutex_lock(&h->pool->lock);
+	xa_erase(&h->pool->handles, h->id);
+	h->pool->nr_handles--;
+	mutex_unlock(&h->pool->lock);
 }
 
 /* No call runs and nothing is mapped: they hold the file. */
 static int handle_release(struct inode *inode, struct file *file)
 {
 	struct fbuf_handle *h = file->private_data;
+	struct fbuf_pool *pool = h->pool;
 
+	/* The pool, and its mapping with it, may go before the file does. */
+	file->f_mapping = inode->i_mapping;
+	handle_leave(h);
 	fbuf_free_all(h);
-	fbuf_pool_put(h->pool);
 	handle_destroy(h);
+	fbuf_pool_put(pool);
 	return 0;
 }
 
@@ -143,48 +311,115 @@ static const struct file_operations handle_fops = {
 	.unlocked_ioctl	= handle_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
 	.mmap		= fbuf_mmap,
+	.poll		= fbuf_poll,
 	.llseek		= noop_llseek,
 };
 
+static struct fbuf_handle *handle_new(struct fbuf_pool *pool,
+				      unsigned int rights,
+				      unsigned int max_holds)
+{
+	unsigned long nr = BITS_TO_LONGS(pool->nr_bufs);
+	struct fbuf_handle *h;
+
+	h = kzalloc(sizeof(*h), GFP_KERNEL_ACCOUNT);
+	if (!h)
+		return NULL;
+	h->pool = pool;
+	h->rights = rights;
+	h->max_holds = max_holds;
+	init_waitqueue_head(&h->wait);
+	h->holds = kvcalloc(nr, sizeof(long), GFP_KERNEL_ACCOUNT);
+	if (!fbuf_is_volatile(pool))
+		h->secures = kvcalloc(nr, sizeof(long), GFP_KERNEL_ACCOUNT);
+	if (!h->holds || (!fbuf_is_volatile(pool) && !h->secures)) {
+		handle_destroy(h);
+		return NULL;
+	}
+	return h;
+}
+
+/* Give it a number: one that was not in use for long. */
+static int handle_join(struct fbuf_handle *h)
+{
+	struct fbuf_pool *pool = h->pool;
+	int ret;
+
+	mutex_lock(&pool->lock);
+	ret = xa_alloc_cyclic(&pool->handles, &h->id, h, XA_LIMIT(1, U32_MAX),
+			      &pool->next_handle, GFP_KERNEL_ACCOUNT);
+	if (ret >= 0)
+		pool->nr_handles++;
+	mutex_unlock(&pool->lock);
+	return min(ret, 0);
+}
+
+/* The file takes over the caller's reference to the pool on success. */
+static struct file *handle_open(struct fbuf_pool *pool, unsigned int rights,
+				unsigned int max_holds)
+{
+	struct fbuf_handle *h;
+	struct file *file;
+	int err;
+
+	h = handle_new(pool, rights, max_holds);
+	if (!h)
+		return ERR_PTR(-ENOMEM);
+	err = handle_join(h);
+	if (err) {
+		handle_destroy(h);
+		return ERR_PTR(err);
+	}
+	/* Rights are ours to check: a ring is written whatever they are. */
+	file = anon_inode_getfile("[fbuf]", &handle_fops, h, O_RDWR);
+	if (IS_ERR(file)) {
+		handle_leave(h);
+		handle_destroy(h);
+		return file;
+	}
+	pool->mapping.host = file_inode(file);
+	file->f_mapping = &pool->mapping;
+	return file;
+}
+
 /**
  * fbuf_handle_install() - give the calling process a pool fd
- * @pool: the pool; the handle takes over the caller's reference on success
+ * @pool: the pool; takes over the caller's reference
+ * @rights: FBUF_RIGHT_*
+ * @max_holds: how many buffers it may hold, or 0
+ * @uid: where its number goes, or NULL
  *
  * Context: may sleep.
- * Return: the fd, -ENOMEM, -EMFILE or -ENFILE.
+ * Return: the fd, -ENOMEM, -EMFILE, -ENFILE or -EFAULT.
  */
-int fbuf_handle_install(struct fbuf_pool *pool)
+int fbuf_handle_install(struct fbuf_pool *pool, unsigned int rights,
+			unsigned int max_holds, u32 __user *uid)
 {
 	struct fbuf_handle *h;
 	struct file *file;
 	int fd, err;
 
-	h = kzalloc(sizeof(*h), GFP_KERNEL_ACCOUNT);
-	if (!h)
-		return -ENOMEM;
-	h->pool = pool;
-	err = -ENOMEM;
-	h->holds = kvcalloc(BITS_TO_LONGS(pool->nr_bufs), sizeof(long),
-			    GFP_KERNEL_ACCOUNT);
-	if (!h->holds)
-		goto err_handle;
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0) {
-		err = fd;
-		goto err_handle;
+		fbuf_pool_put(pool);
+		return fd;
 	}
-	file = anon_inode_getfile("[fbuf]", &handle_fops, h, O_RDWR);
+	file = handle_open(pool, rights, max_holds);
 	if (IS_ERR(file)) {
 		err = PTR_ERR(file);
+		fbuf_pool_put(pool);
 		goto err_fd;
 	}
-	fbuf_pool_set_mapping(pool, file->f_mapping);
+	h = file->private_data;
+	err = -EFAULT;
+	if (uid && put_user(h->id, uid))
+		goto err_file;
 	fd_install(fd, file);
 	return fd;
 
+err_file:
+	fput(file);
 err_fd:
 	put_unused_fd(fd);
-err_handle:
-	handle_destroy(h);
 	return err;
 }

@@ -13,10 +13,14 @@
 
 #include "fbuf.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
 /**
- * fbuf_args_get_grown() - fbuf_args_get() of a structure longer than ours
+ * fbuf_args_get_grown() - fbuf_args_get() of a structure not as long as ours
  * @args: where to
  * @size: bytes of the structure as this module knows it
+ * @min: bytes of it as first published
  * @usize: bytes of it as the caller does
  * @uargs: its address in user memory
  *
@@ -24,11 +28,10 @@
  * Return: 0; -EFAULT; -E2BIG if the caller uses what this module does not know;
  * -EINVAL if it is too short.
  */
-int fbuf_args_get_grown(void *args, size_t size, size_t usize,
+int fbuf_args_get_grown(void *args, size_t size, size_t min, size_t usize,
 			const void __user *uargs)
 {
-	/* Every structure is still as first published. */
-	if (usize < size)
+	if (usize < min)
 		return -EINVAL;
 	return copy_struct_from_user(args, size, uargs, usize);
 }
@@ -42,7 +45,7 @@ static long fbuf_control_ioctl(struct file *file, unsigned int cmd,
 	if (_IOC_TYPE(cmd) != FBUF_IOC_MAGIC ||
 	    _IOC_NR(cmd) != _IOC_NR(FBUF_IOC_POOL_CREATE))
 		return -ENOTTY;
-	err = fbuf_args_get(&args, sizeof(args), cmd, arg);
+	err = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
 	if (err)
 		return err;
 	return fbuf_pool_create(&args);
@@ -72,11 +75,21 @@ static int __init fbuf_init(void)
 	err = fbuf_pool_init();
 	if (err)
 		goto err_nudge;
-	err = misc_register(&fbuf_device);
+	err = fbuf_shrink_init();
 	if (err)
 		goto err_pool;
+	err = fbuf_netlink_init();
+	if (err)
+		goto err_shrink;
+	err = misc_register(&fbuf_device);
+	if (err)
+		goto err_netlink;
 	return 0;
 
+err_netlink:
+	fbuf_netlink_exit();
+err_shrink:
+	fbuf_shrink_exit();
 err_pool:
 	fbuf_pool_exit();
 err_nudge:
@@ -88,13 +101,23 @@ err_nudge:
 static void __exit fbuf_exit(void)
 {
 	misc_deregister(&fbuf_device);
+	fbuf_netlink_exit();
+	fbuf_shrink_exit();
 	fbuf_pool_exit();
+	fbuf_users_exit();
 	fbuf_nudge_exit();
 }
+
+module_param_named(pool_max, fbuf_pool_max, ullong, 0644);
+MODULE_PARM_DESC(pool_max, "bytes that a pool may have (0: no limit)");
+module_param_named(user_max, fbuf_user_max, ullong, 0644);
+MODULE_PARM_DESC(user_max, "bytes that may be charged to a user (0: no limit)");
+module_param_named(stuck_ms, fbuf_stuck_ms, uint, 0644);
+MODULE_PARM_DESC(stuck_ms, "milliseconds in flight after which a buffer is stuck");
 
 module_init(fbuf_init);
 module_exit(fbuf_exit);
 
 MODULE_DESCRIPTION("Shared buffers, sent without a CPU copy");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("0.1.0");
+MODULE_VERSION("0.2.0");

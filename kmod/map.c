@@ -1,33 +1,262 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The pool in user space: ordinary struct pages, put into the page tables one
- * fault at a time, so that everything that takes user pages (O_DIRECT, vmsplice,
+ * The pool in user space: ordinary struct pages, put into the page tables a
+ * buffer at a time, so that everything that takes user pages (O_DIRECT, vmsplice,
  * MSG_ZEROCOPY, ptrace) works on the mapping.
+ *
+ * All entries are made and taken away under the pool's lock, by the handlers
+ * themselves, which then have the access tried again (VM_FAULT_NOPAGE): none
+ * appears behind the back of protect.c and shrink.c.
  */
+#include <linux/bitmap.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 
 #include "compat.h"
 #include "fbuf.h"
 
-static vm_fault_t map_fault(struct vm_fault *vmf)
+/**
+ * fbuf_unmap() - take a buffer out of all page tables
+ * @pool: the pool
+ * @buf: the buffer
+ *
+ * Context: may sleep; the pool's lock is held, so that none is put in again.
+ */
+void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf)
 {
-	struct fbuf_handle *h = vmf->vma->vm_file->private_data;
-	struct fbuf_pool *pool = h->pool;
+	lockdep_assert_held(&pool->lock);
+	unmap_mapping_pages(&pool->mapping, fbuf_buf_first(pool, buf),
+			    fbuf_buf_pages(pool), false);
+}
 
-	if (vmf->pgoff >= pool->nr_pages)
-		return VM_FAULT_SIGBUS;
-	vmf->page = pool->pages[vmf->pgoff];
-	get_page(vmf->page);
+/**
+ * fbuf_wrprotect() - see that no page table has a writable entry for a buffer
+ * @pool: the pool
+ * @buf: the buffer
+ *
+ * Entries stay where the kernel has a function for it, which spares page faults
+ * and work for each page. They must be clean too: mprotect() makes dirty ones
+ * writable without asking.
+ *
+ * Context: may sleep; the pool's lock is held, so that none is put in again.
+ */
+void fbuf_wrprotect(struct fbuf_pool *pool, const struct fbuf_buf *buf)
+{
+#ifdef CONFIG_MAPPING_DIRTY_HELPERS
+	DECLARE_BITMAP(dirty, FBUF_BUF_SIZE_MAX >> PAGE_SHIFT) = {};
+	unsigned long first = fbuf_buf_first(pool, buf);
+	unsigned int nr = fbuf_buf_pages(pool);
+	pgoff_t start = nr, end = 0;
+
+	lockdep_assert_held(&pool->lock);
+	wp_shared_mapping_range(&pool->mapping, first, nr);
+	clean_record_shared_mapping_range(&pool->mapping, first, nr, first,
+					  dirty, &start, &end);
+#else
+	fbuf_unmap(pool, buf);
+#endif
+}
+
+static struct fbuf_buf *map_buf(const struct fbuf_pool *pool,
+				unsigned long page)
+{
+	return &pool->bufs[page >> (pool->buf_shift - PAGE_SHIFT)];
+}
+
+/* Part of a buffer that a mapping has. */
+struct map_span {
+	unsigned long first;	/* in the pool's pages */
+	unsigned long nr;
+	unsigned long addr;
+};
+
+static struct map_span map_span(const struct fbuf_pool *pool,
+				const struct fbuf_buf *buf,
+				struct vm_area_struct *vma)
+{
+	unsigned long first = fbuf_buf_first(pool, buf);
+	unsigned long end = first + fbuf_buf_pages(pool);
+	struct map_span span;
+
+	span.first = max(first, vma->vm_pgoff);
+	span.nr = min(end, vma->vm_pgoff + vma_pages(vma)) - span.first;
+	span.addr = vma->vm_start +
+		    ((span.first - vma->vm_pgoff) << PAGE_SHIFT);
+	return span;
+}
+
+/* Entries as the mapping has them: read-only where writes are to fault. */
+static vm_fault_t map_insert(struct fbuf_pool *pool,
+			     struct vm_area_struct *vma,
+			     const struct map_span *span)
+	__must_hold(&pool->lock)
+{
+	unsigned long done = 0;
+
+	while (done < span->nr) {
+		unsigned long left = span->nr - done;
+		int err;
+
+		err = vm_insert_pages(vma, span->addr + (done << PAGE_SHIFT),
+				      &pool->pages[span->first + done], &left);
+		done = span->nr - left;
+		if (!err)
+			break;
+		if (err != -EBUSY)
+			return vmf_error(err);
+		/* There is one already. */
+		done++;
+	}
 	return 0;
 }
 
-static const struct vm_operations_struct map_ops = {
-	.fault	= map_fault,
+static int map_make_writable(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct vm_area_struct *vma = data;
+	pte_t pte = ptep_get(ptep);
+
+	if (!pte_present(pte) || pte_protnone(pte) || pte_write(pte))
+		return 0;
+	/* More rights need no flush: a stale entry faults, and is looked up. */
+	set_pte_at(vma->vm_mm, addr, ptep,
+		   pte_mkdirty(pte_mkwrite_novma(pte)));
+	return 0;
+}
+
+static void map_upgrade(struct vm_area_struct *vma,
+			const struct map_span *span)
+{
+	apply_to_existing_page_range(vma->vm_mm, span->addr,
+				     span->nr << PAGE_SHIFT,
+				     map_make_writable, vma);
+}
+
+/* Wait with no lock held, then have the access tried again. */
+static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
+{
+	struct file *file = vmf->vma->vm_file;
+	struct fbuf_handle *h = file->private_data;
+	unsigned int mode = TASK_KILLABLE;
+
+	if (h->pool->flags & FBUF_POOL_SIGBUS ||
+	    !(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
+		return VM_FAULT_SIGBUS;
+	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY;
+	/* From a system call the access would be tried again at once. */
+	if (vmf->flags & FAULT_FLAG_USER &&
+	    vmf->flags & FAULT_FLAG_INTERRUPTIBLE)
+		mode = TASK_INTERRUPTIBLE;
+	/* The mapping may go meanwhile, and the pool with it. */
+	get_file(file);
+	release_fault_lock(vmf);
+	fbuf_write_wait(h->pool, buf, mode);
+	fput(file);
+	return VM_FAULT_RETRY;
+}
+
+static vm_fault_t map_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct fbuf_handle *h = vma->vm_file->private_data;
+	struct fbuf_pool *pool = h->pool;
+	bool write = vmf->flags & FAULT_FLAG_WRITE && !fbuf_is_volatile(pool);
+	struct fbuf_buf *buf;
+	struct map_span span;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+
+	if (vmf->pgoff >= pool->nr_pages)
+		return VM_FAULT_SIGBUS;
+	buf = map_buf(pool, vmf->pgoff);
+	span = map_span(pool, buf, vma);
+
+	mutex_lock(&pool->lock);
+	/* Only a buffer that is free has none: to touch it is a mistake. */
+	if (fbuf_buf_get_memory(pool, buf))
+		goto out;
+	if (write && !fbuf_may_write(pool, buf, NULL)) {
+		mutex_unlock(&pool->lock);
+		return map_wait(vmf, buf);
+	}
+	ret = map_insert(pool, vma, &span);
+	if (ret)
+		goto out;
+	if (write)
+		map_upgrade(vma, &span);
+	ret = VM_FAULT_NOPAGE;
+out:
+	mutex_unlock(&pool->lock);
+	return ret;
+}
+
+/* A write through a read-only entry. */
+static vm_fault_t map_mkwrite(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct fbuf_handle *h = vma->vm_file->private_data;
+	struct fbuf_pool *pool = h->pool;
+	unsigned long i = vmf->pgoff;
+	struct fbuf_buf *buf = map_buf(pool, i);
+	struct map_span span = map_span(pool, buf, vma);
+
+	vm_fault_t ret = 0;
+
+	mutex_lock(&pool->lock);
+	if (pool->pages[i] != vmf->page ||
+	    !fbuf_may_write(pool, buf, page_folio(vmf->page))) {
+		/*
+		 * It must wait, or has other pages by now: start anew without
+		 * the entry and the caller's reference, with map_fault().
+		 */
+		fbuf_unmap(pool, buf);
+	} else {
+		/* A snapshot has fresh pages, and took the entries away. */
+		if (pool->pages[i] != vmf->page)
+			ret = map_insert(pool, vma, &span);
+		if (!ret)
+			map_upgrade(vma, &span);
+	}
+	mutex_unlock(&pool->lock);
+	return ret ?: VM_FAULT_NOPAGE;
+}
+
+/* Long-term pins are possible, as there is nothing that they could bypass. */
+static const struct vm_operations_struct map_volatile_ops = {
+	.fault		= map_fault,
 };
 
+static const struct vm_operations_struct map_protected_ops = {
+	.fault		= map_fault,
+	.page_mkwrite	= map_mkwrite,
+};
+
+static int map_pool(struct fbuf_handle *h, struct vm_area_struct *vma)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned long end, clear = VM_MAYEXEC;
+
+	if (check_add_overflow(vma->vm_pgoff, vma_pages(vma), &end) ||
+	    end > pool->nr_pages)
+		return -EINVAL;
+	if (!(h->rights & FBUF_RIGHT_READ))
+		return -EACCES;
+	if (!(h->rights & FBUF_RIGHT_WRITE)) {
+		if (vma->vm_flags & VM_WRITE)
+			return -EACCES;
+		/* Nor by mprotect(); it also keeps ptrace from forcing it. */
+		clear |= VM_MAYWRITE;
+	}
+	/* vm_insert_pages() wants VM_MIXEDMAP. */
+	vm_flags_mod(vma, VM_DONTEXPAND | VM_MIXEDMAP, clear);
+	vma->vm_ops = fbuf_is_volatile(pool) ? &map_volatile_ops :
+					       &map_protected_ops;
+	return 0;
+}
+
 /**
- * fbuf_mmap() - map a part of the pool
+ * fbuf_mmap() - map a part of the pool, or the handle's ring
  * @file: a pool fd's file
  * @vma: the mapping to be
  *
@@ -36,21 +265,17 @@ static const struct vm_operations_struct map_ops = {
  *
  * Context: the mmap lock is held for writing.
  * Return: 0; -EINVAL if the mapping is private or passes the end of the pool;
- * -EPERM if it is executable.
+ * -EACCES if the handle has no right to it; -EPERM if it is executable.
  */
 int fbuf_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct fbuf_handle *h = file->private_data;
-	unsigned long end;
 
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
-	if (check_add_overflow(vma->vm_pgoff, vma_pages(vma), &end) ||
-	    end > h->pool->nr_pages)
-		return -EINVAL;
 	if (vma->vm_flags & VM_EXEC)
 		return -EPERM;
-	vm_flags_mod(vma, VM_DONTEXPAND, VM_MAYEXEC);
-	vma->vm_ops = &map_ops;
-	return 0;
+	if (vma->vm_pgoff >= FBUF_MMAP_RING >> PAGE_SHIFT)
+		return fbuf_ring_mmap(h, vma);
+	return map_pool(h, vma);
 }

@@ -6,12 +6,14 @@
  * seconds. A NAPI with nothing to do, scheduled on each CPU, makes it run.
  */
 #include <linux/cpumask.h>
-#include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/percpu.h>
 #include <linux/smp.h>
 
 #include "compat.h"
 #include "fbuf.h"
+
+#define NUDGE_NS	(NSEC_PER_MSEC)
 
 static struct net_device *nudge_dev;
 static struct napi_struct __percpu *nudge_napi;
@@ -34,17 +36,18 @@ static void nudge_nothing(void *unused)
 /**
  * fbuf_nudge() - have every CPU free the packets that were read elsewhere
  *
- * Returns before they have done so. At most one round a jiffy, however many
+ * Returns before they have done so. At most one round in NUDGE_NS, however many
  * callers ask.
  *
  * Context: may not be called with interrupts off.
  */
 void fbuf_nudge(void)
 {
-	static unsigned long last;
-	unsigned long now = jiffies;
+	static atomic64_t next;
+	s64 now = ktime_get_ns(), due = atomic64_read(&next);
 
-	if (xchg(&last, now) != now)
+	/* If another takes this round, it is as good as ours. */
+	if (now >= due && atomic64_try_cmpxchg(&next, &due, now + NUDGE_NS))
 		on_each_cpu(nudge_cpu, NULL, 0);
 }
 

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A pool's memory: where it comes from, who is charged, when it goes back.
+ * A pool's life and memory: where it comes from and when it goes back.
  *
  * A page belongs to a pool or to nobody. When the last handle is gone, what is
  * idle goes back at once, and the pool stays as a retired one until the rest,
  * which packets still refer to, is idle too: it stays charged that long.
  */
-#include <linux/capability.h>
-#include <linux/cred.h>
 #include <linux/log2.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/user.h>
 #include <linux/slab.h>
-#include <linux/user_namespace.h>
 
+#include <linux/fbuf_netlink.h>
+
+#include "compat.h"
 #include "fbuf.h"
+#include "trace.h"
 
 /*
  * A folio of PMD size would be mapped by one entry for all of it, a case that
@@ -27,30 +30,24 @@
 #define RETIRE_FIRST		max(HZ / 100, 1)
 #define RETIRE_LAST		HZ
 
+#define POOL_FLAGS	(FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT | \
+			 FBUF_POOL_SIGBUS)
+
+/* Protects fbuf_pools and fbuf_totals. Taken outside of pools' locks. */
+DEFINE_MUTEX(fbuf_pools_lock);
+/* All pools, retired ones included, by id. */
+LIST_HEAD(fbuf_pools);
+
 static atomic64_t pool_ids;
 static DEFINE_MUTEX(retired_lock);	/* protects retired_pools */
 static LIST_HEAD(retired_pools);
-static struct workqueue_struct *retire_wq;
 
-static int pool_charge(struct fbuf_pool *pool)
-{
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-	struct user_struct *user = current_user();
-	unsigned long new;
-	long cur;
+/* For work that looks after pools: unloading drains it. */
+struct workqueue_struct *fbuf_wq;
 
-	if (capable(CAP_IPC_LOCK))
-		return 0;
-	cur = atomic_long_read(&user->locked_vm);
-	do {
-		new = cur + pool->nr_pages;
-		if (new > limit)
-			return -ENOMEM;
-	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &cur, new));
-	pool->user = get_uid(user);
-	pool->charged = pool->nr_pages;
-	return 0;
-}
+static const struct address_space_operations pool_aops = {
+	.dirty_folio	= noop_dirty_folio,
+};
 
 static struct page *folio_get_new(int node, unsigned int order)
 {
@@ -67,39 +64,105 @@ static struct page *folio_get_new(int node, unsigned int order)
 	return alloc_pages_node(node, gfp, order);
 }
 
-/* Folios of one size, or of sizes that only go down: all stay aligned. */
-static int buf_populate(struct fbuf_pool *pool, unsigned long first)
+/**
+ * fbuf_depopulate() - give pages back
+ * @pages: whole folios; the entries become NULL, and where there is no page they
+ *         are NULL before
+ * @nr: number of entries
+ *
+ * Others may still have references.
+ *
+ * Context: any; where the entries belong to a pool, its lock is held.
+ */
+void fbuf_depopulate(struct page **pages, unsigned long nr)
 {
-	unsigned int buf_order = pool->buf_shift - PAGE_SHIFT;
-	unsigned int best = min_t(unsigned int, buf_order, FOLIO_ORDER_MAX);
-	unsigned long i = first, end = first + (1UL << buf_order);
-	unsigned int order = best, j;
+	unsigned long i, n, j;
 
-	while (i < end) {
+	for (i = 0; i < nr; i += n) {
+		struct page *page = pages[i];
+
+		n = 1;
+		if (!page)
+			continue;
+		n = compound_nr(page);
+		for (j = i; j < i + n; j++)
+			WRITE_ONCE(pages[j], NULL);
+		page_folio(page)->mapping = NULL;
+		put_page(page);
+	}
+}
+
+/*
+ * The pages are those of a file. TCP_ZEROCOPY_RECEIVE would map single pages
+ * that belong to none into the peer. Such a mapping would pass for one of ours,
+ * and the peer would see what the buffer's next holder writes. See
+ * can_map_frag() in net/ipv4/tcp.c.
+ */
+static void folio_set_owner(struct folio *folio, struct fbuf_pool *pool,
+			    unsigned long first)
+{
+	folio->mapping = &pool->mapping;
+	folio->index = first;
+}
+
+/* Folios of one size, or of sizes that only go down: all stay aligned. */
+static int populate(struct fbuf_pool *pool, struct page **pages,
+		    unsigned long first, unsigned int *nr_split)
+{
+	unsigned int nr = fbuf_buf_pages(pool), i = 0, j;
+	unsigned int best = min_t(unsigned int, ilog2(nr), FOLIO_ORDER_MAX);
+	unsigned int order = best;
+
+	while (i < nr) {
 		struct page *page = folio_get_new(pool->node, order);
 
 		if (!page) {
 			if (!order)
-				return -ENOMEM;
+				goto err;
 			order--;
 			continue;
 		}
+		folio_set_owner(page_folio(page), pool, first + i);
 		for (j = 0; j < 1U << order; j++)
-			pool->pages[i++] = page + j;
+			WRITE_ONCE(pages[i++], page + j);
 	}
-	if (order < best)
-		pool->nr_split++;
+	if (nr_split && order < best)
+		++*nr_split;
 	return 0;
+
+err:
+	fbuf_depopulate(pages, i);
+	return -ENOMEM;
+}
+
+/**
+ * fbuf_populate() - get memory for a buffer
+ * @pool: the pool; its maker is charged, whoever the caller is
+ * @pages: where the pages go
+ * @first: where in the pool they belong
+ * @nr_split: counted up if they are more folios than need be, or NULL
+ *
+ * Context: may sleep; where @pages are the pool's, its lock is held.
+ * Return: 0 or -ENOMEM.
+ */
+int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
+		  unsigned long first, unsigned int *nr_split)
+{
+	struct mem_cgroup *old = set_active_memcg(pool->memcg);
+	int err = populate(pool, pages, first, nr_split);
+
+	set_active_memcg(old);
+	return err;
 }
 
 static int pool_populate(struct fbuf_pool *pool)
 {
-	unsigned long step = 1UL << (pool->buf_shift - PAGE_SHIFT);
+	unsigned int step = fbuf_buf_pages(pool);
 	unsigned long i;
 	int err;
 
 	for (i = 0; i < pool->nr_pages; i += step) {
-		err = buf_populate(pool, i);
+		err = fbuf_populate(pool, &pool->pages[i], i, &pool->nr_split);
 		if (err)
 			return err;
 		if (fatal_signal_pending(current))
@@ -107,6 +170,35 @@ static int pool_populate(struct fbuf_pool *pool)
 		cond_resched();
 	}
 	return 0;
+}
+
+/**
+ * fbuf_orphans_reap() - free what snapshots replaced and packets let go of
+ * @pool: the pool
+ * @all: free the others too: their last packet does it
+ *
+ * Context: may sleep; the pool's lock is held.
+ * Return: the number of pages that stay.
+ */
+unsigned long fbuf_orphans_reap(struct fbuf_pool *pool, bool all)
+{
+	unsigned long gone = 0;
+	struct page *page, *next;
+
+	lockdep_assert_held(&pool->lock);
+	list_for_each_entry_safe(page, next, &pool->orphans, lru) {
+		if (!all && !fbuf_folio_idle(page_folio(page), 0))
+			continue;
+		list_del(&page->lru);
+		gone += compound_nr(page);
+		page_folio(page)->mapping = NULL;
+		put_page(page);
+		cond_resched();
+	}
+	pool->nr_orphans -= gone;
+	if (gone)
+		fbuf_uncharge(pool, gone);
+	return pool->nr_orphans;
 }
 
 /*
@@ -117,54 +209,64 @@ static int pool_populate(struct fbuf_pool *pool)
  */
 static unsigned long pool_give_back(struct fbuf_pool *pool, bool all)
 {
-	unsigned long i, nr, left = 0;
+	unsigned long i, nr, left;
 
+	mutex_lock(&pool->lock);
+	left = fbuf_orphans_reap(pool, all);
 	/* A pool that was not made in full may have no pages yet. */
 	for (i = 0; pool->pages && i < pool->nr_pages; i += nr) {
 		struct page *page = pool->pages[i];
 
-		/* Of a folio that is gone, all entries are NULL. */
 		nr = 1;
 		if (!page)
 			continue;
 		nr = compound_nr(page);
-		if (all || fbuf_folio_idle(page_folio(page))) {
-			memset(&pool->pages[i], 0, nr * sizeof(page));
-			page->mapping = NULL;
-			put_page(page);
-		} else {
+		if (all || fbuf_folio_idle(page_folio(page), 0))
+			fbuf_depopulate(&pool->pages[i], nr);
+		else
 			left += nr;
-		}
 		cond_resched();
 	}
-	if (pool->user)
-		atomic_long_sub(pool->charged - left, &pool->user->locked_vm);
-	pool->charged = left;
+	fbuf_uncharge(pool, pool->charged - left);
+	mutex_unlock(&pool->lock);
 	return left;
+}
+
+static void pool_unlist(struct fbuf_pool *pool)
+{
+	mutex_lock(&fbuf_pools_lock);
+	list_del(&pool->all);
+	fbuf_counters_retire(pool);
+	mutex_unlock(&fbuf_pools_lock);
+	mutex_lock(&pool->lock);
+	fbuf_event(pool, FBUF_CMD_DESTROYED_NTF);
+	mutex_unlock(&pool->lock);
 }
 
 static void pool_destroy(struct fbuf_pool *pool)
 {
-	if (pool->user)
-		free_uid(pool->user);
+	if (!list_empty(&pool->all))
+		pool_unlist(pool);
+	fbuf_charge_exit(pool);
+	mem_cgroup_put(pool->memcg);
+	xa_destroy(&pool->handles);
 	free_percpu(pool->counters);
 	kvfree(pool->bufs);
 	kvfree(pool->pages);
 	kfree(pool);
 }
 
-static void pool_retire_work(struct work_struct *work)
+static void fbuf_retire_work(struct work_struct *work)
 {
 	struct fbuf_pool *pool = container_of(to_delayed_work(work),
 					      struct fbuf_pool, retire);
-
 	bool ours;
 
 	if (pool_give_back(pool, false)) {
 		fbuf_nudge();
 		pool->retire_delay = min_t(unsigned long,
 					   2 * pool->retire_delay, RETIRE_LAST);
-		queue_delayed_work(retire_wq, &pool->retire,
+		queue_delayed_work(fbuf_wq, &pool->retire,
 				   pool->retire_delay);
 		return;
 	}
@@ -175,30 +277,6 @@ static void pool_retire_work(struct work_struct *work)
 	mutex_unlock(&retired_lock);
 	if (ours)
 		pool_destroy(pool);
-}
-
-/**
- * fbuf_pool_set_mapping() - make the pool's pages those of a file
- * @pool: a new pool
- * @mapping: the file's
- *
- * TCP_ZEROCOPY_RECEIVE maps pages that it receives into the peer, single ones
- * that belong to no file. Such a mapping would pass for one of ours, and the
- * peer would see what the buffer's next holder writes. See can_map_frag() in
- * net/ipv4/tcp.c.
- *
- * Context: may sleep; before anybody can send.
- */
-void fbuf_pool_set_mapping(struct fbuf_pool *pool,
-			   struct address_space *mapping)
-{
-	unsigned long i, nr;
-
-	for (i = 0; i < pool->nr_pages; i += nr) {
-		nr = compound_nr(pool->pages[i]);
-		pool->pages[i]->mapping = mapping;
-		cond_resched();
-	}
 }
 
 /**
@@ -213,13 +291,14 @@ void fbuf_pool_put(struct fbuf_pool *pool)
 {
 	if (!refcount_dec_and_test(&pool->refs))
 		return;
+	fbuf_watch_exit(pool);
 	if (!pool_give_back(pool, false)) {
 		pool_destroy(pool);
 		return;
 	}
 	mutex_lock(&retired_lock);
 	list_add(&pool->retired, &retired_pools);
-	queue_delayed_work(retire_wq, &pool->retire, pool->retire_delay);
+	queue_delayed_work(fbuf_wq, &pool->retire, pool->retire_delay);
 	mutex_unlock(&retired_lock);
 }
 
@@ -230,8 +309,8 @@ void fbuf_pool_put(struct fbuf_pool *pool)
  */
 int __init fbuf_pool_init(void)
 {
-	retire_wq = alloc_workqueue("fbuf", WQ_UNBOUND, 0);
-	return retire_wq ? 0 : -ENOMEM;
+	fbuf_wq = alloc_workqueue("fbuf", WQ_UNBOUND, 0);
+	return fbuf_wq ? 0 : -ENOMEM;
 }
 
 /**
@@ -260,14 +339,19 @@ void fbuf_pool_exit(void)
 		pool_destroy(pool);
 	}
 	/* Waits for work that took its pool off the list itself. */
-	destroy_workqueue(retire_wq);
+	destroy_workqueue(fbuf_wq);
 }
 
 static int pool_check(const struct fbuf_pool_create *args)
 {
 	u64 bytes;
 
-	if (args->flags || args->pad)
+	if (args->flags & ~POOL_FLAGS || args->pad)
+		return -EINVAL;
+	/* One of them, or neither, and then nothing waits. */
+	if ((args->flags & POOL_FLAGS) == FBUF_POOL_SIGBUS ||
+	    (args->flags & FBUF_POOL_SECURED &&
+	     args->flags & FBUF_POOL_SNAPSHOT))
 		return -EINVAL;
 	if (!is_power_of_2(args->buf_size) || args->buf_size < PAGE_SIZE ||
 	    args->buf_size > FBUF_BUF_SIZE_MAX || !args->nr_bufs)
@@ -285,6 +369,33 @@ static int pool_check(const struct fbuf_pool_create *args)
 	return 0;
 }
 
+static enum fbuf_protection pool_prot(unsigned int flags)
+{
+	if (flags & FBUF_POOL_SECURED)
+		return FBUF_SECURED;
+	return flags & FBUF_POOL_SNAPSHOT ? FBUF_SNAPSHOT : FBUF_VOLATILE;
+}
+
+static void pool_init_empty(struct fbuf_pool *pool)
+{
+	mutex_init(&pool->lock);
+	INIT_LIST_HEAD(&pool->free);
+	INIT_LIST_HEAD(&pool->bare);
+	INIT_LIST_HEAD(&pool->limbo);
+	INIT_LIST_HEAD(&pool->orphans);
+	INIT_LIST_HEAD(&pool->all);
+	INIT_LIST_HEAD(&pool->retired);
+	INIT_DELAYED_WORK(&pool->retire, fbuf_retire_work);
+	pool->retire_delay = RETIRE_FIRST;
+	init_waitqueue_head(&pool->wait);
+	init_waitqueue_head(&pool->pollers);
+	fbuf_watch_init(pool);
+	xa_init_flags(&pool->handles, XA_FLAGS_ALLOC1);
+	address_space_init_once(&pool->mapping);
+	pool->mapping.a_ops = &pool_aops;
+	refcount_set(&pool->refs, 1);
+}
+
 static struct fbuf_pool *pool_new(const struct fbuf_pool_create *args)
 {
 	struct fbuf_pool *pool;
@@ -292,19 +403,16 @@ static struct fbuf_pool *pool_new(const struct fbuf_pool_create *args)
 	pool = kzalloc(sizeof(*pool), GFP_KERNEL_ACCOUNT);
 	if (!pool)
 		return NULL;
-	mutex_init(&pool->lock);
-	INIT_LIST_HEAD(&pool->free);
-	INIT_LIST_HEAD(&pool->limbo);
-	INIT_DELAYED_WORK(&pool->retire, pool_retire_work);
-	pool->retire_delay = RETIRE_FIRST;
-	refcount_set(&pool->refs, 1);
+	pool_init_empty(pool);
+	pool->memcg = get_mem_cgroup_from_mm(current->mm);
 	pool->id = atomic64_inc_return(&pool_ids);
 	pool->uid = current_uid();
 	pool->node = args->node;
+	pool->flags = args->flags;
+	pool->prot = pool_prot(args->flags);
 	pool->buf_shift = ilog2(args->buf_size);
 	pool->nr_bufs = args->nr_bufs;
-	pool->nr_pages = (unsigned long)args->nr_bufs <<
-			 (pool->buf_shift - PAGE_SHIFT);
+	pool->nr_pages = (unsigned long)args->nr_bufs * fbuf_buf_pages(pool);
 	return pool;
 }
 
@@ -325,74 +433,50 @@ static int pool_get_memory(struct fbuf_pool *pool)
 	return 0;
 }
 
+/* From now on others see it: by netlink, and the shrinker. */
+static void pool_list(struct fbuf_pool *pool)
+{
+	mutex_lock(&fbuf_pools_lock);
+	list_add_tail(&pool->all, &fbuf_pools);
+	mutex_unlock(&fbuf_pools_lock);
+	mutex_lock(&pool->lock);
+	fbuf_event(pool, FBUF_CMD_CREATED_NTF);
+	mutex_unlock(&pool->lock);
+	trace_fbuf_create(pool);
+}
+
 /**
  * fbuf_pool_create() - make a pool
  * @args: what kind
  *
  * Context: may sleep.
  * Return: a pool fd; -EINVAL; -ENOMEM if memory is short or the charge would
- * pass RLIMIT_MEMLOCK or the memory cgroup's limit; -EMFILE or -ENFILE; -EINTR
- * if the process is being killed.
+ * pass RLIMIT_MEMLOCK or the memory cgroup's limit; -EDQUOT if it would pass
+ * those of this module; -EMFILE or -ENFILE; -EINTR if the process is being
+ * killed.
  */
 int fbuf_pool_create(const struct fbuf_pool_create *args)
 {
+	const unsigned int rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE |
+				    FBUF_RIGHT_ALLOC | FBUF_RIGHT_SEND;
 	struct fbuf_pool *pool;
-	int ret;
+	int err;
 
-	ret = pool_check(args);
-	if (ret)
-		return ret;
+	err = pool_check(args);
+	if (err)
+		return err;
 	pool = pool_new(args);
 	if (!pool)
 		return -ENOMEM;
 	/* First the charge: it bounds what the rest may take. */
-	ret = pool_charge(pool);
-	if (ret)
-		goto err;
-	ret = pool_get_memory(pool);
-	if (ret)
-		goto err;
-	ret = fbuf_handle_install(pool);
-	if (ret >= 0)
-		return ret;
-
-err:
-	pool_give_back(pool, true);
-	pool_destroy(pool);
-	return ret;
-}
-
-/**
- * fbuf_pool_info() - what a pool is and did
- * @pool: the pool
- * @info: filled in, but for its size
- *
- * Context: may sleep; takes the pool's lock.
- */
-void fbuf_pool_info(struct fbuf_pool *pool, struct fbuf_info *info)
-{
-	int cpu;
-
-	info->id = pool->id;
-	info->pool_size = (u64)pool->nr_pages << PAGE_SHIFT;
-	info->buf_size = 1U << pool->buf_shift;
-	info->nr_bufs = pool->nr_bufs;
-	info->nr_split = pool->nr_split;
-	info->node = pool->node;
-	info->uid = from_kuid_munged(current_user_ns(), pool->uid);
-	info->pad = 0;
-	info->sends = 0;
-	info->bytes = 0;
-	info->copied = 0;
-	info->allocs = 0;
-	for_each_possible_cpu(cpu) {
-		const struct fbuf_counters *c = per_cpu_ptr(pool->counters,
-							    cpu);
-
-		info->sends += READ_ONCE(c->sends);
-		info->bytes += READ_ONCE(c->bytes);
-		info->copied += READ_ONCE(c->copied);
-		info->allocs += READ_ONCE(c->allocs);
+	err = fbuf_charge_init(pool);
+	if (!err)
+		err = pool_get_memory(pool);
+	if (err) {
+		pool_give_back(pool, true);
+		pool_destroy(pool);
+		return err;
 	}
-	fbuf_buf_info(pool, info);
+	pool_list(pool);
+	return fbuf_handle_install(pool, rights, 0, NULL);
 }

@@ -12,9 +12,12 @@
 
 #include "compat.h"
 #include "fbuf.h"
+#include "trace.h"
 
+#define SEND_PROTS	(FBUF_SEND_VOLATILE | FBUF_SEND_SECURED | \
+			 FBUF_SEND_SNAPSHOT)
 #define SEND_FLAGS	(FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR | \
-			 FBUF_SEND_SIGPIPE)
+			 FBUF_SEND_SIGPIPE | FBUF_SEND_NOTIFY | SEND_PROTS)
 #define SEND_ENGINES	(FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE | \
 			 FBUF_ENGINE_COPY)
 
@@ -33,14 +36,37 @@ static unsigned int send_msg_flags(unsigned int flags, struct socket *sock)
 	return msg_flags;
 }
 
-static int send_check(const struct fbuf_send *args)
+static int send_check(const struct fbuf_handle *h,
+		      const struct fbuf_send *args)
 {
+	if (!(h->rights & FBUF_RIGHT_SEND))
+		return -EACCES;
 	if (args->flags & ~SEND_FLAGS || args->engines & ~SEND_ENGINES ||
 	    args->pad || args->namelen > FBUF_NAME_MAX)
 		return -EINVAL;
 	if (!args->namelen && args->name)
 		return -EINVAL;
-	return 0;
+	if (!(args->flags & FBUF_SEND_NOTIFY))
+		return 0;
+	/* Pairs with fbuf_ring_setup(). */
+	return smp_load_acquire(&h->ring) ? 0 : -EINVAL;
+}
+
+/* How the send's buffers are protected: enum fbuf_protection, or an error. */
+static int send_protection(const struct fbuf_pool *pool, unsigned int flags)
+{
+	switch (flags & SEND_PROTS) {
+	case 0:
+		return pool->prot;
+	case FBUF_SEND_VOLATILE:
+		return FBUF_VOLATILE;
+	case FBUF_SEND_SNAPSHOT:
+		return fbuf_is_volatile(pool) ? -EOPNOTSUPP : FBUF_SNAPSHOT;
+	case FBUF_SEND_SECURED:
+		return fbuf_is_volatile(pool) ? -EOPNOTSUPP : FBUF_SECURED;
+	default:
+		return -EINVAL;
+	}
 }
 
 /* Returns the bytes taken; sets args->engine and args->copied. */
@@ -96,26 +122,44 @@ static noinline int send_gather_to(struct socket *sock,
 	return send_by_engine(sock, &fm, g, args);
 }
 
+static void send_done(const struct fbuf_gather *g, struct fbuf_handle *h,
+		      const struct fbuf_send *args, int ret)
+{
+	struct fbuf_pool *pool = h->pool;
+
+	if (args->flags & FBUF_SEND_NOTIFY)
+		fbuf_gather_notify(g, h);
+	this_cpu_add(pool->counters->sends, 1);
+	this_cpu_add(pool->counters->bytes, ret);
+	if (args->copied) {
+		this_cpu_add(pool->counters->copied, args->copied);
+		trace_fbuf_copy(pool, args->copied);
+	}
+}
+
 /**
  * fbuf_send() - send a gather to a socket
  * @h: the handle, which must have a hold on each buffer
  * @args: what and where; its out words are set when bytes were taken
  *
- * Context: may sleep; takes no lock of the pool.
- * Return: as sendmsg(), or what fbuf_gather_import() says; -EINVAL, -EBADF,
- * -ENOTSOCK, -EOPNOTSUPP if no engine that may run takes the socket.
+ * Context: may sleep; takes the pool's lock only to protect and for notices.
+ * Return: as sendmsg(), or what fbuf_gather_import() says; -EACCES, -EINVAL,
+ * -EBADF, -ENOTSOCK, -EOPNOTSUPP if no engine that may run takes the socket or
+ * the pool does not protect.
  */
 int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args)
 {
-	struct fbuf_counters __percpu *counters = h->pool->counters;
 	struct fbuf_gather g __uninitialized;
 	struct socket *sock;
 	struct fd f;
-	int ret;
+	int prot, ret;
 
-	ret = send_check(args);
+	ret = send_check(h, args);
 	if (ret)
 		return ret;
+	prot = send_protection(h->pool, args->flags);
+	if (prot < 0)
+		return prot;
 	f = fdget(args->fd);
 	if (!fd_file(f))
 		return -EBADF;
@@ -124,19 +168,19 @@ int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args)
 	if (!sock)
 		goto out;
 	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
-				 args->nr_segs);
+				 args->nr_segs, prot);
 	if (ret)
 		goto out;
+	fbuf_gather_stamp(&g, h->pool, sock);
 	if (args->namelen)
 		ret = send_gather_to(sock, &g, args);
 	else
 		ret = send_gather(sock, &g, args);
+	if (ret >= 0)
+		send_done(&g, h, args, ret);
+	trace_fbuf_send(h->pool, &g, SOCK_INODE(sock)->i_ino, args->engine,
+			ret);
 	fbuf_gather_release(&g);
-	if (ret >= 0) {
-		this_cpu_inc(counters->sends);
-		this_cpu_add(counters->bytes, ret);
-		this_cpu_add(counters->copied, args->copied);
-	}
 out:
 	fdput(f);
 	return ret;

@@ -44,6 +44,9 @@ union any_arg {
 	struct fbuf_batch batch;
 	struct fbuf_send send;
 	struct fbuf_info info;
+	struct fbuf_share share;
+	struct fbuf_pass pass;
+	struct fbuf_ring_setup ring;
 	char bytes[256];
 };
 
@@ -52,11 +55,14 @@ FIXTURE(call)
 {
 	struct pool pool;
 	int control;
+	int second;	/* another handle, which can be passed to */
 	int fd;		/* where the call belongs */
 	int other;	/* where it does not */
 	int sock[2];
 	__u64 names[NR_BUFS];
 	struct fbuf_seg seg;
+	struct fbuf_item item;
+	struct ring ring;
 	union any_arg arg;
 };
 
@@ -64,9 +70,11 @@ FIXTURE_VARIANT(call)
 {
 	unsigned int nr;
 	size_t size;
+	size_t once;	/* the size that was first published, if another */
 	bool on_control;
+	bool on_second;
 	__u32 flags;
-	size_t pad;
+	size_t pad;	/* of four bytes that must be zero */
 };
 
 FIXTURE_VARIANT_ADD(call, create)
@@ -74,6 +82,7 @@ FIXTURE_VARIANT_ADD(call, create)
 	.nr = _IOC_NR(FBUF_IOC_POOL_CREATE),
 	.size = sizeof(struct fbuf_pool_create),
 	.on_control = true,
+	.flags = FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT,
 	.pad = offsetof(struct fbuf_pool_create, pad),
 };
 
@@ -81,14 +90,60 @@ FIXTURE_VARIANT_ADD(call, alloc)
 {
 	.nr = _IOC_NR(FBUF_IOC_ALLOC),
 	.size = sizeof(struct fbuf_batch),
-	.pad = offsetof(struct fbuf_batch, pad),
+	.flags = FBUF_ALLOC_WAIT | FBUF_ALLOC_ALL,
+	.pad = offsetof(struct fbuf_batch, timeout),
 };
 
 FIXTURE_VARIANT_ADD(call, free)
 {
 	.nr = _IOC_NR(FBUF_IOC_FREE),
 	.size = sizeof(struct fbuf_batch),
-	.pad = offsetof(struct fbuf_batch, pad),
+	.pad = offsetof(struct fbuf_batch, timeout),
+};
+
+FIXTURE_VARIANT_ADD(call, hold)
+{
+	.nr = _IOC_NR(FBUF_IOC_HOLD),
+	.size = sizeof(struct fbuf_batch),
+	.on_second = true,
+	.pad = offsetof(struct fbuf_batch, timeout),
+};
+
+FIXTURE_VARIANT_ADD(call, wait)
+{
+	.nr = _IOC_NR(FBUF_IOC_WAIT),
+	.size = sizeof(struct fbuf_batch),
+	.flags = FBUF_WAIT_ANY,
+};
+
+FIXTURE_VARIANT_ADD(call, secure)
+{
+	.nr = _IOC_NR(FBUF_IOC_SECURE),
+	.size = sizeof(struct fbuf_batch),
+	.pad = offsetof(struct fbuf_batch, timeout),
+};
+
+FIXTURE_VARIANT_ADD(call, share)
+{
+	.nr = _IOC_NR(FBUF_IOC_SHARE),
+	.size = sizeof(struct fbuf_share),
+	.pad = offsetof(struct fbuf_share, pad),
+};
+
+FIXTURE_VARIANT_ADD(call, pass)
+{
+	.nr = _IOC_NR(FBUF_IOC_PASS),
+	.size = sizeof(struct fbuf_pass),
+	.flags = FBUF_PASS_KEEP,
+};
+
+/* The word that must be zero is the eventfd, without FBUF_RING_EVENTFD. */
+FIXTURE_VARIANT_ADD(call, ring)
+{
+	.nr = _IOC_NR(FBUF_IOC_RING),
+	.size = sizeof(struct fbuf_ring_setup),
+	.flags = FBUF_RING_ACCEPT | FBUF_RING_EVENTFD,
+	.pad = offsetof(struct fbuf_ring_setup, eventfd),
 };
 
 FIXTURE_VARIANT_ADD(call, send)
@@ -96,7 +151,8 @@ FIXTURE_VARIANT_ADD(call, send)
 	.nr = _IOC_NR(FBUF_IOC_SEND),
 	.size = sizeof(struct fbuf_send),
 	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
-		 FBUF_SEND_SIGPIPE,
+		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
+		 FBUF_SEND_SNAPSHOT,
 	.pad = offsetof(struct fbuf_send, pad),
 };
 
@@ -104,47 +160,81 @@ FIXTURE_VARIANT_ADD(call, info)
 {
 	.nr = _IOC_NR(FBUF_IOC_INFO),
 	.size = sizeof(struct fbuf_info),
+	.once = offsetof(struct fbuf_info, pool_flags),
 };
+
+/* A good call, which the tests spoil. */
+static void call_arg(struct _test_data_call *self, unsigned int nr)
+{
+	union any_arg *arg = &self->arg;
+
+	switch (nr) {
+	case _IOC_NR(FBUF_IOC_POOL_CREATE):
+		arg->create.buf_size = BUF_SIZE;
+		arg->create.nr_bufs = 1;
+		arg->create.node = -1;
+		break;
+	case _IOC_NR(FBUF_IOC_ALLOC):
+		arg->batch.names = (uintptr_t)&self->names[2];
+		arg->batch.count = 1;
+		break;
+	case _IOC_NR(FBUF_IOC_FREE):
+	case _IOC_NR(FBUF_IOC_HOLD):
+	case _IOC_NR(FBUF_IOC_WAIT):
+	case _IOC_NR(FBUF_IOC_SECURE):
+		arg->batch.names = (uintptr_t)self->names;
+		arg->batch.count = 1;
+		break;
+	case _IOC_NR(FBUF_IOC_SHARE):
+		arg->share.rights = FBUF_RIGHT_READ;
+		break;
+	case _IOC_NR(FBUF_IOC_PASS):
+		self->item.name = self->names[0];
+		arg->pass.items = (uintptr_t)&self->item;
+		arg->pass.count = 1;
+		arg->pass.to = pool_handle(self->second);
+		break;
+	case _IOC_NR(FBUF_IOC_RING):
+		arg->ring.entries = 8;
+		break;
+	case _IOC_NR(FBUF_IOC_SEND):
+		self->seg = buf_seg(&self->pool, self->names[0], 0, 64);
+		arg->send.segs = (uintptr_t)&self->seg;
+		arg->send.nr_segs = 1;
+		arg->send.fd = self->sock[0];
+		break;
+	}
+}
 
 FIXTURE_SETUP(call)
 {
 	self->control = control_open();
 	ASSERT_LE(0, self->control);
-	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, NR_BUFS));
+	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS,
+				     FBUF_POOL_SNAPSHOT));
 	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	self->second = pool_share(self->pool.fd, ALL_RIGHTS, 0, NULL);
+	ASSERT_LE(0, self->second);
+	ASSERT_EQ(0, ring_make(&self->ring, self->second, FBUF_RING_ACCEPT, 8,
+			       0));
 	/* Two buffers are held, one of which SEND sends and FREE drops. */
 	ASSERT_EQ(2, pool_alloc(self->pool.fd, self->names, 2));
 
-	self->fd = variant->on_control ? self->control : self->pool.fd;
-	self->other = variant->on_control ? self->pool.fd : self->control;
-
+	self->fd = variant->on_second ? self->second : self->pool.fd;
+	self->other = self->control;
+	if (variant->on_control) {
+		self->fd = self->control;
+		self->other = self->pool.fd;
+	}
 	memset(&self->arg, 0, sizeof(self->arg));
 	self->arg.size = variant->size;
-	switch (variant->nr) {
-	case _IOC_NR(FBUF_IOC_POOL_CREATE):
-		self->arg.create.buf_size = BUF_SIZE;
-		self->arg.create.nr_bufs = 1;
-		self->arg.create.node = -1;
-		break;
-	case _IOC_NR(FBUF_IOC_ALLOC):
-		self->arg.batch.names = (uintptr_t)&self->names[2];
-		self->arg.batch.count = 1;
-		break;
-	case _IOC_NR(FBUF_IOC_FREE):
-		self->arg.batch.names = (uintptr_t)self->names;
-		self->arg.batch.count = 1;
-		break;
-	case _IOC_NR(FBUF_IOC_SEND):
-		self->seg = buf_seg(&self->pool, self->names[0], 0, 64);
-		self->arg.send.segs = (uintptr_t)&self->seg;
-		self->arg.send.nr_segs = 1;
-		self->arg.send.fd = self->sock[0];
-		break;
-	}
+	call_arg(self, variant->nr);
 }
 
 FIXTURE_TEARDOWN(call)
 {
+	ring_unmake(&self->ring);
+	close(self->second);
 	pool_unmake(&self->pool);
 	close(self->control);
 	close(self->sock[0]);
@@ -157,7 +247,9 @@ static bool no_effect(struct _test_data_call *self)
 	struct fbuf_info info;
 
 	return !pool_info(self->pool.fd, &info) && info.nr_held == 2 &&
-	       info.allocs == 2 && !info.sends && sock_empty(self->sock[1]);
+	       info.holds == 2 && info.nr_handles == 2 && info.allocs == 2 &&
+	       !info.sends && !info.protects && !ring_len(&self->ring) &&
+	       sock_empty(self->sock[1]);
 }
 
 TEST_F(call, good)
@@ -167,12 +259,17 @@ TEST_F(call, good)
 	switch (variant->nr) {
 	case _IOC_NR(FBUF_IOC_ALLOC):
 	case _IOC_NR(FBUF_IOC_FREE):
+	case _IOC_NR(FBUF_IOC_HOLD):
+	case _IOC_NR(FBUF_IOC_WAIT):
+	case _IOC_NR(FBUF_IOC_SECURE):
+	case _IOC_NR(FBUF_IOC_PASS):
 		EXPECT_EQ(1, ret);
 		break;
 	case _IOC_NR(FBUF_IOC_SEND):
 		EXPECT_EQ(64, ret);
 		break;
 	case _IOC_NR(FBUF_IOC_INFO):
+	case _IOC_NR(FBUF_IOC_RING):
 		EXPECT_EQ(0, ret);
 		break;
 	default:
@@ -229,9 +326,10 @@ TEST_F(call, size_field_differs_from_encoding)
 
 TEST_F(call, too_short)
 {
+	size_t once = variant->once ? variant->once : variant->size;
 	size_t size;
 
-	for (size = 0; size < variant->size; size += 4) {
+	for (size = 0; size < once; size += 4) {
 		self->arg.size = size;
 		EXPECT_EQ(-EINVAL, call(self->fd, variant->nr, size,
 					&self->arg))
@@ -364,7 +462,8 @@ TEST(unknown_command)
 			EXPECT_EQ(-ENOTTY, call(control, nr, arg.size, &arg))
 				TH_LOG("control, number %#x", nr);
 		}
-		if (nr < _IOC_NR(FBUF_IOC_ALLOC) || nr > _IOC_NR(FBUF_IOC_INFO)) {
+		if (nr < _IOC_NR(FBUF_IOC_ALLOC) ||
+		    nr > _IOC_NR(FBUF_IOC_RING)) {
 			EXPECT_EQ(-ENOTTY, call(fd, nr, arg.size, &arg))
 				TH_LOG("pool, number %#x", nr);
 		}
@@ -524,6 +623,50 @@ TEST_F(create, bad_node)
 		EXPECT_EQ(-EINVAL, create(self))
 			TH_LOG("node %d", node[i]);
 	}
+}
+
+/* A number with another direction is another call. */
+TEST_F(create, other_direction)
+{
+	int fd = create(self);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, ioctl(fd, _IOC(_IOC_WRITE, FBUF_IOC_MAGIC,
+				     _IOC_NR(FBUF_IOC_INFO),
+				     sizeof(struct fbuf_info)), &self->arg));
+	EXPECT_EQ(ENOTTY, errno);
+	close(fd);
+}
+
+TEST_F(create, protection)
+{
+	static const __u32 good[] = {
+		0, FBUF_POOL_SECURED, FBUF_POOL_SNAPSHOT,
+		FBUF_POOL_SECURED | FBUF_POOL_SIGBUS,
+		FBUF_POOL_SNAPSHOT | FBUF_POOL_SIGBUS,
+	};
+	struct fbuf_info info;
+	unsigned int i;
+	int fd;
+
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		self->arg.flags = good[i];
+		fd = create(self);
+		ASSERT_LE(0, fd);
+		EXPECT_EQ(0, pool_info(fd, &info));
+		EXPECT_EQ(good[i], info.pool_flags);
+		close(fd);
+	}
+}
+
+TEST_F(create, protection_that_makes_no_sense)
+{
+	self->arg.flags = FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT;
+	EXPECT_EQ(-EINVAL, create(self));
+	self->arg.flags |= FBUF_POOL_SIGBUS;
+	EXPECT_EQ(-EINVAL, create(self));
+	self->arg.flags = FBUF_POOL_SIGBUS;
+	EXPECT_EQ(-EINVAL, create(self));
 }
 
 TEST_F(create, close_on_exec)
@@ -720,6 +863,154 @@ TEST_F(bufs, free_with_bad_name_drops_none)
 	EXPECT_EQ(-ESTALE, pool_free(self->pool.fd, names, 3));
 	EXPECT_EQ(2U, held(self->pool.fd));
 	EXPECT_EQ(2, pool_free(self->pool.fd, names, 2));
+}
+
+TEST_F(bufs, alloc_all_or_none)
+{
+	int fd = self->pool.fd;
+
+	ASSERT_EQ(1, pool_alloc(fd, self->names, 1));
+	EXPECT_EQ(-ENOBUFS, pool_batch(fd, FBUF_IOC_ALLOC, &self->names[1],
+				       NR_BUFS, FBUF_ALLOC_ALL, 0));
+	EXPECT_EQ(1U, held(fd));
+	EXPECT_EQ((int)NR_BUFS - 1,
+		  pool_batch(fd, FBUF_IOC_ALLOC, &self->names[1], NR_BUFS - 1,
+			     FBUF_ALLOC_ALL, 0));
+	EXPECT_EQ(NR_BUFS, held(fd));
+}
+
+TEST_F(bufs, alloc_all_of_more_than_there_are)
+{
+	EXPECT_EQ(-EINVAL, pool_batch(self->pool.fd, FBUF_IOC_ALLOC,
+				      self->names, NR_BUFS + 1,
+				      FBUF_ALLOC_ALL, 0));
+	EXPECT_EQ(-EINVAL, pool_batch(self->pool.fd, FBUF_IOC_ALLOC,
+				      self->names, NR_BUFS + 1,
+				      FBUF_ALLOC_ALL | FBUF_ALLOC_WAIT, -1));
+	EXPECT_EQ(0U, held(self->pool.fd));
+}
+
+TEST_F(bufs, timeouts)
+{
+	static const int bad[] = { -2, -1000, -0x7fffffff - 1 };
+	int fd = self->pool.fd;
+	__u64 *n = self->names;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, pool_batch(fd, FBUF_IOC_ALLOC, n, 1,
+					      FBUF_ALLOC_WAIT, bad[i]));
+		EXPECT_EQ(-EINVAL, pool_batch(fd, FBUF_IOC_ALLOC, n, 1, 0,
+					      bad[i]));
+	}
+	/* One is there: no need to wait. */
+	EXPECT_EQ(1, pool_batch(fd, FBUF_IOC_ALLOC, n, 1, FBUF_ALLOC_WAIT, 0));
+	EXPECT_EQ(1, pool_batch(fd, FBUF_IOC_ALLOC, n + 1, 1, FBUF_ALLOC_WAIT,
+				-1));
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		EXPECT_EQ(-EINVAL, pool_wait(fd, n, 1, bad[i]));
+	EXPECT_EQ(2U, held(fd));
+}
+
+/* What HOLD, WAIT and SECURE have in common with FREE. */
+FIXTURE(names)
+{
+	struct pool pool;
+	__u64 names[NR_BUFS];
+	int fd;
+};
+
+FIXTURE_VARIANT(names)
+{
+	unsigned long cmd;
+	bool others;	/* the buffers are those of another handle */
+};
+
+FIXTURE_VARIANT_ADD(names, hold)
+{
+	.cmd = FBUF_IOC_HOLD,
+	.others = true,
+};
+
+FIXTURE_VARIANT_ADD(names, wait)
+{
+	.cmd = FBUF_IOC_WAIT,
+};
+
+FIXTURE_VARIANT_ADD(names, secure)
+{
+	.cmd = FBUF_IOC_SECURE,
+};
+
+FIXTURE_SETUP(names)
+{
+	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS,
+				     FBUF_POOL_SECURED));
+	ASSERT_EQ(2, pool_alloc(self->pool.fd, self->names, 2));
+	self->fd = self->pool.fd;
+	if (variant->others)
+		self->fd = pool_share(self->pool.fd, ALL_RIGHTS, 0, NULL);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(names)
+{
+	if (variant->others)
+		close(self->fd);
+	pool_unmake(&self->pool);
+}
+
+static int names_call(struct _test_data_names *self, unsigned long cmd,
+		      const __u64 *names, unsigned int count)
+{
+	return pool_batch(self->fd, cmd, names, count, 0, 0);
+}
+
+TEST_F(names, batch_limits)
+{
+	__u64 *names = calloc(FBUF_BATCH_MAX + 1, sizeof(*names));
+
+	ASSERT_NE(NULL, names);
+	EXPECT_EQ(-EINVAL, names_call(self, variant->cmd, self->names, 0));
+	EXPECT_EQ(-EINVAL, names_call(self, variant->cmd, names,
+				      FBUF_BATCH_MAX + 1));
+	EXPECT_EQ(-EINVAL, names_call(self, variant->cmd, names, 0xffffffff));
+	EXPECT_EQ(2, names_call(self, variant->cmd, self->names, 2));
+}
+
+TEST_F(names, bad_pointer)
+{
+	__u64 *edge = edge_alloc(sizeof(*edge));
+
+	ASSERT_NE(NULL, edge);
+	*edge = self->names[0];
+	EXPECT_EQ(-EFAULT, names_call(self, variant->cmd, NULL, 1));
+	EXPECT_EQ(-EFAULT, names_call(self, variant->cmd, edge, 2));
+	/* Nothing came of the one that could be read. */
+	EXPECT_EQ(1, names_call(self, variant->cmd, edge, 1));
+}
+
+TEST_F(names, bad_index)
+{
+	__u64 names[2] = { self->names[0], FBUF_NAME(NR_BUFS, 1) };
+
+	EXPECT_EQ(-EINVAL, names_call(self, variant->cmd, names, 2));
+	names[1] = ~0ULL;
+	EXPECT_EQ(-EINVAL, names_call(self, variant->cmd, names, 2));
+	EXPECT_EQ(1, names_call(self, variant->cmd, names, 1));
+}
+
+TEST_F(names, stale)
+{
+	__u64 names[2] = { self->names[0] };
+	unsigned int i;
+
+	for (i = 0; i < NR_BUFS; i++) {
+		/* Of a buffer that nobody holds, or another's name of it. */
+		names[1] = FBUF_NAME(i, FBUF_NAME_GEN(self->names[1]) + 1);
+		EXPECT_EQ(-ESTALE, names_call(self, variant->cmd, names, 2));
+	}
+	EXPECT_EQ(1, names_call(self, variant->cmd, names, 1));
 }
 
 /* A large pool: batches cross from one word of its bookkeeping to the next. */
@@ -1022,6 +1313,35 @@ TEST_F(send, unknown_engines)
 	}
 }
 
+TEST_F(send, protection_flags)
+{
+	static const __u32 flags[] = {
+		FBUF_SEND_VOLATILE | FBUF_SEND_SECURED,
+		FBUF_SEND_VOLATILE | FBUF_SEND_SNAPSHOT,
+		FBUF_SEND_SECURED | FBUF_SEND_SNAPSHOT,
+		FBUF_SEND_VOLATILE | FBUF_SEND_SECURED | FBUF_SEND_SNAPSHOT,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		self->arg.flags = flags[i];
+		EXPECT_SEND_FAILS(EINVAL);
+	}
+	/* This pool is volatile. */
+	self->arg.flags = FBUF_SEND_SECURED;
+	EXPECT_SEND_FAILS(EOPNOTSUPP);
+	self->arg.flags = FBUF_SEND_SNAPSHOT;
+	EXPECT_SEND_FAILS(EOPNOTSUPP);
+	self->arg.flags = FBUF_SEND_VOLATILE;
+	EXPECT_EQ(200, send_arg(self));
+}
+
+TEST_F(send, notify_without_a_ring)
+{
+	self->arg.flags = FBUF_SEND_NOTIFY;
+	EXPECT_SEND_FAILS(EINVAL);
+}
+
 TEST_F(send, engine_that_the_socket_does_not_take)
 {
 	int pair[2];
@@ -1163,7 +1483,56 @@ TEST(info_of_a_new_pool)
 	EXPECT_EQ(0ULL, info.bytes);
 	EXPECT_EQ(0ULL, info.copied);
 	EXPECT_EQ(0ULL, info.allocs);
+	EXPECT_EQ(0U, info.pool_flags);
+	EXPECT_EQ(ALL_RIGHTS, info.rights);
+	EXPECT_EQ(1U, info.nr_handles);
+	EXPECT_EQ(0U, info.holds);
+	EXPECT_EQ(0U, info.max_holds);
+	EXPECT_EQ(pool.size, info.charged);
+	EXPECT_EQ(pool.size, info.resident);
+	EXPECT_EQ(0ULL, info.ring_size);
+	EXPECT_EQ(0ULL, info.reuses);
+	EXPECT_EQ(0ULL, info.protects);
+	EXPECT_EQ(0ULL, info.snapshots);
 	pool_unmake(&pool);
+}
+
+/* A caller that knows the structure as it once was gets that, and no more. */
+TEST(info_as_it_was)
+{
+	size_t once = offsetof(struct fbuf_info, pool_flags);
+	union any_arg arg;
+	struct pool pool;
+	unsigned int i;
+
+	ASSERT_EQ(0, pool_make(&pool, BUF_SIZE, NR_BUFS));
+	memset(&arg, 0xee, sizeof(arg));
+	arg.info.size = once;
+	arg.info.flags = 0;
+	ASSERT_EQ(0, call(pool.fd, _IOC_NR(FBUF_IOC_INFO), once, &arg));
+	EXPECT_EQ(once, arg.info.size);
+	EXPECT_EQ(pool.size, arg.info.pool_size);
+	EXPECT_EQ(NR_BUFS, arg.info.nr_bufs);
+	EXPECT_EQ(0ULL, arg.info.allocs);
+	for (i = once; i < sizeof(arg); i++)
+		ASSERT_EQ(0xee, (__u8)arg.bytes[i]);
+	pool_unmake(&pool);
+}
+
+/* Not even when what follows it cannot be touched. */
+TEST(info_as_it_was_at_the_edge)
+{
+	size_t once = offsetof(struct fbuf_info, pool_flags);
+	int fd = pool_create(BUF_SIZE, NR_BUFS);
+	struct fbuf_info *info = edge_alloc(once);
+
+	ASSERT_LE(0, fd);
+	ASSERT_NE(NULL, info);
+	info->size = once;
+	info->flags = 0;
+	EXPECT_EQ(0, call(fd, _IOC_NR(FBUF_IOC_INFO), once, info));
+	EXPECT_EQ(NR_BUFS, info->nr_bufs);
+	close(fd);
 }
 
 TEST(info_ids_differ)

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -17,6 +21,10 @@
 #include "kselftest.h"
 #include "util.h"
 
+#ifndef SOL_TLS
+#define SOL_TLS		282
+#endif
+
 int control_open(void)
 {
 	int fd = open(FBUF_DEVICE, O_RDWR | O_CLOEXEC);
@@ -24,48 +32,76 @@ int control_open(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int pool_create(size_t buf_size, unsigned int nr_bufs)
+int pool_create_on(int control, size_t buf_size, unsigned int nr_bufs,
+		   __u32 flags)
 {
 	struct fbuf_pool_create arg = {
 		.size = sizeof(arg),
+		.flags = flags,
 		.buf_size = buf_size,
 		.nr_bufs = nr_bufs,
 		.node = -1,
 	};
-	int control, fd;
+	int fd = ioctl(control, FBUF_IOC_POOL_CREATE, &arg);
 
-	control = control_open();
+	return fd < 0 ? -errno : fd;
+}
+
+static int pool_create_flags(size_t buf_size, unsigned int nr_bufs,
+			     __u32 flags)
+{
+	int control = control_open();
+	int fd;
+
 	if (control < 0)
 		return control;
-	fd = ioctl(control, FBUF_IOC_POOL_CREATE, &arg);
-	if (fd < 0)
-		fd = -errno;
+	fd = pool_create_on(control, buf_size, nr_bufs, flags);
 	close(control);
 	return fd;
 }
 
-int pool_make(struct pool *p, size_t buf_size, unsigned int nr_bufs)
+int pool_create(size_t buf_size, unsigned int nr_bufs)
 {
+	return pool_create_flags(buf_size, nr_bufs, 0);
+}
+
+int pool_map(struct pool *p, int fd, int prot)
+{
+	struct fbuf_info info;
 	void *map;
-	int fd;
+	int err;
 
-	fd = pool_create(buf_size, nr_bufs);
-	if (fd < 0)
-		return fd;
-	map = mmap(NULL, buf_size * nr_bufs, PROT_READ | PROT_WRITE,
-		   MAP_SHARED, fd, FBUF_MMAP_POOL);
-	if (map == MAP_FAILED) {
-		int err = -errno;
-
-		close(fd);
+	err = pool_info(fd, &info);
+	if (err)
 		return err;
-	}
+	map = mmap(NULL, info.pool_size, prot, MAP_SHARED, fd, FBUF_MMAP_POOL);
+	if (map == MAP_FAILED)
+		return -errno;
 	p->fd = fd;
-	p->buf_size = buf_size;
-	p->nr_bufs = nr_bufs;
-	p->size = buf_size * nr_bufs;
+	p->buf_size = info.buf_size;
+	p->nr_bufs = info.nr_bufs;
+	p->size = info.pool_size;
 	p->map = map;
 	return 0;
+}
+
+int pool_make_flags(struct pool *p, size_t buf_size, unsigned int nr_bufs,
+		    __u32 flags)
+{
+	int fd = pool_create_flags(buf_size, nr_bufs, flags);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = pool_map(p, fd, PROT_READ | PROT_WRITE);
+	if (err)
+		close(fd);
+	return err;
+}
+
+int pool_make(struct pool *p, size_t buf_size, unsigned int nr_bufs)
+{
+	return pool_make_flags(p, buf_size, nr_bufs, 0);
 }
 
 void pool_unmake(struct pool *p)
@@ -77,13 +113,15 @@ void pool_unmake(struct pool *p)
 	p->map = NULL;
 }
 
-static int batch(int fd, unsigned long cmd, const __u64 *names,
-		 unsigned int count)
+int pool_batch(int fd, unsigned long cmd, const __u64 *names,
+	       unsigned int count, __u32 flags, int timeout)
 {
 	struct fbuf_batch arg = {
 		.size = sizeof(arg),
+		.flags = flags,
 		.names = (uintptr_t)names,
 		.count = count,
+		.timeout = timeout,
 	};
 	int ret = ioctl(fd, cmd, &arg);
 
@@ -92,12 +130,72 @@ static int batch(int fd, unsigned long cmd, const __u64 *names,
 
 int pool_alloc(int fd, __u64 *names, unsigned int count)
 {
-	return batch(fd, FBUF_IOC_ALLOC, names, count);
+	return pool_batch(fd, FBUF_IOC_ALLOC, names, count, 0, 0);
 }
 
 int pool_free(int fd, const __u64 *names, unsigned int count)
 {
-	return batch(fd, FBUF_IOC_FREE, names, count);
+	return pool_batch(fd, FBUF_IOC_FREE, names, count, 0, 0);
+}
+
+int pool_hold(int fd, const __u64 *names, unsigned int count)
+{
+	return pool_batch(fd, FBUF_IOC_HOLD, names, count, 0, 0);
+}
+
+int pool_secure(int fd, const __u64 *names, unsigned int count)
+{
+	return pool_batch(fd, FBUF_IOC_SECURE, names, count, 0, 0);
+}
+
+int pool_wait(int fd, const __u64 *names, unsigned int count, int timeout)
+{
+	return pool_batch(fd, FBUF_IOC_WAIT, names, count, 0, timeout);
+}
+
+int pool_share(int fd, __u32 rights, __u32 max_holds, __u32 *handle)
+{
+	struct fbuf_share arg = {
+		.size = sizeof(arg),
+		.rights = rights,
+		.max_holds = max_holds,
+	};
+	int ret = ioctl(fd, FBUF_IOC_SHARE, &arg);
+
+	if (ret < 0)
+		return -errno;
+	if (handle)
+		*handle = arg.handle;
+	return ret;
+}
+
+int pool_pass(int fd, __u32 to, __u32 flags, const struct fbuf_item *items,
+	      unsigned int count)
+{
+	struct fbuf_pass arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.items = (uintptr_t)items,
+		.count = count,
+		.to = to,
+	};
+	int ret = ioctl(fd, FBUF_IOC_PASS, &arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+int pool_pass_one(int fd, __u32 to, __u64 name, __u64 data)
+{
+	struct fbuf_item item = { .name = name, .data = data };
+
+	return pool_pass(fd, to, 0, &item, 1);
+}
+
+__u32 pool_handle(int fd)
+{
+	struct fbuf_info info;
+
+	return pool_info(fd, &info) ? ~0U : info.handle;
 }
 
 int pool_alloc_wait(int fd, __u64 *names, unsigned int count, int ms)
@@ -171,6 +269,57 @@ struct fbuf_seg inline_seg(const void *data, size_t len)
 	};
 
 	return seg;
+}
+
+int ring_make(struct ring *r, int fd, __u32 flags, __u32 entries, int eventfd)
+{
+	struct fbuf_ring_setup arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.entries = entries,
+		.eventfd = eventfd,
+	};
+	void *map;
+
+	if (ioctl(fd, FBUF_IOC_RING, &arg))
+		return -errno;
+	map = mmap(NULL, arg.map_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		   FBUF_MMAP_RING);
+	if (map == MAP_FAILED)
+		return -errno;
+	r->head = map;
+	r->entries = map + FBUF_RING_ENTRIES;
+	r->size = arg.map_size;
+	return 0;
+}
+
+void ring_unmake(struct ring *r)
+{
+	if (r->head)
+		munmap(r->head, r->size);
+	r->head = NULL;
+}
+
+__u32 ring_len(const struct ring *r)
+{
+	return __atomic_load_n(&r->head->tail, __ATOMIC_ACQUIRE) -
+	       r->head->head;
+}
+
+bool ring_next(struct ring *r, struct fbuf_ring_entry *entry)
+{
+	__u32 head = r->head->head;
+
+	if (!ring_len(r))
+		return false;
+	*entry = r->entries[head & r->head->mask];
+	__atomic_store_n(&r->head->head, head + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+bool ring_wait(struct ring *r, struct fbuf_ring_entry *entry, int ms)
+{
+	return wait_for(ring_next(r, entry), ms);
 }
 
 ssize_t pool_send(int fd, int sock, const struct fbuf_seg *segs,
@@ -295,6 +444,82 @@ int sock_pair(int family, int type, int fd[2])
 	return type == SOCK_DGRAM ? udp_pair(family, fd) : tcp_pair(family, fd);
 }
 
+int tls_attach(int sock, bool sends)
+{
+	struct tls12_crypto_info_aes_gcm_128 keys = {
+		.info = {
+			.version = TLS_1_2_VERSION,
+			.cipher_type = TLS_CIPHER_AES_GCM_128,
+		},
+		.iv = "12345678",
+		.key = "0123456789abcdef",
+		.salt = "salt",
+	};
+
+	if (setsockopt(sock, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) ||
+	    setsockopt(sock, SOL_TLS, sends ? TLS_TX : TLS_RX, &keys,
+		       sizeof(keys)))
+		return -errno;
+	return 0;
+}
+
+int tls_pair(int fd[2])
+{
+	int err = tcp_pair(AF_INET, fd);
+
+	if (err)
+		return err;
+	err = tls_attach(fd[0], true);
+	if (!err)
+		err = tls_attach(fd[1], false);
+	if (err) {
+		close(fd[0]);
+		close(fd[1]);
+	}
+	return err;
+}
+
+int fd_pass(int sock, int fd)
+{
+	char control[CMSG_SPACE(sizeof(fd))] = "";
+	struct iovec iov = { .iov_base = "", .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	return sendmsg(sock, &msg, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+int fd_take(int sock)
+{
+	char c, control[CMSG_SPACE(sizeof(int))];
+	struct iovec iov = { .iov_base = &c, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg;
+	int fd;
+
+	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1)
+		return -errno;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (!cmsg || cmsg->cmsg_type != SCM_RIGHTS)
+		return -ENOMSG;
+	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	return fd;
+}
+
 void sock_small(const int fd[2])
 {
 	/* Less than two packets of the loopback device make TCP crawl. */
@@ -404,7 +629,13 @@ void relax(void)
 	nanosleep(&ts, NULL);
 }
 
-int wait_asleep(pid_t pid, pid_t tid, int ms)
+bool time_left(long end)
+{
+	relax();
+	return now_ms() < end;
+}
+
+int wait_state(pid_t pid, pid_t tid, const char *states, int ms)
 {
 	long end = now_ms() + ms;
 	char path[64], line[512];
@@ -420,11 +651,15 @@ int wait_asleep(pid_t pid, pid_t tid, int ms)
 		fclose(f);
 		if (p)
 			p = strrchr(line, ')');
-		if (p && p[1] == ' ' && p[2] == 'S')
+		if (p && p[1] == ' ' && strchr(states, p[2]))
 			return 0;
-		relax();
-	} while (now_ms() < end);
+	} while (time_left(end));
 	return -ETIMEDOUT;
+}
+
+int wait_asleep(pid_t pid, pid_t tid, int ms)
+{
+	return wait_state(pid, tid, "S", ms);
 }
 
 int child_status(pid_t pid)
@@ -438,6 +673,36 @@ int child_status(pid_t pid)
 	if (WIFSIGNALED(status))
 		return -WTERMSIG(status);
 	return WEXITSTATUS(status);
+}
+
+int child_status_within(pid_t pid, int ms)
+{
+	siginfo_t info = { 0 };
+
+	if (!wait_for(!waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+		      info.si_pid == pid, ms)) {
+		kill(pid, SIGKILL);
+		child_status(pid);
+		return -ETIMEDOUT;
+	}
+	return child_status(pid);
+}
+
+int become(uid_t uid)
+{
+	if (setgroups(0, NULL) || setresgid(uid, uid, uid) ||
+	    setresuid(uid, uid, uid))
+		return -errno;
+	/* Else /proc/self would be root's. */
+	return prctl(PR_SET_DUMPABLE, 1) ? -errno : 0;
+}
+
+int slower(void)
+{
+	const char *text = getenv("SLOWER");
+	int nr = text ? atoi(text) : 1;
+
+	return nr > 1 ? nr : 1;
 }
 
 bool kernel_before(int major, int minor)

@@ -27,11 +27,34 @@ struct pool {
 
 int control_open(void);
 int pool_create(size_t buf_size, unsigned int nr_bufs);
+/* With FBUF_POOL_*; on a control fd of the caller's. */
+int pool_create_on(int control, size_t buf_size, unsigned int nr_bufs,
+		   __u32 flags);
 int pool_make(struct pool *p, size_t buf_size, unsigned int nr_bufs);
+int pool_make_flags(struct pool *p, size_t buf_size, unsigned int nr_bufs,
+		    __u32 flags);
+/* Maps the pool of a pool fd whole, which becomes p's. */
+int pool_map(struct pool *p, int fd, int prot);
 void pool_unmake(struct pool *p);
 
 int pool_alloc(int fd, __u64 *names, unsigned int count);
 int pool_free(int fd, const __u64 *names, unsigned int count);
+/* Any call that takes a batch. */
+int pool_batch(int fd, unsigned long cmd, const __u64 *names,
+	       unsigned int count, __u32 flags, int timeout);
+int pool_hold(int fd, const __u64 *names, unsigned int count);
+int pool_secure(int fd, const __u64 *names, unsigned int count);
+int pool_wait(int fd, const __u64 *names, unsigned int count, int timeout);
+/* Returns a pool fd; @handle may be NULL. */
+int pool_share(int fd, __u32 rights, __u32 max_holds, __u32 *handle);
+int pool_pass(int fd, __u32 to, __u32 flags, const struct fbuf_item *items,
+	      unsigned int count);
+/* Passes one buffer. */
+int pool_pass_one(int fd, __u32 to, __u64 name, __u64 data);
+__u32 pool_handle(int fd);
+#define ALL_RIGHTS	(FBUF_RIGHT_READ | FBUF_RIGHT_WRITE |		\
+			 FBUF_RIGHT_ALLOC | FBUF_RIGHT_SEND)
+
 /* Retries while all free buffers are in flight. */
 int pool_alloc_wait(int fd, __u64 *names, unsigned int count, int ms);
 int pool_info(int fd, struct fbuf_info *info);
@@ -43,6 +66,23 @@ __u8 *buf_addr(const struct pool *p, __u64 name);
 struct fbuf_seg buf_seg(const struct pool *p, __u64 name, size_t offset,
 			size_t len);
 struct fbuf_seg inline_seg(const void *data, size_t len);
+
+/* A handle's ring, mapped. */
+struct ring {
+	struct fbuf_ring *head;
+	const struct fbuf_ring_entry *entries;
+	size_t size;
+};
+
+/* Makes a ring and maps it; @eventfd goes with FBUF_RING_EVENTFD. */
+int ring_make(struct ring *r, int fd, __u32 flags, __u32 entries, int eventfd);
+void ring_unmake(struct ring *r);
+/* Entries that were not consumed. */
+__u32 ring_len(const struct ring *r);
+/* Consumes an entry, if there is one. */
+bool ring_next(struct ring *r, struct fbuf_ring_entry *entry);
+/* Waits for one, without a call of fbuf. */
+bool ring_wait(struct ring *r, struct fbuf_ring_entry *entry, int ms);
 
 /* What a send did, besides its result. */
 struct sent {
@@ -72,6 +112,13 @@ int tcp_pair(int family, int fd[2]);
 int udp_pair(int family, int fd[2]);
 /* One of these, or of AF_UNIX. */
 int sock_pair(int family, int type, int fd[2]);
+/* kTLS over TCP, 1.2 with AES-GCM-128. */
+int tls_pair(int fd[2]);
+/* Makes a TCP socket speak it, in one direction. */
+int tls_attach(int sock, bool sends);
+/* SCM_RIGHTS over an AF_UNIX socket. */
+int fd_pass(int sock, int fd);
+int fd_take(int sock);
 /* Makes the buffers of both sockets small. */
 void sock_small(const int fd[2]);
 /* Fills a stream socket until it takes no more; returns the bytes put in. */
@@ -99,10 +146,33 @@ ssize_t reader_join(struct reader *r);
 long now_ms(void);
 /* Lets another run for a short while, for use between looks at a condition. */
 void relax(void);
+/* For loops that wait for a condition: relax(), and whether there is time. */
+bool time_left(long end);
+/* Looks at a condition again and again, up to a time; true if it came. */
+#define wait_for(cond, ms) ({						\
+	long _end = now_ms() + (ms);					\
+	bool _came;							\
+									\
+	do {								\
+		_came = (cond);						\
+	} while (!_came && time_left(_end));				\
+	_came;								\
+})
+/* How long what must come may take, on the slowest machine. */
+#define DEADLINE_MS	15000
+
 /* Waits until a thread of a process sleeps in the kernel. */
 int wait_asleep(pid_t pid, pid_t tid, int ms);
+/* The same in any of these states, as /proc calls them. */
+int wait_state(pid_t pid, pid_t tid, const char *states, int ms);
 /* Exit status of a child, or minus the signal that killed it. */
 int child_status(pid_t pid);
+/* The same; -ETIMEDOUT, and the child killed, if it takes too long. */
+int child_status_within(pid_t pid, int ms);
+/* Becomes a user without any privilege. */
+int become(uid_t uid);
+/* How much slower than usual this machine is said to be: SLOWER, or 1. */
+int slower(void);
 
 bool kernel_before(int major, int minor);
 int pin_to_cpu(int cpu);

@@ -1,0 +1,661 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The control plane: generic netlink family "fbuf".
+ *
+ * Documentation/netlink/specs/fbuf.yaml is its source: the policies and the
+ * table of operations here are those that it gives. Whoever is not privileged
+ * sees the pools of his own user only. Events go to the initial network
+ * namespace, to listeners with CAP_NET_ADMIN.
+ */
+#include <linux/cred.h>
+#include <linux/jiffies.h>
+#include <linux/workqueue.h>
+#include <net/genetlink.h>
+#include <net/sock.h>
+
+#include <linux/fbuf_netlink.h>
+
+#include "compat.h"
+#include "fbuf.h"
+
+unsigned int fbuf_stuck_ms = 10000;
+
+static struct genl_family fbuf_nl_family;
+
+enum {
+	FBUF_NLGRP_EVENTS,
+};
+
+/* How often to look whether something is stuck, while somebody listens. */
+#define STUCK_PERIOD_MIN	50U	/* milliseconds */
+#define STUCK_PERIOD_MAX	1000U
+
+static void stuck_work_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(stuck_work, stuck_work_fn);
+
+static bool nl_privileged(struct sk_buff *skb)
+{
+	return netlink_capable(skb, CAP_NET_ADMIN);
+}
+
+static bool nl_visible(struct sk_buff *skb, const struct fbuf_pool *pool)
+{
+	return uid_eq(NETLINK_CREDS(skb)->uid, pool->uid) ||
+	       nl_privileged(skb);
+}
+
+static struct user_namespace *nl_user_ns(struct sk_buff *skb)
+{
+	return sk_user_ns(NETLINK_CB(skb).sk);
+}
+
+/* False once the family is gone, and its groups are another's. */
+static bool nl_up;
+
+static bool nl_listening(void)
+{
+	return READ_ONCE(nl_up) &&
+	       genl_has_listeners(&fbuf_nl_family, &init_net,
+				  FBUF_NLGRP_EVENTS);
+}
+
+static void stuck_start(void)
+{
+	unsigned int ms = clamp(READ_ONCE(fbuf_stuck_ms) / 4,
+				STUCK_PERIOD_MIN, STUCK_PERIOD_MAX);
+
+	queue_delayed_work(fbuf_wq, &stuck_work, msecs_to_jiffies(ms));
+}
+
+static int put_u64(struct sk_buff *msg, int attr, u64 value, int pad)
+{
+	return nla_put_u64_64bit(msg, attr, value, pad);
+}
+
+static int pool_put_static(struct sk_buff *msg, const struct fbuf_pool *pool,
+			   struct user_namespace *ns)
+{
+	if (put_u64(msg, FBUF_A_POOL_ID, pool->id, FBUF_A_POOL_PAD) ||
+	    nla_put_u32(msg, FBUF_A_POOL_UID,
+			from_kuid_munged(ns, pool->uid)) ||
+	    nla_put_u32(msg, FBUF_A_POOL_BUF_SIZE, 1U << pool->buf_shift) ||
+	    nla_put_u32(msg, FBUF_A_POOL_NR_BUFS, pool->nr_bufs) ||
+	    nla_put_u32(msg, FBUF_A_POOL_FLAGS, pool->flags) ||
+	    nla_put_s32(msg, FBUF_A_POOL_NODE, pool->node) ||
+	    nla_put_u32(msg, FBUF_A_POOL_SPLIT, pool->nr_split))
+		return -EMSGSIZE;
+	return 0;
+}
+
+static int pool_put_state(struct sk_buff *msg, struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	const int pad = FBUF_A_POOL_PAD;
+	struct fbuf_flight flight;
+
+	fbuf_flight_get(pool, &flight);
+	if (nla_put_u32(msg, FBUF_A_POOL_HANDLES, pool->nr_handles) ||
+	    nla_put_u32(msg, FBUF_A_POOL_HELD, pool->nr_held) ||
+	    nla_put_u32(msg, FBUF_A_POOL_IN_FLIGHT, flight.bufs) ||
+	    put_u64(msg, FBUF_A_POOL_IN_FLIGHT_BYTES, flight.bytes, pad) ||
+	    put_u64(msg, FBUF_A_POOL_CHARGED,
+		    (u64)pool->charged << PAGE_SHIFT, pad) ||
+	    put_u64(msg, FBUF_A_POOL_RESIDENT, fbuf_pool_resident(pool), pad))
+		return -EMSGSIZE;
+	if (flight.sock &&
+	    (put_u64(msg, FBUF_A_POOL_OLDEST_MS, flight.age_ms, pad) ||
+	     put_u64(msg, FBUF_A_POOL_OLDEST_SOCK, flight.sock, pad)))
+		return -EMSGSIZE;
+	return 0;
+}
+
+static int pool_fill(struct sk_buff *msg, struct fbuf_pool *pool,
+		     struct user_namespace *ns, u32 portid, u32 seq, int flags,
+		     u8 cmd)
+	__must_hold(&pool->lock)
+{
+	void *hdr;
+
+	hdr = genlmsg_put(msg, portid, seq, &fbuf_nl_family, flags, cmd);
+	if (!hdr)
+		return -EMSGSIZE;
+	if (pool_put_static(msg, pool, ns) || pool_put_state(msg, pool)) {
+		genlmsg_cancel(msg, hdr);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, hdr);
+	return 0;
+}
+
+/**
+ * fbuf_event() - tell listeners of something that happened to a pool
+ * @pool: the pool
+ * @cmd: FBUF_CMD_*_NTF
+ *
+ * Context: may sleep; the pool's lock is held.
+ */
+void fbuf_event(struct fbuf_pool *pool, unsigned int cmd)
+{
+	struct sk_buff *msg;
+
+	lockdep_assert_held(&pool->lock);
+	if (!nl_listening())
+		return;
+	stuck_start();
+	msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
+	if (!msg)
+		return;
+	if (pool_fill(msg, pool, &init_user_ns, 0, 0, 0, cmd)) {
+		nlmsg_free(msg);
+		return;
+	}
+	genlmsg_multicast(&fbuf_nl_family, msg, 0, FBUF_NLGRP_EVENTS,
+			  GFP_KERNEL);
+}
+
+static void stuck_check(struct fbuf_pool *pool)
+{
+	struct fbuf_flight flight;
+	bool stuck;
+
+	mutex_lock(&pool->lock);
+	fbuf_flight_get(pool, &flight);
+	stuck = flight.sock && flight.age_ms >= READ_ONCE(fbuf_stuck_ms);
+	if (stuck && !pool->stuck)
+		fbuf_event(pool, FBUF_CMD_STUCK_NTF);
+	pool->stuck = stuck;
+	mutex_unlock(&pool->lock);
+}
+
+static void stuck_work_fn(struct work_struct *work)
+{
+	struct fbuf_pool *pool;
+
+	if (!nl_listening())
+		return;
+	/* A packet that was read is not stuck: have it gone by the next look. */
+	fbuf_nudge();
+	mutex_lock(&fbuf_pools_lock);
+	list_for_each_entry(pool, &fbuf_pools, all)
+		stuck_check(pool);
+	mutex_unlock(&fbuf_pools_lock);
+	stuck_start();
+}
+
+/* The pool of that number, with the list locked; or NULL. */
+static struct fbuf_pool *pool_find(struct sk_buff *skb, u64 id)
+	__must_hold(&fbuf_pools_lock)
+{
+	struct fbuf_pool *pool;
+
+	list_for_each_entry(pool, &fbuf_pools, all) {
+		if (pool->id == id)
+			return nl_visible(skb, pool) ? pool : NULL;
+	}
+	return NULL;
+}
+
+/* Calls @fill for the pools from number cb->args[0] + 1 on. */
+static int pools_dump(struct sk_buff *msg, struct netlink_callback *cb,
+		      int (*fill)(struct sk_buff *msg,
+				  struct netlink_callback *cb,
+				  struct fbuf_pool *pool))
+{
+	struct fbuf_pool *pool;
+	int err = 0;
+
+	mutex_lock(&fbuf_pools_lock);
+	list_for_each_entry(pool, &fbuf_pools, all) {
+		if (pool->id <= cb->args[0] || !nl_visible(cb->skb, pool))
+			continue;
+		mutex_lock(&pool->lock);
+		err = fill(msg, cb, pool);
+		mutex_unlock(&pool->lock);
+		if (err)
+			break;
+		cb->args[0] = pool->id;
+	}
+	mutex_unlock(&fbuf_pools_lock);
+	if (nl_listening())
+		stuck_start();
+	/* More next time, unless not even one fits. */
+	return msg->len ?: err;
+}
+
+static int pool_dump_one(struct sk_buff *msg, struct netlink_callback *cb,
+			 struct fbuf_pool *pool)
+{
+	return pool_fill(msg, pool, nl_user_ns(cb->skb),
+			 NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+			 NLM_F_MULTI, FBUF_CMD_POOL_GET);
+}
+
+static int fbuf_nl_pool_get_dumpit(struct sk_buff *skb,
+				   struct netlink_callback *cb)
+{
+	return pools_dump(skb, cb, pool_dump_one);
+}
+
+/* A reply that @fill makes of the pool that the request names in @attr. */
+static int pool_reply(struct genl_info *info, struct sk_buff *skb, int attr,
+		      int (*fill)(struct sk_buff *msg, struct genl_info *info,
+				  struct sk_buff *skb, struct fbuf_pool *pool))
+{
+	struct fbuf_pool *pool;
+	struct sk_buff *msg;
+	int err = -ENOENT;
+
+	msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
+	if (!msg)
+		return -ENOMEM;
+	mutex_lock(&fbuf_pools_lock);
+	pool = pool_find(skb, nla_get_u64(info->attrs[attr]));
+	if (pool) {
+		mutex_lock(&pool->lock);
+		err = fill(msg, info, skb, pool);
+		mutex_unlock(&pool->lock);
+	}
+	mutex_unlock(&fbuf_pools_lock);
+	if (!err)
+		return genlmsg_reply(msg, info);
+	nlmsg_free(msg);
+	if (err == -ENOENT)
+		NL_SET_ERR_MSG_ATTR(info->extack, info->attrs[attr],
+				    "there is no such pool, or it is another user's");
+	return err;
+}
+
+static int pool_reply_fill(struct sk_buff *msg, struct genl_info *info,
+			   struct sk_buff *skb, struct fbuf_pool *pool)
+{
+	return pool_fill(msg, pool, nl_user_ns(skb), info->snd_portid,
+			 info->snd_seq, 0, FBUF_CMD_POOL_GET);
+}
+
+static int fbuf_nl_pool_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	if (!info->attrs[FBUF_A_POOL_ID]) {
+		NL_SET_ERR_MSG(info->extack, "which pool? its id is missing");
+		return -EINVAL;
+	}
+	return pool_reply(info, skb, FBUF_A_POOL_ID, pool_reply_fill);
+}
+
+static int handle_fill(struct sk_buff *msg, struct netlink_callback *cb,
+		       struct fbuf_handle *h)
+{
+	unsigned int queued = h->ring ? fbuf_ring_used(h->ring) : 0;
+	void *hdr;
+
+	hdr = genlmsg_put(msg, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+			  &fbuf_nl_family, NLM_F_MULTI, FBUF_CMD_HANDLE_GET);
+	if (!hdr)
+		return -EMSGSIZE;
+	if (put_u64(msg, FBUF_A_HANDLE_POOL_ID, h->pool->id,
+		    FBUF_A_HANDLE_PAD) ||
+	    nla_put_u32(msg, FBUF_A_HANDLE_ID, h->id) ||
+	    nla_put_u32(msg, FBUF_A_HANDLE_RIGHTS, h->rights) ||
+	    nla_put_u32(msg, FBUF_A_HANDLE_HOLDS, h->nr_holds) ||
+	    nla_put_u32(msg, FBUF_A_HANDLE_MAX_HOLDS, h->max_holds) ||
+	    nla_put_u32(msg, FBUF_A_HANDLE_QUEUED, queued)) {
+		genlmsg_cancel(msg, hdr);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, hdr);
+	return 0;
+}
+
+/* cb->args[1] is the last handle that is out of pool number cb->args[2]. */
+static int handle_dump_pool(struct sk_buff *msg, struct netlink_callback *cb,
+			    struct fbuf_pool *pool)
+{
+	struct fbuf_handle *h;
+	unsigned long id;
+	int err;
+
+	if (cb->args[2] != pool->id) {
+		cb->args[2] = pool->id;
+		cb->args[1] = 0;
+	}
+	xa_for_each_start(&pool->handles, id, h, cb->args[1] + 1) {
+		err = handle_fill(msg, cb, h);
+		if (err)
+			return err;
+		cb->args[1] = id;
+	}
+	return 0;
+}
+
+static int fbuf_nl_handle_get_dumpit(struct sk_buff *skb,
+				     struct netlink_callback *cb)
+{
+	return pools_dump(skb, cb, handle_dump_pool);
+}
+
+static int stats_put(struct sk_buff *msg, const struct fbuf_counters *c)
+{
+	const int pad = FBUF_A_STATS_PAD;
+
+	if (put_u64(msg, FBUF_A_STATS_SENDS, c->sends, pad) ||
+	    put_u64(msg, FBUF_A_STATS_BYTES, c->bytes, pad) ||
+	    put_u64(msg, FBUF_A_STATS_COPIED, c->copied, pad) ||
+	    put_u64(msg, FBUF_A_STATS_ALLOCS, c->allocs, pad) ||
+	    put_u64(msg, FBUF_A_STATS_FREES, c->frees, pad) ||
+	    put_u64(msg, FBUF_A_STATS_REUSES, c->reuses, pad) ||
+	    put_u64(msg, FBUF_A_STATS_PASSES, c->passes, pad) ||
+	    put_u64(msg, FBUF_A_STATS_PROTECTS, c->protects, pad) ||
+	    put_u64(msg, FBUF_A_STATS_SNAPSHOTS, c->snapshots, pad) ||
+	    put_u64(msg, FBUF_A_STATS_WAITS, c->waits, pad) ||
+	    put_u64(msg, FBUF_A_STATS_RECLAIMS, c->reclaims, pad))
+		return -EMSGSIZE;
+	return 0;
+}
+
+/* Of one pool, or of all if it is NULL. */
+static int stats_fill(struct sk_buff *msg, const struct fbuf_pool *pool,
+		      const struct fbuf_counters *c, u32 portid, u32 seq,
+		      int flags)
+{
+	void *hdr;
+
+	hdr = genlmsg_put(msg, portid, seq, &fbuf_nl_family, flags,
+			  FBUF_CMD_STATS_GET);
+	if (!hdr)
+		return -EMSGSIZE;
+	if ((pool && put_u64(msg, FBUF_A_STATS_POOL_ID, pool->id,
+			     FBUF_A_STATS_PAD)) ||
+	    stats_put(msg, c)) {
+		genlmsg_cancel(msg, hdr);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, hdr);
+	return 0;
+}
+
+static int stats_dump_one(struct sk_buff *msg, struct netlink_callback *cb,
+			  struct fbuf_pool *pool)
+{
+	struct fbuf_counters sum = {};
+
+	fbuf_counters_sum(pool, &sum);
+	return stats_fill(msg, pool, &sum, NETLINK_CB(cb->skb).portid,
+			  cb->nlh->nlmsg_seq, NLM_F_MULTI);
+}
+
+static int fbuf_nl_stats_get_dumpit(struct sk_buff *skb,
+				    struct netlink_callback *cb)
+{
+	return pools_dump(skb, cb, stats_dump_one);
+}
+
+static int stats_reply_fill(struct sk_buff *msg, struct genl_info *info,
+			    struct sk_buff *skb, struct fbuf_pool *pool)
+{
+	struct fbuf_counters sum = {};
+
+	fbuf_counters_sum(pool, &sum);
+	return stats_fill(msg, pool, &sum, info->snd_portid, info->snd_seq, 0);
+}
+
+static int stats_reply_totals(struct genl_info *info)
+{
+	struct fbuf_counters sum;
+	struct fbuf_pool *pool;
+	struct sk_buff *msg;
+
+	msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
+	if (!msg)
+		return -ENOMEM;
+	mutex_lock(&fbuf_pools_lock);
+	sum = fbuf_totals;
+	list_for_each_entry(pool, &fbuf_pools, all)
+		fbuf_counters_sum(pool, &sum);
+	mutex_unlock(&fbuf_pools_lock);
+	if (stats_fill(msg, NULL, &sum, info->snd_portid, info->snd_seq, 0)) {
+		nlmsg_free(msg);
+		return -EMSGSIZE;
+	}
+	return genlmsg_reply(msg, info);
+}
+
+static int fbuf_nl_stats_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	if (info->attrs[FBUF_A_STATS_POOL_ID])
+		return pool_reply(info, skb, FBUF_A_STATS_POOL_ID,
+				  stats_reply_fill);
+	if (!nl_privileged(skb)) {
+		NL_SET_ERR_MSG(info->extack,
+			       "the sum over all users needs CAP_NET_ADMIN");
+		return -EPERM;
+	}
+	return stats_reply_totals(info);
+}
+
+static int fbuf_nl_limit_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	const int pad = FBUF_A_LIMIT_PAD;
+	struct sk_buff *msg;
+	void *hdr;
+
+	msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
+	if (!msg)
+		return -ENOMEM;
+	hdr = genlmsg_put_reply(msg, info, &fbuf_nl_family, 0,
+				FBUF_CMD_LIMIT_GET);
+	if (!hdr ||
+	    put_u64(msg, FBUF_A_LIMIT_POOL_MAX, fbuf_pool_max, pad) ||
+	    put_u64(msg, FBUF_A_LIMIT_USER_MAX, fbuf_user_max, pad)) {
+		nlmsg_free(msg);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, hdr);
+	return genlmsg_reply(msg, info);
+}
+
+static int user_put(struct sk_buff *msg, const struct fbuf_user *user,
+		    struct user_namespace *ns)
+{
+	const int pad = FBUF_A_LIMIT_PAD;
+	u64 limit = user->own ? user->limit : READ_ONCE(fbuf_user_max);
+
+	if (nla_put_u32(msg, FBUF_A_LIMIT_UID,
+			from_kuid_munged(ns, user->uid)) ||
+	    put_u64(msg, FBUF_A_LIMIT_USER_MAX, limit, pad) ||
+	    put_u64(msg, FBUF_A_LIMIT_CHARGED,
+		    (u64)user->pages << PAGE_SHIFT, pad) ||
+	    nla_put_u32(msg, FBUF_A_LIMIT_POOLS, user->pools) ||
+	    (user->own && nla_put_flag(msg, FBUF_A_LIMIT_OWN)))
+		return -EMSGSIZE;
+	return 0;
+}
+
+static int user_fill(struct sk_buff *msg, struct netlink_callback *cb,
+		     const struct fbuf_user *user)
+{
+	void *hdr;
+
+	hdr = genlmsg_put(msg, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+			  &fbuf_nl_family, NLM_F_MULTI, FBUF_CMD_LIMIT_GET);
+	if (!hdr)
+		return -EMSGSIZE;
+	if (user_put(msg, user, nl_user_ns(cb->skb))) {
+		genlmsg_cancel(msg, hdr);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, hdr);
+	return 0;
+}
+
+/* What packets let go of is charged no more, once somebody has looked. */
+static void pools_settle(void)
+{
+	struct fbuf_pool *pool;
+
+	mutex_lock(&fbuf_pools_lock);
+	list_for_each_entry(pool, &fbuf_pools, all) {
+		mutex_lock(&pool->lock);
+		fbuf_orphans_reap(pool, false);
+		mutex_unlock(&pool->lock);
+	}
+	mutex_unlock(&fbuf_pools_lock);
+}
+
+static int fbuf_nl_limit_get_dumpit(struct sk_buff *skb,
+				    struct netlink_callback *cb)
+{
+	struct fbuf_user user;
+	int err = 0;
+
+	if (!cb->args[0])
+		pools_settle();
+	while (!fbuf_user_get(cb->args[0], &user)) {
+		if (uid_eq(NETLINK_CREDS(cb->skb)->uid, user.uid) ||
+		    nl_privileged(cb->skb))
+			err = user_fill(skb, cb, &user);
+		if (err)
+			break;
+		cb->args[0]++;
+	}
+	return skb->len ?: err;
+}
+
+static int limit_set_user(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr *max = info->attrs[FBUF_A_LIMIT_USER_MAX];
+	struct nlattr *uid = info->attrs[FBUF_A_LIMIT_UID];
+	kuid_t kuid = make_kuid(nl_user_ns(skb), nla_get_u32(uid));
+
+	if (!uid_valid(kuid)) {
+		NL_SET_ERR_MSG_ATTR(info->extack, uid,
+				    "this user id is not valid here");
+		return -EINVAL;
+	}
+	if (!max == !info->attrs[FBUF_A_LIMIT_OWN]) {
+		NL_SET_ERR_MSG(info->extack,
+			       "a user id wants either user-max or own");
+		return -EINVAL;
+	}
+	return fbuf_user_set_limit(kuid, max, max ? nla_get_u64(max) : 0);
+}
+
+static int fbuf_nl_limit_set_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct nlattr *pool_max = info->attrs[FBUF_A_LIMIT_POOL_MAX];
+	struct nlattr *user_max = info->attrs[FBUF_A_LIMIT_USER_MAX];
+	struct nlattr *uid = info->attrs[FBUF_A_LIMIT_UID];
+	int err = 0;
+
+	if (!uid && info->attrs[FBUF_A_LIMIT_OWN]) {
+		NL_SET_ERR_MSG(info->extack, "own is of a user: uid is missing");
+		return -EINVAL;
+	}
+	if (!pool_max && !user_max && !uid) {
+		NL_SET_ERR_MSG(info->extack, "there is no limit to set");
+		return -EINVAL;
+	}
+	if (uid)
+		err = limit_set_user(skb, info);
+	else if (user_max)
+		WRITE_ONCE(fbuf_user_max, nla_get_u64(user_max));
+	if (!err && pool_max)
+		WRITE_ONCE(fbuf_pool_max, nla_get_u64(pool_max));
+	return err;
+}
+
+/* FBUF_CMD_POOL_GET - do */
+static const struct nla_policy fbuf_pool_get_nl_policy[FBUF_A_POOL_ID + 1] = {
+	[FBUF_A_POOL_ID] = { .type = NLA_U64, },
+};
+
+/* FBUF_CMD_STATS_GET - do */
+static const struct nla_policy fbuf_stats_get_nl_policy[FBUF_A_STATS_POOL_ID + 1] = {
+	[FBUF_A_STATS_POOL_ID] = { .type = NLA_U64, },
+};
+
+/* FBUF_CMD_LIMIT_SET - do */
+static const struct nla_policy fbuf_limit_set_nl_policy[FBUF_A_LIMIT_OWN + 1] = {
+	[FBUF_A_LIMIT_POOL_MAX] = { .type = NLA_U64, },
+	[FBUF_A_LIMIT_USER_MAX] = { .type = NLA_U64, },
+	[FBUF_A_LIMIT_UID] = { .type = NLA_U32, },
+	[FBUF_A_LIMIT_OWN] = { .type = NLA_FLAG, },
+};
+
+static const struct genl_ops fbuf_nl_ops[] = {
+	{
+		.cmd		= FBUF_CMD_POOL_GET,
+		.doit		= fbuf_nl_pool_get_doit,
+		.dumpit		= fbuf_nl_pool_get_dumpit,
+		.policy		= fbuf_pool_get_nl_policy,
+		.maxattr	= FBUF_A_POOL_ID,
+	},
+	{
+		.cmd		= FBUF_CMD_HANDLE_GET,
+		.dumpit		= fbuf_nl_handle_get_dumpit,
+	},
+	{
+		.cmd		= FBUF_CMD_STATS_GET,
+		.doit		= fbuf_nl_stats_get_doit,
+		.dumpit		= fbuf_nl_stats_get_dumpit,
+		.policy		= fbuf_stats_get_nl_policy,
+		.maxattr	= FBUF_A_STATS_POOL_ID,
+	},
+	{
+		.cmd		= FBUF_CMD_LIMIT_GET,
+		.doit		= fbuf_nl_limit_get_doit,
+		.dumpit		= fbuf_nl_limit_get_dumpit,
+	},
+	{
+		.cmd		= FBUF_CMD_LIMIT_SET,
+		.doit		= fbuf_nl_limit_set_doit,
+		.policy		= fbuf_limit_set_nl_policy,
+		.maxattr	= FBUF_A_LIMIT_OWN,
+		.flags		= GENL_ADMIN_PERM,
+	},
+};
+
+static const struct genl_multicast_group fbuf_nl_mcgrps[] = {
+	[FBUF_NLGRP_EVENTS] = {
+		.name	= FBUF_MCGRP_EVENTS,
+		.flags	= GENL_MCAST_CAP_NET_ADMIN,
+	},
+};
+
+static struct genl_family fbuf_nl_family __ro_after_init = {
+	.name		= FBUF_FAMILY_NAME,
+	.version	= FBUF_FAMILY_VERSION,
+	.netnsok	= true,
+	.parallel_ops	= true,
+	.module		= THIS_MODULE,
+	.ops		= fbuf_nl_ops,
+	.n_ops		= ARRAY_SIZE(fbuf_nl_ops),
+	.resv_start_op	= FBUF_CMD_POOL_GET,
+	.mcgrps		= fbuf_nl_mcgrps,
+	.n_mcgrps	= ARRAY_SIZE(fbuf_nl_mcgrps),
+};
+
+/**
+ * fbuf_netlink_init() - offer the netlink family
+ *
+ * Return: 0 or what genl_register_family() says.
+ */
+int __init fbuf_netlink_init(void)
+{
+	int err = genl_register_family(&fbuf_nl_family);
+
+	WRITE_ONCE(nl_up, !err);
+	return err;
+}
+
+/**
+ * fbuf_netlink_exit() - undo fbuf_netlink_init()
+ *
+ * Context: may sleep; there is no handle any more.
+ */
+void fbuf_netlink_exit(void)
+{
+	WRITE_ONCE(nl_up, false);
+	genl_unregister_family(&fbuf_nl_family);
+	/* Work on retired pools may have seen it up. */
+	flush_workqueue(fbuf_wq);
+	cancel_delayed_work_sync(&stuck_work);
+}

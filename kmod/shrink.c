@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Under memory pressure, buffers that are free give their memory back, those
+ * that were free for longest first. It returns, zeroed, when they are used.
+ */
+#include <linux/mm.h>
+#include <linux/shrinker.h>
+
+#include "compat.h"
+#include "fbuf.h"
+#include "trace.h"
+
+/* Locks are only tried: their owners may be waiting for the memory. */
+
+static unsigned long shrink_count(struct shrinker *shrinker,
+				  struct shrink_control *sc)
+{
+	unsigned long nr = 0;
+	struct fbuf_pool *pool;
+
+	if (!mutex_trylock(&fbuf_pools_lock))
+		return 0;
+	list_for_each_entry(pool, &fbuf_pools, all)
+		nr += (unsigned long)READ_ONCE(pool->nr_free) *
+		      fbuf_buf_pages(pool);
+	mutex_unlock(&fbuf_pools_lock);
+	return nr ?: SHRINK_EMPTY;
+}
+
+static bool shrink_buf(struct fbuf_pool *pool, struct fbuf_buf *buf)
+	__must_hold(&pool->lock)
+{
+	fbuf_unmap(pool, buf);
+	/* A send that looks it up meanwhile finds that nobody holds it. */
+	if (!fbuf_buf_idle(pool, buf, NULL))
+		return false;
+	fbuf_depopulate(&pool->pages[fbuf_buf_first(pool, buf)],
+			fbuf_buf_pages(pool));
+	/* Nothing is mapped, and a write will find new pages. */
+	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
+	pool->nr_free--;
+	pool->nr_bare++;
+	list_move(&buf->node, &pool->bare);
+	this_cpu_add(pool->counters->reclaims, 1);
+	return true;
+}
+
+static unsigned long shrink_pool(struct fbuf_pool *pool, unsigned long want)
+{
+	struct fbuf_buf *buf, *prev;
+	unsigned long nr = 0;
+
+	if (!mutex_trylock(&pool->lock))
+		return 0;
+	list_for_each_entry_safe_reverse(buf, prev, &pool->free, node) {
+		if (nr >= want)
+			break;
+		if (shrink_buf(pool, buf))
+			nr += fbuf_buf_pages(pool);
+	}
+	mutex_unlock(&pool->lock);
+	return nr;
+}
+
+static unsigned long shrink_scan(struct shrinker *shrinker,
+				 struct shrink_control *sc)
+{
+	struct fbuf_pool *pool;
+	unsigned long nr = 0;
+
+	if (!mutex_trylock(&fbuf_pools_lock))
+		return SHRINK_STOP;
+	list_for_each_entry(pool, &fbuf_pools, all) {
+		if (nr >= sc->nr_to_scan)
+			break;
+		nr += shrink_pool(pool, sc->nr_to_scan - nr);
+	}
+	mutex_unlock(&fbuf_pools_lock);
+	return nr ?: SHRINK_STOP;
+}
+
+FBUF_DEFINE_SHRINKER(fbuf_shrinker, shrink_count, shrink_scan);
+
+/**
+ * fbuf_shrink_init() - be there when memory is short
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int __init fbuf_shrink_init(void)
+{
+	return fbuf_shrinker_register(&fbuf_shrinker, "fbuf");
+}
+
+/**
+ * fbuf_shrink_exit() - undo fbuf_shrink_init()
+ *
+ * Context: may sleep.
+ */
+void fbuf_shrink_exit(void)
+{
+	fbuf_shrinker_unregister(&fbuf_shrinker);
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What pools are and did, for people and programs to read. Counters are per CPU:
+ * reading them slows nobody.
+ */
+#include <linux/cred.h>
+#include <linux/jiffies.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/user_namespace.h>
+
+#include "compat.h"
+#include "fbuf.h"
+
+/* Of pools that are gone; protected by fbuf_pools_lock. */
+struct fbuf_counters fbuf_totals;
+
+#define NR_COUNTERS	(sizeof(struct fbuf_counters) / sizeof(u64))
+
+static void counters_add(struct fbuf_counters *to,
+			 const struct fbuf_counters *from)
+{
+	const u64 *src = (const u64 *)from;
+	u64 *dst = (u64 *)to;
+	size_t i;
+
+	for (i = 0; i < NR_COUNTERS; i++)
+		dst[i] += READ_ONCE(src[i]);
+}
+
+/**
+ * fbuf_counters_sum() - add a pool's counters of all CPUs
+ * @pool: the pool
+ * @sum: what to add them to
+ *
+ * Context: any.
+ */
+void fbuf_counters_sum(const struct fbuf_pool *pool, struct fbuf_counters *sum)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		counters_add(sum, per_cpu_ptr(pool->counters, cpu));
+}
+
+/**
+ * fbuf_counters_retire() - keep the counters of a pool that goes, in the totals
+ * @pool: the pool
+ *
+ * Context: fbuf_pools_lock is held.
+ */
+void fbuf_counters_retire(const struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&fbuf_pools_lock);
+	fbuf_counters_sum(pool, &fbuf_totals);
+}
+
+static void flight_add(const struct fbuf_pool *pool,
+		       const struct fbuf_buf *buf, struct fbuf_flight *flight)
+{
+	unsigned long sent = READ_ONCE(buf->sent);
+	u64 age_ms = jiffies_to_msecs(jiffies - sent);
+
+	flight->bufs++;
+	flight->bytes += 1ULL << pool->buf_shift;
+	if (!sent || age_ms < flight->age_ms)
+		return;
+	flight->age_ms = age_ms;
+	flight->sock = READ_ONCE(buf->sock);
+}
+
+/**
+ * fbuf_flight_get() - see what of a pool is in flight
+ * @pool: the pool
+ * @flight: where to
+ *
+ * Context: may sleep; the pool's lock is held.
+ */
+void fbuf_flight_get(struct fbuf_pool *pool, struct fbuf_flight *flight)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&pool->lock);
+	memset(flight, 0, sizeof(*flight));
+	for (i = 0; i < pool->nr_bufs; i++) {
+		if (!fbuf_buf_idle(pool, &pool->bufs[i], NULL))
+			flight_add(pool, &pool->bufs[i], flight);
+		cond_resched();
+	}
+	flight->bytes += (u64)fbuf_orphans_reap(pool, false) << PAGE_SHIFT;
+}
+
+/**
+ * fbuf_pool_resident() - how much memory a pool's buffers have now
+ * @pool: the pool
+ *
+ * Context: the pool's lock is held.
+ * Return: bytes.
+ */
+u64 fbuf_pool_resident(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	/* Of a retired pool, what is charged is what is left. */
+	if (pool->dead)
+		return (u64)(pool->charged - pool->nr_orphans) << PAGE_SHIFT;
+	return (u64)(pool->nr_bufs - pool->nr_bare) << pool->buf_shift;
+}
+
+static void info_state(struct fbuf_handle *h, struct fbuf_info *info)
+{
+	struct fbuf_pool *pool = h->pool;
+
+	mutex_lock(&pool->lock);
+	fbuf_reap(pool);
+	fbuf_orphans_reap(pool, false);
+	info->nr_held = pool->nr_held;
+	info->nr_in_flight = pool->nr_limbo;
+	info->nr_handles = pool->nr_handles;
+	info->holds = h->nr_holds;
+	if (h->ring)
+		info->ring_size = (u64)h->ring->nr_pages << PAGE_SHIFT;
+	info->charged = (u64)pool->charged << PAGE_SHIFT;
+	info->resident = fbuf_pool_resident(pool);
+	mutex_unlock(&pool->lock);
+}
+
+/**
+ * fbuf_info() - what a pool is and did
+ * @h: a handle on the pool
+ * @info: filled in, but for its size
+ *
+ * Context: may sleep; takes the pool's lock.
+ */
+void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info)
+{
+	struct fbuf_pool *pool = h->pool;
+	struct fbuf_counters sum = {};
+
+	fbuf_counters_sum(pool, &sum);
+	*info = (struct fbuf_info) {
+		.size = info->size,
+		.id = pool->id,
+		.pool_size = (u64)pool->nr_pages << PAGE_SHIFT,
+		.buf_size = 1U << pool->buf_shift,
+		.nr_bufs = pool->nr_bufs,
+		.nr_split = pool->nr_split,
+		.node = pool->node,
+		.uid = from_kuid_munged(current_user_ns(), pool->uid),
+		.sends = sum.sends,
+		.bytes = sum.bytes,
+		.copied = sum.copied,
+		.allocs = sum.allocs,
+		.pool_flags = pool->flags,
+		.rights = h->rights,
+		.handle = h->id,
+		.max_holds = h->max_holds,
+		.reuses = sum.reuses,
+		.protects = sum.protects,
+		.snapshots = sum.snapshots,
+	};
+	info_state(h, info);
+}

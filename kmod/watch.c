@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The watch: looks what is idle for those who do not wait in a call of ours,
+ * but poll the pool fd or expect notices in a ring. It runs only while somebody
+ * does, and something is in flight.
+ */
+#include <linux/file.h>
+#include <linux/hrtimer.h>
+#include <linux/poll.h>
+#include <linux/sched.h>
+
+#include "compat.h"
+#include "fbuf.h"
+
+#define NAP_FIRST	(NSEC_PER_MSEC)
+#define NAP_LAST	(2 * NSEC_PER_MSEC)
+/* While notices only wait for room in rings. */
+#define NAP_FULL	(32 * NSEC_PER_MSEC)
+
+static enum hrtimer_restart watch_fire(struct hrtimer *timer)
+{
+	struct fbuf_pool *pool = container_of(timer, struct fbuf_pool,
+					      watch_timer);
+
+	queue_work(fbuf_wq, &pool->watch_work);
+	return HRTIMER_NORESTART;
+}
+
+static void watch_start(struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	hrtimer_start(&pool->watch_timer, pool->watch_nap, HRTIMER_MODE_REL);
+}
+
+/* Post what notices are due; true if others wait for packets. */
+static bool watch_notices(struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	struct fbuf_handle *h;
+	unsigned long id;
+	bool more = false;
+
+	xa_for_each(&pool->handles, id, h) {
+		if (h->ring && h->ring->nr_notify)
+			more |= fbuf_ring_notify(h);
+		cond_resched();
+	}
+	return more;
+}
+
+/* Wake pollers if a buffer is to be had; true if they wait for packets. */
+static bool watch_pollers(struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	if (!wq_has_sleeper(&pool->pollers))
+		return false;
+	if (!fbuf_reap(pool))
+		return pool->nr_limbo;
+	wake_up_poll(&pool->pollers, EPOLLOUT | EPOLLWRNORM);
+	return false;
+}
+
+static void fbuf_watch_work(struct work_struct *work)
+{
+	struct fbuf_pool *pool = container_of(work, struct fbuf_pool,
+					      watch_work);
+	bool packets;
+
+	mutex_lock(&pool->lock);
+	packets = watch_notices(pool);
+	packets |= watch_pollers(pool);
+	if (pool->dead || !(packets || pool->nr_notify)) {
+		pool->watching = false;
+	} else {
+		pool->watch_nap = packets ? NAP_LAST : NAP_FULL;
+		watch_start(pool);
+		this_cpu_inc(pool->counters->waits);
+	}
+	mutex_unlock(&pool->lock);
+	if (packets)
+		fbuf_nudge();
+}
+
+/**
+ * fbuf_watch() - see to it that somebody looks what is idle
+ * @pool: the pool
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_watch(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	if (pool->watching || pool->dead)
+		return;
+	pool->watching = true;
+	pool->watch_nap = NAP_FIRST;
+	watch_start(pool);
+}
+
+/**
+ * fbuf_watch_init() - make ready for fbuf_watch()
+ * @pool: a new pool
+ */
+void fbuf_watch_init(struct fbuf_pool *pool)
+{
+	fbuf_hrtimer_setup(&pool->watch_timer, watch_fire);
+	INIT_WORK(&pool->watch_work, fbuf_watch_work);
+}
+
+/**
+ * fbuf_watch_exit() - end the watch for good
+ * @pool: a pool whose last handle is gone
+ *
+ * Context: may sleep; takes the pool's lock.
+ */
+void fbuf_watch_exit(struct fbuf_pool *pool)
+{
+	mutex_lock(&pool->lock);
+	pool->dead = true;
+	mutex_unlock(&pool->lock);
+	/* From here on the work starts the timer no more. */
+	hrtimer_cancel(&pool->watch_timer);
+	cancel_work_sync(&pool->watch_work);
+}
+
+/**
+ * fbuf_poll() - poll a pool fd
+ * @file: its file
+ * @table: the poll table
+ *
+ * Context: may sleep; takes the pool's lock.
+ * Return: EPOLLIN if the ring has entries, EPOLLOUT if ALLOC would hand out a
+ * buffer.
+ */
+__poll_t fbuf_poll(struct file *file, struct poll_table_struct *table)
+{
+	struct fbuf_handle *h = file->private_data;
+	struct fbuf_pool *pool = h->pool;
+	__poll_t mask = 0;
+	bool out;
+
+	poll_wait(file, &h->wait, table);
+	out = h->rights & FBUF_RIGHT_ALLOC &&
+	      poll_requested_events(table) & (EPOLLOUT | EPOLLWRNORM);
+	if (out)
+		poll_wait(file, &pool->pollers, table);
+	mutex_lock(&pool->lock);
+	if (h->ring && fbuf_ring_used(h->ring))
+		mask |= EPOLLIN | EPOLLRDNORM;
+	if (out && (!h->max_holds || h->nr_holds < h->max_holds)) {
+		if (fbuf_reap(pool))
+			mask |= EPOLLOUT | EPOLLWRNORM;
+		else if (pool->nr_limbo)
+			fbuf_watch(pool);
+	}
+	mutex_unlock(&pool->lock);
+	return mask;
+}

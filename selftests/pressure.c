@@ -1,0 +1,865 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Limits, what is charged and for how long, peers that never read, events, and
+ * memory pressure.
+ */
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "kselftest_harness.h"
+#include "nl.h"
+#include "util.h"
+
+#define BUF_SIZE	65536U
+#define NR_BUFS		8U
+#define POOL_SIZE	(BUF_SIZE * NR_BUFS)
+#define PARAMETERS	"/sys/module/fbuf/parameters/"
+
+static int file_put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int parameter_put(const char *name, __u64 val)
+{
+	char path[64], text[24];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	snprintf(text, sizeof(text), "%llu", val);
+	return file_put(path, text);
+}
+
+static __u64 parameter_get(const char *name)
+{
+	char path[64];
+	__u64 val = ~0ULL;
+	FILE *f;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	f = fopen(path, "r");
+	if (!f)
+		return val;
+	if (fscanf(f, "%llu", &val) != 1)
+		val = ~0ULL;
+	fclose(f);
+	return val;
+}
+
+/* The limits as they were. */
+struct limits {
+	__u64 pool_max;
+	__u64 user_max;
+	__u64 stuck_ms;
+};
+
+static void limits_save(struct limits *l)
+{
+	l->pool_max = parameter_get("pool_max");
+	l->user_max = parameter_get("user_max");
+	l->stuck_ms = parameter_get("stuck_ms");
+}
+
+static void limits_restore(const struct limits *l)
+{
+	parameter_put("pool_max", l->pool_max);
+	parameter_put("user_max", l->user_max);
+	parameter_put("stuck_ms", l->stuck_ms);
+}
+
+FIXTURE(limit)
+{
+	struct limits limits;
+	struct nl nl;
+	int control;
+	uid_t uid;	/* nobody else's */
+};
+
+FIXTURE_SETUP(limit)
+{
+	if (geteuid())
+		SKIP(return, "needs root");
+	limits_save(&self->limits);
+	ASSERT_EQ(0, nl_open(&self->nl));
+	self->control = control_open();
+	ASSERT_LE(0, self->control);
+	self->uid = 100000 + getpid();
+}
+
+FIXTURE_TEARDOWN(limit)
+{
+	limits_restore(&self->limits);
+	nl_close(&self->nl);
+	close(self->control);
+}
+
+static int make(struct _test_data_limit *self, unsigned int nr_bufs)
+{
+	return pool_create_on(self->control, BUF_SIZE, nr_bufs, 0);
+}
+
+TEST_F(limit, defaults)
+{
+	EXPECT_EQ(0ULL, self->limits.pool_max);
+	EXPECT_EQ(0ULL, self->limits.user_max);
+	EXPECT_EQ(10000ULL, self->limits.stuck_ms);
+}
+
+/* For root too. */
+TEST_F(limit, pool_max)
+{
+	int fd;
+
+	ASSERT_EQ(0, parameter_put("pool_max", 2 * BUF_SIZE));
+	EXPECT_EQ(-EDQUOT, make(self, 3));
+	fd = make(self, 2);
+	EXPECT_LE(0, fd);
+	close(fd);
+	ASSERT_EQ(0, parameter_put("pool_max", 0));
+	fd = make(self, 3);
+	EXPECT_LE(0, fd);
+	close(fd);
+}
+
+static __u64 charged_to(struct _test_data_limit *self, uid_t uid)
+{
+	struct nl_row row;
+
+	return nl_user(&self->nl, uid, &row) ? ~0ULL :
+	       row.val[FBUF_A_LIMIT_CHARGED];
+}
+
+/* What root has already, once what was closed is gone. */
+static __u64 charged_to_root(struct _test_data_limit *self)
+{
+	wait_for(!charged_to(self, 0), 2000);
+	return charged_to(self, 0);
+}
+
+TEST_F(limit, user_max)
+{
+	__u64 before = charged_to_root(self);
+	int fd[2];
+
+	ASSERT_NE(~0ULL, before);
+	ASSERT_EQ(0, parameter_put("user_max", before + 4 * BUF_SIZE));
+	EXPECT_EQ(-EDQUOT, make(self, 5));
+	fd[0] = make(self, 3);
+	EXPECT_LE(0, fd[0]);
+	EXPECT_EQ(before + 3 * BUF_SIZE, charged_to(self, 0));
+	EXPECT_EQ(-EDQUOT, make(self, 2));
+	fd[1] = make(self, 1);
+	EXPECT_LE(0, fd[1]);
+	close(fd[0]);
+	EXPECT_TRUE(wait_for(charged_to(self, 0) == before + BUF_SIZE,
+			     DEADLINE_MS));
+	fd[0] = make(self, 3);
+	EXPECT_LE(0, fd[0]);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+/* Snapshots are charged as well: where they would pass the limit, none is. */
+TEST_F(limit, snapshots)
+{
+	__u64 before = charged_to_root(self);
+	struct fbuf_info info;
+	struct pool pool;
+	int sock[2], i;
+	__u64 name;
+
+	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
+	ASSERT_EQ(0, pool_make_flags(&pool, BUF_SIZE, 1, FBUF_POOL_SNAPSHOT));
+	ASSERT_EQ(0, parameter_put("user_max", before + 3 * BUF_SIZE));
+	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
+	for (i = 1; i <= 2; i++) {
+		struct fbuf_seg seg = buf_seg(&pool, name, 0, 100);
+
+		ASSERT_EQ(100, pool_send(pool.fd, sock[0], &seg, 1, 0, 0,
+					 NULL));
+		memset(pool.map, i, BUF_SIZE);
+		ASSERT_EQ(0, pool_info(pool.fd, &info));
+		EXPECT_EQ((__u64)i, info.snapshots);
+	}
+	EXPECT_EQ(-EDQUOT, make(self, 1));
+	pool_unmake(&pool);
+	close(sock[0]);
+	close(sock[1]);
+}
+
+/* What a pool of that user comes to: 0 if it could be made, or the error. */
+static int as_user(struct _test_data_limit *self, unsigned int nr_bufs)
+{
+	struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+	pid_t pid = fork();
+	int ret;
+
+	if (pid)
+		return pid < 0 ? -errno : -child_status(pid);
+	if (setrlimit(RLIMIT_MEMLOCK, &none) || become(self->uid))
+		_exit(255);
+	ret = make(self, nr_bufs);
+	_exit(ret < 0 ? -ret : 0);
+}
+
+static int user_limit(struct _test_data_limit *self, __u64 bytes)
+{
+	struct nl_arg args[] = {
+		{ FBUF_A_LIMIT_UID, 4, self->uid },
+		{ FBUF_A_LIMIT_USER_MAX, 8, bytes },
+	};
+
+	return nl_do(&self->nl, FBUF_CMD_LIMIT_SET, args, 2, NULL);
+}
+
+static int user_limit_off(struct _test_data_limit *self)
+{
+	struct nl_arg args[] = {
+		{ FBUF_A_LIMIT_UID, 4, self->uid },
+		{ FBUF_A_LIMIT_OWN, 0, 0 },
+	};
+
+	return nl_do(&self->nl, FBUF_CMD_LIMIT_SET, args, 2, NULL);
+}
+
+TEST_F(limit, one_user)
+{
+	int fd;
+
+	ASSERT_EQ(0, user_limit(self, 2 * BUF_SIZE));
+	EXPECT_EQ(0, as_user(self, 2));
+	EXPECT_EQ(-EDQUOT, as_user(self, 3));
+	/* Nobody else's. */
+	fd = make(self, 3);
+	EXPECT_LE(0, fd);
+	close(fd);
+	ASSERT_EQ(0, user_limit_off(self));
+	EXPECT_EQ(0, as_user(self, 3));
+}
+
+/* His own goes before that for all. */
+TEST_F(limit, one_user_may_have_more)
+{
+	ASSERT_EQ(0, parameter_put("user_max", BUF_SIZE));
+	EXPECT_EQ(-EDQUOT, as_user(self, 2));
+	ASSERT_EQ(0, user_limit(self, 2 * BUF_SIZE));
+	EXPECT_EQ(0, as_user(self, 2));
+	ASSERT_EQ(0, user_limit_off(self));
+	EXPECT_EQ(-EDQUOT, as_user(self, 2));
+}
+
+TEST_F(limit, by_netlink)
+{
+	struct nl_arg args[] = {
+		{ FBUF_A_LIMIT_POOL_MAX, 8, 3 * BUF_SIZE },
+		{ FBUF_A_LIMIT_USER_MAX, 8, 1ULL << 40 },
+	};
+	struct nl_row row;
+
+	ASSERT_EQ(0, nl_do(&self->nl, FBUF_CMD_LIMIT_SET, args, 2, NULL));
+	ASSERT_EQ(0, nl_do(&self->nl, FBUF_CMD_LIMIT_GET, NULL, 0, &row));
+	EXPECT_EQ(3 * BUF_SIZE, row.val[FBUF_A_LIMIT_POOL_MAX]);
+	EXPECT_EQ(1ULL << 40, row.val[FBUF_A_LIMIT_USER_MAX]);
+	EXPECT_EQ(3 * BUF_SIZE, parameter_get("pool_max"));
+	EXPECT_EQ(1ULL << 40, parameter_get("user_max"));
+	EXPECT_EQ(-EDQUOT, make(self, 4));
+}
+
+TEST_F(limit, requests_refused)
+{
+	struct nl_arg uid = { FBUF_A_LIMIT_UID, 4, 0xffffffff };
+	struct nl_row row;
+
+	EXPECT_EQ(-EINVAL, nl_do(&self->nl, FBUF_CMD_LIMIT_SET, NULL, 0,
+				 NULL));
+	EXPECT_NE(0, self->nl.error[0]);
+	EXPECT_EQ(-EINVAL, nl_do(&self->nl, FBUF_CMD_LIMIT_SET, &uid, 1,
+				 NULL));
+	EXPECT_NE(0, self->nl.error[0]);
+	self->uid = -1;
+	EXPECT_EQ(-EINVAL, user_limit(self, 1));
+	EXPECT_NE(0, self->nl.error[0]);
+	EXPECT_EQ(-EINVAL, nl_do(&self->nl, FBUF_CMD_POOL_GET, NULL, 0, &row));
+	EXPECT_NE(0, self->nl.error[0]);
+	EXPECT_EQ(-ENOENT, nl_pool(&self->nl, ~0ULL, &row));
+	EXPECT_NE(0, self->nl.error[0]);
+}
+
+/* Sees his own pools, and sets no limits. */
+static int unprivileged(struct _test_data_limit *self, __u64 others)
+{
+	struct fbuf_info info;
+	struct nl_row row;
+	struct nl nl;
+	int fd;
+
+	if (become(self->uid) || nl_open(&nl))
+		return 2;
+	fd = make(self, 1);
+	if (fd < 0 || pool_info(fd, &info))
+		return 3;
+	if (nl_pool(&nl, info.id, &row) || row.val[FBUF_A_POOL_UID] != getuid())
+		return 4;
+	if (nl_pool(&nl, others, &row) != -ENOENT)
+		return 5;
+	if (nl_dump(&nl, FBUF_CMD_POOL_GET, &row, 1) != 1)
+		return 6;
+	self->nl = nl;
+	if (user_limit(self, 1) != -EPERM || user_limit_off(self) != -EPERM)
+		return 7;
+	if (nl_do(&nl, FBUF_CMD_STATS_GET, NULL, 0, &row) != -EPERM)
+		return 8;
+	return 0;
+}
+
+TEST_F(limit, another_user)
+{
+	struct fbuf_info info;
+	int fd = make(self, 1);
+	pid_t pid;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pool_info(fd, &info));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(unprivileged(self, info.id));
+	EXPECT_EQ(0, child_status(pid));
+	close(fd);
+}
+
+/* A peer that does not read. */
+FIXTURE(stuck)
+{
+	struct limits limits;
+	struct nl nl;
+	struct pool pool;
+	__u64 id;
+	__u64 names[NR_BUFS];
+	int sock[2];
+	__u64 inode;	/* of the socket that sends */
+	__u8 *got;
+};
+
+FIXTURE_VARIANT(stuck)
+{
+	int family;
+};
+
+FIXTURE_VARIANT_ADD(stuck, tcp)
+{
+	.family = AF_INET,
+};
+
+FIXTURE_VARIANT_ADD(stuck, unix_stream)
+{
+	.family = AF_UNIX,
+};
+
+FIXTURE_SETUP(stuck)
+{
+	struct fbuf_info info;
+	struct stat st;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	limits_save(&self->limits);
+	ASSERT_EQ(0, nl_open(&self->nl));
+	ASSERT_EQ(0, sock_pair(variant->family, SOCK_STREAM, self->sock));
+	ASSERT_EQ(0, fstat(self->sock[0], &st));
+	self->inode = st.st_ino;
+	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS,
+				     FBUF_POOL_SNAPSHOT));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	self->id = info.id;
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	self->got = malloc(2 * BUF_SIZE);
+	ASSERT_NE(NULL, self->got);
+}
+
+FIXTURE_TEARDOWN(stuck)
+{
+	limits_restore(&self->limits);
+	pool_unmake(&self->pool);
+	nl_close(&self->nl);
+	close(self->sock[0]);
+	close(self->sock[1]);
+	free(self->got);
+}
+
+static ssize_t stuck_send(struct _test_data_stuck *self, unsigned int buf)
+{
+	struct fbuf_seg seg = buf_seg(&self->pool, self->names[buf], 0, 1000);
+
+	return pool_send(self->pool.fd, self->sock[0], &seg, 1, 0,
+			 FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE, NULL);
+}
+
+/* One number of the pool, as netlink says it; a minus error if it does not. */
+static __s64 look(struct _test_data_stuck *self, int what)
+{
+	struct nl_row row;
+	int err = nl_pool(&self->nl, self->id, &row);
+
+	if (err)
+		return err;
+	return row.has[what] ? (__s64)row.val[what] : -ENODATA;
+}
+
+/* The pool is gone, and nothing of it is charged. */
+static bool gone(struct _test_data_stuck *self)
+{
+	return look(self, FBUF_A_POOL_ID) == -ENOENT;
+}
+
+TEST_F(stuck, shown)
+{
+	__s64 age;
+
+	EXPECT_EQ(0, look(self, FBUF_A_POOL_IN_FLIGHT));
+	EXPECT_EQ(0, look(self, FBUF_A_POOL_IN_FLIGHT_BYTES));
+	ASSERT_EQ(1000, stuck_send(self, 0));
+	ASSERT_EQ(1000, stuck_send(self, 1));
+	EXPECT_EQ(2, look(self, FBUF_A_POOL_IN_FLIGHT));
+	EXPECT_EQ(2 * BUF_SIZE, look(self, FBUF_A_POOL_IN_FLIGHT_BYTES));
+	EXPECT_EQ((__s64)self->inode, look(self, FBUF_A_POOL_OLDEST_SOCK));
+	age = look(self, FBUF_A_POOL_OLDEST_MS);
+	EXPECT_LE(0, age);
+	EXPECT_TRUE(wait_for(look(self, FBUF_A_POOL_OLDEST_MS) >= age + 100,
+			     DEADLINE_MS));
+	EXPECT_EQ(NR_BUFS, look(self, FBUF_A_POOL_HELD));
+	/* Read: and none is in flight. */
+	ASSERT_EQ(2000, read_full(self->sock[1], self->got, 2000));
+	EXPECT_EQ(2, pool_wait(self->pool.fd, self->names, 2, DEADLINE_MS));
+	EXPECT_EQ(0, look(self, FBUF_A_POOL_IN_FLIGHT));
+	EXPECT_EQ(0, look(self, FBUF_A_POOL_IN_FLIGHT_BYTES));
+}
+
+/* The oldest is the one that was sent first. */
+TEST_F(stuck, oldest_of_two_sockets)
+{
+	struct stat st;
+	int other[2];
+
+	ASSERT_EQ(0, sock_pair(variant->family, SOCK_STREAM, other));
+	ASSERT_EQ(0, fstat(other[0], &st));
+	ASSERT_EQ(1000, stuck_send(self, 0));
+	EXPECT_TRUE(wait_for(look(self, FBUF_A_POOL_OLDEST_MS) >= 100,
+			     DEADLINE_MS));
+	close(self->sock[0]);
+	self->sock[0] = other[0];
+	ASSERT_EQ(1000, stuck_send(self, 1));
+	EXPECT_EQ((__s64)self->inode, look(self, FBUF_A_POOL_OLDEST_SOCK));
+	ASSERT_EQ(1000, read_full(self->sock[1], self->got, 1000));
+	EXPECT_EQ(1, pool_wait(self->pool.fd, self->names, 1, DEADLINE_MS));
+	EXPECT_EQ((__s64)st.st_ino, look(self, FBUF_A_POOL_OLDEST_SOCK));
+	close(other[1]);
+}
+
+TEST_F(stuck, snapshots_count)
+{
+	__s64 before = look(self, FBUF_A_POOL_CHARGED);
+
+	ASSERT_EQ(1000, stuck_send(self, 0));
+	memset(buf_addr(&self->pool, self->names[0]), 1, BUF_SIZE);
+	EXPECT_EQ(BUF_SIZE, look(self, FBUF_A_POOL_IN_FLIGHT_BYTES));
+	EXPECT_EQ(before + BUF_SIZE, look(self, FBUF_A_POOL_CHARGED));
+}
+
+TEST_F(stuck, charged_after_close_until_read)
+{
+	ASSERT_EQ(1000, stuck_send(self, 0));
+	pool_unmake(&self->pool);
+	EXPECT_TRUE(wait_for(look(self, FBUF_A_POOL_HANDLES) == 0,
+			     DEADLINE_MS));
+	EXPECT_EQ(1, look(self, FBUF_A_POOL_IN_FLIGHT));
+	EXPECT_EQ((__s64)self->inode, look(self, FBUF_A_POOL_OLDEST_SOCK));
+	/* What was idle is given back; the rest is not. */
+	EXPECT_TRUE(wait_for(look(self, FBUF_A_POOL_CHARGED) == BUF_SIZE,
+			     DEADLINE_MS));
+	ASSERT_EQ(1000, read_full(self->sock[1], self->got, 1000));
+	EXPECT_TRUE(wait_for(gone(self), DEADLINE_MS));
+}
+
+TEST_F(stuck, charged_after_close_until_the_sockets_go)
+{
+	ASSERT_EQ(1000, stuck_send(self, 0));
+	ASSERT_EQ(1000, stuck_send(self, 1));
+	memset(buf_addr(&self->pool, self->names[0]), 1, BUF_SIZE);
+	pool_unmake(&self->pool);
+	EXPECT_TRUE(wait_for(look(self, FBUF_A_POOL_CHARGED) == 2 * BUF_SIZE,
+			     DEADLINE_MS));
+	close(self->sock[1]);
+	close(self->sock[0]);
+	self->sock[0] = -1;
+	self->sock[1] = -1;
+	EXPECT_TRUE(wait_for(gone(self), DEADLINE_MS));
+}
+
+TEST_F(stuck, nothing_in_flight_at_close)
+{
+	pool_unmake(&self->pool);
+	EXPECT_TRUE(wait_for(gone(self), DEADLINE_MS));
+}
+
+/* Events */
+static int listen_to(struct nl *events)
+{
+	struct nl_row row;
+	int err = nl_open(events);
+
+	if (err)
+		return err;
+	err = nl_join(events);
+	if (err)
+		return err;
+	/* Whoever joins makes a request, to begin. */
+	err = nl_dump(events, FBUF_CMD_POOL_GET, &row, 1);
+	return err < 0 ? err : 0;
+}
+
+/* Waits for an event of a pool. */
+static bool event(struct nl *events, __u8 cmd, __u64 id, struct nl_row *row)
+{
+	long end = now_ms() + DEADLINE_MS;
+
+	while (!nl_next(events, row, end - now_ms())) {
+		if (row->cmd == cmd && row->val[FBUF_A_POOL_ID] == id)
+			return true;
+	}
+	return false;
+}
+
+/* Closes the pool, and counts the events of a kind up to its last. */
+static int events_to_the_end(struct nl *events, __u8 cmd, __u64 id)
+{
+	struct nl_row row;
+	int nr = 0;
+
+	while (!nl_next(events, &row, DEADLINE_MS)) {
+		if (row.val[FBUF_A_POOL_ID] != id)
+			continue;
+		if (row.cmd == FBUF_CMD_DESTROYED_NTF)
+			return nr;
+		nr += row.cmd == cmd;
+	}
+	return -1;
+}
+
+FIXTURE(events)
+{
+	struct limits limits;
+	struct nl nl;
+	struct pool pool;
+	__u64 id;
+	__u64 names[NR_BUFS];
+	int sock[2];
+};
+
+FIXTURE_SETUP(events)
+{
+	struct fbuf_info info;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	limits_save(&self->limits);
+	ASSERT_EQ(0, listen_to(&self->nl));
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, NR_BUFS));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	self->id = info.id;
+}
+
+FIXTURE_TEARDOWN(events)
+{
+	limits_restore(&self->limits);
+	pool_unmake(&self->pool);
+	nl_close(&self->nl);
+	close(self->sock[0]);
+	close(self->sock[1]);
+}
+
+TEST_F(events, created_and_destroyed)
+{
+	struct nl_row row;
+
+	ASSERT_TRUE(event(&self->nl, FBUF_CMD_CREATED_NTF, self->id, &row));
+	EXPECT_EQ(getuid(), row.val[FBUF_A_POOL_UID]);
+	EXPECT_EQ(BUF_SIZE, row.val[FBUF_A_POOL_BUF_SIZE]);
+	EXPECT_EQ(NR_BUFS, row.val[FBUF_A_POOL_NR_BUFS]);
+	pool_unmake(&self->pool);
+	EXPECT_TRUE(event(&self->nl, FBUF_CMD_DESTROYED_NTF, self->id, &row));
+}
+
+/* Not at the close, but when nothing is charged any more. */
+TEST_F(events, destroyed_once_it_is_read)
+{
+	struct fbuf_seg seg;
+	struct nl_row row;
+	char got[100];
+
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, self->names, 1));
+	seg = buf_seg(&self->pool, self->names[0], 0, 100);
+	ASSERT_EQ(100, pool_send(self->pool.fd, self->sock[0], &seg, 1, 0, 0,
+				 NULL));
+	ASSERT_TRUE(event(&self->nl, FBUF_CMD_CREATED_NTF, self->id, &row));
+	pool_unmake(&self->pool);
+	while (!nl_next(&self->nl, &row, 300))
+		EXPECT_NE(self->id, row.val[FBUF_A_POOL_ID]);
+	ASSERT_EQ(100, read_full(self->sock[1], got, 100));
+	EXPECT_TRUE(event(&self->nl, FBUF_CMD_DESTROYED_NTF, self->id, &row));
+}
+
+static int exhaust(struct _test_data_events *self)
+{
+	__u64 name;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		if (pool_alloc(self->pool.fd, &name, 1) != -ENOBUFS)
+			return -1;
+	}
+	return 0;
+}
+
+TEST_F(events, exhausted_once)
+{
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	ASSERT_EQ(0, exhaust(self));
+	pool_unmake(&self->pool);
+	EXPECT_EQ(1, events_to_the_end(&self->nl, FBUF_CMD_EXHAUSTED_NTF,
+				       self->id));
+}
+
+TEST_F(events, exhausted_again)
+{
+	struct nl_row row;
+
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	ASSERT_EQ(0, exhaust(self));
+	EXPECT_TRUE(event(&self->nl, FBUF_CMD_EXHAUSTED_NTF, self->id, &row));
+	EXPECT_EQ(NR_BUFS, row.val[FBUF_A_POOL_HELD]);
+	ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, self->names, 1));
+	ASSERT_EQ(0, exhaust(self));
+	pool_unmake(&self->pool);
+	EXPECT_EQ(1, events_to_the_end(&self->nl, FBUF_CMD_EXHAUSTED_NTF,
+				       self->id));
+}
+
+TEST_F(events, not_exhausted)
+{
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	pool_unmake(&self->pool);
+	EXPECT_EQ(0, events_to_the_end(&self->nl, FBUF_CMD_EXHAUSTED_NTF,
+				       self->id));
+}
+
+TEST_F(events, stuck_once)
+{
+	struct fbuf_seg seg;
+	struct nl_row row;
+	struct stat st;
+	char got[100];
+
+	ASSERT_EQ(0, parameter_put("stuck_ms", 200));
+	ASSERT_EQ(0, fstat(self->sock[0], &st));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, self->names, 1));
+	seg = buf_seg(&self->pool, self->names[0], 0, 100);
+	ASSERT_EQ(100, pool_send(self->pool.fd, self->sock[0], &seg, 1, 0, 0,
+				 NULL));
+	ASSERT_TRUE(event(&self->nl, FBUF_CMD_STUCK_NTF, self->id, &row));
+	EXPECT_EQ(1ULL, row.val[FBUF_A_POOL_IN_FLIGHT]);
+	EXPECT_LE(200ULL, row.val[FBUF_A_POOL_OLDEST_MS]);
+	EXPECT_EQ(st.st_ino, row.val[FBUF_A_POOL_OLDEST_SOCK]);
+	/* No second one, though it goes on. */
+	EXPECT_EQ(-ETIMEDOUT, pool_wait(self->pool.fd, self->names, 1, 600));
+	ASSERT_EQ(100, read_full(self->sock[1], got, 100));
+	pool_unmake(&self->pool);
+	EXPECT_EQ(0, events_to_the_end(&self->nl, FBUF_CMD_STUCK_NTF,
+				       self->id));
+}
+
+/* Memory pressure: this calls every shrinker there is. */
+#define DROP_CACHES	"/proc/sys/vm/drop_caches"
+#define NR_KEPT		2U
+
+FIXTURE(pressure)
+{
+	struct pool pool;
+	__u64 names[NR_BUFS];
+	int sock[2];
+};
+
+FIXTURE_SETUP(pressure)
+{
+	unsigned int i;
+
+	if (access(DROP_CACHES, W_OK))
+		SKIP(return, "no " DROP_CACHES);
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, NR_BUFS));
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	for (i = 0; i < NR_BUFS; i++)
+		pattern_fill(buf_addr(&self->pool, self->names[i]), i, 0,
+			     BUF_SIZE);
+}
+
+FIXTURE_TEARDOWN(pressure)
+{
+	pool_unmake(&self->pool);
+	close(self->sock[0]);
+	close(self->sock[1]);
+}
+
+static __u64 resident(struct _test_data_pressure *self)
+{
+	struct fbuf_info info;
+
+	return pool_info(self->pool.fd, &info) ? ~0ULL : info.resident;
+}
+
+static __u64 press(struct _test_data_pressure *self)
+{
+	file_put(DROP_CACHES, "2");
+	return resident(self);
+}
+
+/* Until so much of it is left. */
+static bool press_to(struct _test_data_pressure *self, __u64 size)
+{
+	return wait_for(press(self) <= size, DEADLINE_MS);
+}
+
+static int free_all_but(struct _test_data_pressure *self, unsigned int nr)
+{
+	return pool_free(self->pool.fd, self->names + nr, NR_BUFS - nr);
+}
+
+static bool is_zero(const __u8 *p, size_t len)
+{
+	return !p[0] && !memcmp(p, p + 1, len - 1);
+}
+
+TEST_F(pressure, free_buffers_go)
+{
+	struct fbuf_info info;
+
+	EXPECT_EQ(POOL_SIZE, resident(self));
+	ASSERT_EQ((int)(NR_BUFS - NR_KEPT), free_all_but(self, NR_KEPT));
+	EXPECT_TRUE(press_to(self, NR_KEPT * BUF_SIZE));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(NR_KEPT * BUF_SIZE, info.resident);
+	/* So that it can come back. */
+	EXPECT_EQ(POOL_SIZE, info.charged);
+	EXPECT_EQ(POOL_SIZE, info.pool_size);
+}
+
+TEST_F(pressure, held_buffers_stay)
+{
+	unsigned int i;
+
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(POOL_SIZE, press(self));
+	ASSERT_EQ((int)(NR_BUFS - NR_KEPT), free_all_but(self, NR_KEPT));
+	EXPECT_TRUE(press_to(self, NR_KEPT * BUF_SIZE));
+	for (i = 0; i < NR_KEPT; i++)
+		EXPECT_EQ(-1, pattern_differs(buf_addr(&self->pool,
+						       self->names[i]),
+					      i, 0, BUF_SIZE));
+}
+
+TEST_F(pressure, back_on_alloc)
+{
+	__u64 again[NR_BUFS];
+	unsigned int i;
+
+	ASSERT_EQ((int)NR_BUFS, free_all_but(self, 0));
+	EXPECT_TRUE(press_to(self, 0));
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, again, NR_BUFS));
+	for (i = 0; i < NR_BUFS; i++) {
+		EXPECT_TRUE(is_zero(buf_addr(&self->pool, again[i]),
+				    BUF_SIZE));
+		pattern_fill(buf_addr(&self->pool, again[i]), i, 0, BUF_SIZE);
+	}
+	EXPECT_EQ(POOL_SIZE, resident(self));
+	EXPECT_EQ(POOL_SIZE, press(self));
+	for (i = 0; i < NR_BUFS; i++)
+		EXPECT_EQ(-1, pattern_differs(buf_addr(&self->pool, again[i]),
+					      i, 0, BUF_SIZE));
+}
+
+/* They are not handed out, and mapped: that is use too. */
+TEST_F(pressure, back_on_touch)
+{
+	__u8 *at = buf_addr(&self->pool, self->names[3]);
+
+	ASSERT_EQ((int)NR_BUFS, free_all_but(self, 0));
+	EXPECT_TRUE(press_to(self, 0));
+	EXPECT_TRUE(is_zero(at, BUF_SIZE));
+	EXPECT_LE(BUF_SIZE, resident(self));
+	EXPECT_GT(POOL_SIZE, resident(self));
+	at[7] = 7;
+	EXPECT_EQ(7, at[7]);
+}
+
+/* And sent, without ever being touched. */
+TEST_F(pressure, back_on_send)
+{
+	__u8 got[1000];
+	struct fbuf_seg seg;
+	__u64 name;
+
+	ASSERT_EQ((int)NR_BUFS, free_all_but(self, 0));
+	EXPECT_TRUE(press_to(self, 0));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &name, 1));
+	seg = buf_seg(&self->pool, name, 100, sizeof(got));
+	ASSERT_EQ(1000, pool_send(self->pool.fd, self->sock[0], &seg, 1, 0, 0,
+				  NULL));
+	ASSERT_EQ(1000, read_full(self->sock[1], got, sizeof(got)));
+	EXPECT_TRUE(is_zero(got, sizeof(got)));
+}
+
+/* Free, but a packet refers to it. */
+TEST_F(pressure, in_flight_stays)
+{
+	__u8 *got = malloc(BUF_SIZE);
+	struct fbuf_seg seg = buf_seg(&self->pool, self->names[0], 0,
+				      BUF_SIZE);
+
+	ASSERT_NE(NULL, got);
+	ASSERT_EQ((ssize_t)BUF_SIZE, pool_send(self->pool.fd, self->sock[0],
+					       &seg, 1, 0, 0, NULL));
+	ASSERT_EQ((int)NR_BUFS, free_all_but(self, 0));
+	EXPECT_TRUE(press_to(self, BUF_SIZE));
+	EXPECT_EQ(BUF_SIZE, press(self));
+	ASSERT_EQ((ssize_t)BUF_SIZE, read_full(self->sock[1], got, BUF_SIZE));
+	EXPECT_EQ(-1, pattern_differs(got, 0, 0, BUF_SIZE));
+	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, NR_BUFS, DEADLINE_MS));
+	EXPECT_TRUE(press_to(self, 0));
+	free(got);
+}
+
+int main(int argc, char **argv)
+{
+	need_device(argc, argv);
+	return test_harness_run(argc, argv);
+}
