@@ -4,7 +4,11 @@
  */
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <fbuf/fbuf.h>
 
@@ -19,6 +23,7 @@ FIXTURE(lib)
 	struct fbuf_pool *pool;
 	struct fbuf_gather *g;
 	uint64_t names[NR_BUFS];
+	unsigned int to;	/* a handle to pass to */
 	int sock[2];
 };
 
@@ -452,6 +457,622 @@ TEST_F(lib, threads)
 		EXPECT_EQ(-1, pattern_differs(r[i].data, i, 0,
 					      NR_MESSAGES * 3000));
 	}
+}
+
+TEST(create_with)
+{
+	static const unsigned int flags[] = {
+		0, FBUF_POOL_SECURED, FBUF_POOL_SNAPSHOT,
+		FBUF_POOL_SECURED | FBUF_POOL_SIGBUS,
+	};
+	struct fbuf_pool_options opt = FBUF_POOL_OPTIONS_INIT;
+	struct fbuf_pool *pool;
+	struct fbuf_info info;
+	unsigned int i;
+
+	opt.buf_size = BUF_SIZE;
+	opt.nr_bufs = 2;
+	for (i = 0; i < 4; i++) {
+		opt.flags = flags[i];
+		ASSERT_EQ(0, fbuf_pool_create_with(&pool, &opt));
+		ASSERT_EQ(0, fbuf_pool_info(pool, &info));
+		EXPECT_EQ(flags[i], info.pool_flags);
+		EXPECT_EQ(2U, info.nr_bufs);
+		EXPECT_EQ(-1, info.node);
+		fbuf_pool_close(pool);
+	}
+	opt.flags = FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT;
+	EXPECT_EQ(-EINVAL, fbuf_pool_create_with(&pool, &opt));
+	opt.flags = 0;
+	opt.buf_size = (size_t)(1ULL << 32) + BUF_SIZE;
+	EXPECT_EQ(-EINVAL, fbuf_pool_create_with(&pool, &opt));
+}
+
+#define ALL_RIGHTS	(FBUF_RIGHT_READ | FBUF_RIGHT_WRITE |		\
+			 FBUF_RIGHT_ALLOC | FBUF_RIGHT_SEND)
+
+/* Another handle on a pool, opened. */
+static struct fbuf_pool *share(struct fbuf_pool *pool, unsigned int rights,
+			       unsigned int max_holds)
+{
+	struct fbuf_pool *other;
+	unsigned int handle;
+	int fd = fbuf_pool_share(pool, rights, max_holds, &handle);
+
+	if (fd < 0 || fbuf_pool_open(&other, fd) ||
+	    fbuf_pool_handle(other) != handle ||
+	    fbuf_pool_rights(other) != rights)
+		return NULL;
+	return other;
+}
+
+TEST_F(lib, rights)
+{
+	struct fbuf_pool *other;
+	struct fbuf_info info;
+	uint64_t name;
+
+	EXPECT_EQ(ALL_RIGHTS, fbuf_pool_rights(self->pool));
+	ASSERT_EQ(0, fbuf_pool_info(self->pool, &info));
+	EXPECT_EQ(info.handle, fbuf_pool_handle(self->pool));
+
+	other = share(self->pool, FBUF_RIGHT_READ, 0);
+	ASSERT_NE(NULL, other);
+	EXPECT_NE(info.handle, fbuf_pool_handle(other));
+	EXPECT_EQ(-1, pattern_differs(fbuf_addr(other, self->names[5]), 5, 0,
+				      BUF_SIZE));
+	EXPECT_EQ(-1, mprotect(fbuf_addr(other, self->names[0]), BUF_SIZE,
+			       PROT_READ | PROT_WRITE));
+	EXPECT_EQ(-EACCES, fbuf_alloc(other, &name, 1, 0));
+	fbuf_pool_close(other);
+
+	other = share(self->pool, FBUF_RIGHT_READ | FBUF_RIGHT_WRITE, 0);
+	ASSERT_NE(NULL, other);
+	pattern_fill(fbuf_addr(other, self->names[3]), 33, 0, BUF_SIZE);
+	EXPECT_EQ(-1, pattern_differs(fbuf_addr(self->pool, self->names[3]),
+				      33, 0, BUF_SIZE));
+	fbuf_pool_close(other);
+}
+
+/* To send what one may not read. */
+TEST_F(lib, no_right_to_read)
+{
+	struct fbuf_pool *other = share(self->pool, FBUF_RIGHT_SEND, 0);
+	struct fbuf_gather *g;
+	uint8_t got[100];
+
+	ASSERT_NE(NULL, other);
+	EXPECT_EQ(NULL, fbuf_addr(other, self->names[0]));
+	EXPECT_EQ(BUF_SIZE, fbuf_pool_buf_size(other));
+	g = fbuf_gather_new(other);
+	ASSERT_NE(NULL, g);
+	ASSERT_EQ(0, fbuf_gather_append(g, self->names[2], 50, 100));
+	EXPECT_EQ(-ESTALE, fbuf_send(g, self->sock[0], 0, NULL));
+	ASSERT_EQ(0, fbuf_hold(other, self->names + 2, 1));
+	EXPECT_EQ(100, fbuf_send(g, self->sock[0], 0, NULL));
+	ASSERT_EQ(100, read_full(self->sock[1], got, 100));
+	EXPECT_EQ(-1, pattern_differs(got, 2, 50, 100));
+	fbuf_gather_destroy(g);
+	fbuf_pool_close(other);
+}
+
+TEST_F(lib, no_right_to_send)
+{
+	struct fbuf_pool *other = share(self->pool, FBUF_RIGHT_READ, 0);
+	struct fbuf_gather *g;
+
+	ASSERT_NE(NULL, other);
+	g = fbuf_gather_new(other);
+	ASSERT_NE(NULL, g);
+	ASSERT_EQ(0, fbuf_hold(other, self->names, 1));
+	ASSERT_EQ(0, fbuf_gather_append(g, self->names[0], 0, 10));
+	EXPECT_EQ(-EACCES, fbuf_send(g, self->sock[0], 0, NULL));
+	fbuf_gather_destroy(g);
+	fbuf_pool_close(other);
+}
+
+TEST_F(lib, share_refused)
+{
+	struct fbuf_pool *other = share(self->pool, FBUF_RIGHT_READ, 3);
+	unsigned int handle = 4711;
+
+	ASSERT_NE(NULL, other);
+	errno = 4711;
+	EXPECT_EQ(-EINVAL, fbuf_pool_share(self->pool, 1U << 31, 0, &handle));
+	EXPECT_EQ(-EINVAL, fbuf_pool_share(self->pool, FBUF_RIGHT_WRITE, 0,
+					   &handle));
+	EXPECT_EQ(-EACCES, fbuf_pool_share(other, ALL_RIGHTS, 1, &handle));
+	EXPECT_EQ(-EDQUOT, fbuf_pool_share(other, FBUF_RIGHT_READ, 4,
+					   &handle));
+	EXPECT_EQ(-EDQUOT, fbuf_pool_share(other, FBUF_RIGHT_READ, 0, NULL));
+	EXPECT_EQ(4711U, handle);
+	EXPECT_EQ(4711, errno);
+	fbuf_pool_close(other);
+}
+
+TEST_F(lib, max_holds)
+{
+	struct fbuf_pool *other = share(self->pool, ALL_RIGHTS, 2);
+	uint64_t names[4];
+
+	ASSERT_NE(NULL, other);
+	EXPECT_EQ(-EDQUOT, fbuf_hold(other, self->names, 3));
+	ASSERT_EQ(0, fbuf_free(self->pool, self->names, 4));
+	EXPECT_EQ(2, fbuf_alloc(other, names, 4, 0));
+	EXPECT_EQ(-EDQUOT, fbuf_alloc(other, names, 1, -1));
+	fbuf_pool_close(other);
+}
+
+TEST_F(lib, pass_fd)
+{
+	static const int types[] = { SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM };
+	struct fbuf_pool *pool;
+	int pair[2], fd;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, socketpair(AF_UNIX, types[i], 0, pair));
+		ASSERT_EQ(0, fbuf_pool_fd_send(pair[0],
+					       fbuf_pool_fd(self->pool)));
+		fd = fbuf_pool_fd_recv(pair[1]);
+		ASSERT_LE(0, fd);
+		EXPECT_EQ(FD_CLOEXEC, fcntl(fd, F_GETFD));
+		ASSERT_EQ(0, fbuf_pool_open(&pool, fd));
+		EXPECT_EQ(fbuf_pool_handle(self->pool), fbuf_pool_handle(pool));
+		fbuf_pool_close(pool);
+		close(pair[0]);
+		close(pair[1]);
+	}
+}
+
+static int send_fds(int sock, const int *fds, unsigned int nr)
+{
+	char control[CMSG_SPACE(2 * sizeof(int))] = { 0 }, byte = 0;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr m = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = CMSG_SPACE(nr * sizeof(int)),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(nr * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, nr * sizeof(int));
+	return sendmsg(sock, &m, 0);
+}
+
+TEST_F(lib, pass_fd_that_is_none)
+{
+	int pair[2], fds[2], spare, again;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	errno = 4711;
+	EXPECT_EQ(-EBADF, fbuf_pool_fd_send(pair[0], -1));
+	EXPECT_EQ(-EBADF, fbuf_pool_fd_send(-1, pair[0]));
+	EXPECT_EQ(-EBADF, fbuf_pool_fd_recv(-1));
+	EXPECT_EQ(4711, errno);
+	ASSERT_EQ(1, write(pair[0], "x", 1));
+	EXPECT_EQ(-EBADMSG, fbuf_pool_fd_recv(pair[1]));
+
+	/* Two are one too many, and neither must stay open. */
+	spare = dup(pair[0]);
+	ASSERT_LE(0, spare);
+	close(spare);
+	fds[0] = pair[0];
+	fds[1] = pair[1];
+	ASSERT_EQ(1, send_fds(pair[0], fds, 2));
+	EXPECT_EQ(-EBADMSG, fbuf_pool_fd_recv(pair[1]));
+	again = dup(pair[0]);
+	EXPECT_EQ(spare, again);
+	close(again);
+
+	close(pair[0]);
+	EXPECT_EQ(-ENODATA, fbuf_pool_fd_recv(pair[1]));
+	EXPECT_EQ(-EPIPE, fbuf_pool_fd_send(pair[1], pair[1]));
+	close(pair[1]);
+}
+
+TEST_F(lib, alloc_flags)
+{
+	uint64_t names[NR_BUFS];
+	long start = now_ms();
+
+	EXPECT_EQ(-ENOBUFS, fbuf_alloc_flags(self->pool, names, 1, 0, 0));
+	EXPECT_EQ(-EINVAL, fbuf_alloc_flags(self->pool, names, 1, 0, 5));
+	EXPECT_EQ(-EINVAL, fbuf_alloc_flags(self->pool, names, 1, 1U << 31,
+					    0));
+	/* Those that are held are waited for, too. */
+	EXPECT_EQ(-ETIMEDOUT, fbuf_alloc_flags(self->pool, names, 1,
+					       FBUF_ALLOC_WAIT, 100));
+	EXPECT_LE(100, now_ms() - start + 1);
+	ASSERT_EQ(0, fbuf_free(self->pool, self->names, 3));
+	EXPECT_EQ(-ENOBUFS, fbuf_alloc_flags(self->pool, names, 4,
+					     FBUF_ALLOC_ALL, 0));
+	EXPECT_EQ(3, fbuf_alloc_flags(self->pool, names, 3, FBUF_ALLOC_ALL,
+				      0));
+}
+
+static void *free_later(void *arg)
+{
+	struct _test_data_lib *self = arg;
+	int i;
+
+	for (i = 0; i < 50; i++)
+		relax();
+	fbuf_free(self->pool, self->names, 2);
+	return NULL;
+}
+
+TEST_F(lib, alloc_flags_waits_for_a_free)
+{
+	uint64_t names[2];
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, free_later, self));
+	EXPECT_EQ(2, fbuf_alloc_flags(self->pool, names, 2,
+				      FBUF_ALLOC_WAIT | FBUF_ALLOC_ALL, -1));
+	pthread_join(thread, NULL);
+}
+
+static void ignore(int sig)
+{
+}
+
+/* Also where SA_RESTART would have the module's wait start again. */
+TEST_F(lib, alloc_is_interrupted)
+{
+	struct sigaction sa = { .sa_handler = ignore, .sa_flags = SA_RESTART };
+	struct itimerval timer = {
+		.it_value.tv_usec = 50000, .it_interval.tv_usec = 50000,
+	};
+	uint64_t name;
+
+	ASSERT_EQ(0, send_everything(self));
+	ASSERT_EQ(0, sigaction(SIGALRM, &sa, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+	EXPECT_EQ(-EINTR, fbuf_alloc(self->pool, &name, 1, -1));
+	timer = (struct itimerval){ 0 };
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+TEST_F(lib, hold)
+{
+	struct fbuf_pool *other = share(self->pool, 0, 0);
+	struct fbuf_info info;
+
+	ASSERT_NE(NULL, other);
+	EXPECT_EQ(-EEXIST, fbuf_hold(self->pool, self->names, 1));
+	EXPECT_EQ(0, fbuf_hold(other, self->names, 2));
+	EXPECT_EQ(-EEXIST, fbuf_hold(other, self->names + 1, 2));
+	/* It stays when the first holder lets go, and no longer. */
+	ASSERT_EQ(0, fbuf_free(self->pool, self->names, 3));
+	ASSERT_EQ(0, fbuf_pool_info(other, &info));
+	EXPECT_EQ(NR_BUFS - 1, info.nr_held);
+	EXPECT_EQ(2U, info.holds);
+	EXPECT_EQ(-ESTALE, fbuf_hold(other, self->names + 2, 1));
+	fbuf_pool_close(other);
+	ASSERT_EQ(0, fbuf_pool_info(self->pool, &info));
+	EXPECT_EQ(NR_BUFS - 3, info.nr_held);
+}
+
+TEST_F(lib, wait)
+{
+	uint64_t name = self->names[1];
+	char got[64];
+
+	EXPECT_EQ(2, fbuf_wait(self->pool, self->names, 2, 0, 0));
+	ASSERT_EQ(0, fbuf_gather_append(self->g, name, 0, 64));
+	ASSERT_EQ(64, fbuf_send(self->g, self->sock[0], 0, NULL));
+	EXPECT_EQ(-ETIMEDOUT, fbuf_wait(self->pool, self->names, 2, 0, 0));
+	EXPECT_EQ(-ETIMEDOUT, fbuf_wait(self->pool, &name, 1, 0, 50));
+	EXPECT_EQ(1, fbuf_wait(self->pool, self->names, 2, FBUF_WAIT_ANY, -1));
+	EXPECT_EQ(-EINVAL, fbuf_wait(self->pool, &name, 1, 0, -2));
+	EXPECT_EQ(-EINVAL, fbuf_wait(self->pool, &name, 1, 1U << 31, 0));
+	ASSERT_EQ(64, read_full(self->sock[1], got, 64));
+	EXPECT_EQ(2, fbuf_wait(self->pool, self->names, 2, 0, 5000));
+	ASSERT_EQ(0, fbuf_free(self->pool, &name, 1));
+	EXPECT_EQ(-ESTALE, fbuf_wait(self->pool, &name, 1, 0, 0));
+}
+
+/* One byte into a buffer by a system call, which fails where a store dies. */
+static int write_byte(void *to)
+{
+	int fd[2], ret;
+
+	if (pipe(fd) || write(fd[1], "x", 1) != 1)
+		return -EIO;
+	ret = read(fd[0], to, 1) == 1 ? 0 : -errno;
+	close(fd[0]);
+	close(fd[1]);
+	return ret;
+}
+
+TEST(secure)
+{
+	const struct fbuf_pool_options opt = {
+		.buf_size = BUF_SIZE, .nr_bufs = 2, .node = -1,
+		.flags = FBUF_POOL_SECURED | FBUF_POOL_SIGBUS,
+	};
+	struct fbuf_pool *pool, *other;
+	uint64_t names[2];
+
+	ASSERT_EQ(0, fbuf_pool_create_with(&pool, &opt));
+	ASSERT_EQ(2, fbuf_alloc(pool, names, 2, 0));
+	other = share(pool, FBUF_RIGHT_READ, 0);
+	ASSERT_NE(NULL, other);
+	ASSERT_EQ(0, write_byte(fbuf_addr(pool, names[0])));
+	EXPECT_EQ(-ESTALE, fbuf_secure(other, names, 1));
+	ASSERT_EQ(0, fbuf_hold(other, names, 1));
+	ASSERT_EQ(0, fbuf_secure(other, names, 1));
+	EXPECT_EQ(0, fbuf_secure(other, names, 1));
+	EXPECT_EQ(-EFAULT, write_byte(fbuf_addr(pool, names[0])));
+	EXPECT_EQ('x', *(char *)fbuf_addr(pool, names[0]));
+	EXPECT_EQ(0, write_byte(fbuf_addr(pool, names[1])));
+	ASSERT_EQ(0, fbuf_free(other, names, 1));
+	EXPECT_EQ(0, write_byte(fbuf_addr(pool, names[0])));
+	fbuf_pool_close(other);
+	fbuf_pool_close(pool);
+}
+
+TEST_F(lib, protection_of_a_volatile_pool)
+{
+	EXPECT_EQ(-EOPNOTSUPP, fbuf_secure(self->pool, self->names, 1));
+	ASSERT_EQ(0, fbuf_gather_append(self->g, self->names[0], 0, 64));
+	EXPECT_EQ(-EOPNOTSUPP, fbuf_send(self->g, self->sock[0],
+					 FBUF_SEND_SECURED, NULL));
+	EXPECT_EQ(-EOPNOTSUPP, fbuf_send(self->g, self->sock[0],
+					 FBUF_SEND_SNAPSHOT, NULL));
+	EXPECT_EQ(64, fbuf_send(self->g, self->sock[0], FBUF_SEND_VOLATILE,
+				NULL));
+}
+
+TEST_F(lib, no_ring)
+{
+	struct fbuf_ring_entry e;
+	uint64_t overflow;
+
+	EXPECT_EQ(-EINVAL, fbuf_ring_next(self->pool, &e));
+	EXPECT_EQ(-EINVAL, fbuf_ring_wait(self->pool, &e, -1));
+	EXPECT_EQ(-EINVAL, fbuf_ring_overflow(self->pool, &overflow));
+	EXPECT_EQ(-EINVAL, fbuf_ring_setup(self->pool, 0, 0, -1));
+	EXPECT_EQ(-EINVAL, fbuf_ring_setup(self->pool, 3, 0, -1));
+	EXPECT_EQ(-EINVAL, fbuf_ring_setup(self->pool, 2 * FBUF_RING_MAX, 0,
+					   -1));
+	EXPECT_EQ(-EINVAL, fbuf_ring_setup(self->pool, 4, 1U << 31, -1));
+	EXPECT_EQ(-EBADF, fbuf_ring_setup(self->pool, 4, FBUF_RING_EVENTFD,
+					  -1));
+}
+
+TEST_F(lib, ring)
+{
+	struct fbuf_ring_entry e;
+	long start = now_ms();
+	uint64_t overflow;
+
+	ASSERT_EQ(0, fbuf_ring_setup(self->pool, 4, 0, -1));
+	EXPECT_EQ(-EEXIST, fbuf_ring_setup(self->pool, 4, 0, -1));
+	errno = 4711;
+	EXPECT_EQ(0, fbuf_ring_next(self->pool, &e));
+	EXPECT_EQ(0, fbuf_ring_wait(self->pool, &e, 0));
+	EXPECT_EQ(0, fbuf_ring_wait(self->pool, &e, 100));
+	EXPECT_LE(100, now_ms() - start + 1);
+	ASSERT_EQ(0, fbuf_ring_overflow(self->pool, &overflow));
+	EXPECT_EQ(0ULL, overflow);
+	EXPECT_EQ(4711, errno);
+}
+
+TEST_F(lib, ring_notice)
+{
+	struct fbuf_ring_entry e;
+	char got[64];
+
+	ASSERT_EQ(0, fbuf_gather_append(self->g, self->names[7], 0, 64));
+	EXPECT_EQ(-EINVAL, fbuf_send(self->g, self->sock[0], FBUF_SEND_NOTIFY,
+				     NULL));
+	ASSERT_EQ(0, fbuf_ring_setup(self->pool, 4, 0, -1));
+	ASSERT_EQ(64, fbuf_send(self->g, self->sock[0], FBUF_SEND_NOTIFY,
+				NULL));
+	EXPECT_EQ(0, fbuf_ring_wait(self->pool, &e, 50));
+	ASSERT_EQ(64, read_full(self->sock[1], got, 64));
+	ASSERT_EQ(1, fbuf_ring_wait(self->pool, &e, 5000));
+	EXPECT_EQ((uint32_t)FBUF_RING_IDLE, e.type);
+	EXPECT_EQ(self->names[7], e.name);
+	EXPECT_EQ(0, fbuf_ring_next(self->pool, &e));
+}
+
+/* Notices for which there was no room come later, and are counted. */
+TEST_F(lib, ring_overflow)
+{
+	unsigned int i, seen = 0;
+	struct fbuf_ring_entry e;
+	uint64_t overflow = 0;
+	char got[4 * 64];
+
+	ASSERT_EQ(0, fbuf_ring_setup(self->pool, 1, 0, -1));
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, fbuf_gather_append(self->g, self->names[i], 0,
+						64));
+	ASSERT_EQ(4 * 64, fbuf_send(self->g, self->sock[0], FBUF_SEND_NOTIFY,
+				    NULL));
+	ASSERT_EQ(4 * 64, read_full(self->sock[1], got, sizeof(got)));
+	for (i = 0; i < 5000 && !overflow; i++) {
+		relax();
+		ASSERT_EQ(0, fbuf_ring_overflow(self->pool, &overflow));
+	}
+	EXPECT_LT(0ULL, overflow);
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(1, fbuf_ring_wait(self->pool, &e, 5000));
+		seen |= 1U << FBUF_NAME_INDEX(e.name);
+	}
+	for (i = 0; i < 4; i++)
+		seen &= ~(1U << FBUF_NAME_INDEX(self->names[i]));
+	EXPECT_EQ(0U, seen);
+	EXPECT_EQ(0, fbuf_ring_wait(self->pool, &e, 50));
+}
+
+TEST_F(lib, pass)
+{
+	struct fbuf_pool *other = share(self->pool, FBUF_RIGHT_READ, 0);
+	struct fbuf_item items[2] = {
+		{ .name = self->names[4], .data = 1ULL << 40 },
+		{ .name = self->names[6], .data = 7 },
+	};
+	struct fbuf_ring_entry e;
+	uint64_t count, name;
+	unsigned int to, i;
+	int efd = eventfd(0, EFD_NONBLOCK);
+
+	ASSERT_NE(NULL, other);
+	to = fbuf_pool_handle(other);
+	EXPECT_EQ(-EACCES, fbuf_pass(self->pool, to, items, 2, 0));
+	ASSERT_EQ(0, fbuf_ring_setup(other, 2, FBUF_RING_ACCEPT |
+				     FBUF_RING_EVENTFD, efd));
+	EXPECT_EQ(-ENOENT, fbuf_pass(self->pool, to + 1000, items, 2, 0));
+	EXPECT_EQ(-EINVAL, fbuf_pass(self->pool, fbuf_pool_handle(self->pool),
+				     items, 2, 0));
+	EXPECT_EQ(-EINVAL, fbuf_pass(self->pool, to, items, 0, 0));
+	EXPECT_EQ(-1, read(efd, &count, 8));
+	ASSERT_EQ(0, fbuf_pass(self->pool, to, items, 2, 0));
+	EXPECT_EQ(8, read(efd, &count, 8));
+	EXPECT_EQ(-ESTALE, fbuf_pass(self->pool, to, items, 1, 0));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(1, fbuf_ring_wait(other, &e, 0));
+		EXPECT_EQ((uint32_t)FBUF_RING_PASSED, e.type);
+		EXPECT_EQ(items[i].name, e.name);
+		EXPECT_EQ(items[i].data, e.data);
+		EXPECT_EQ(fbuf_pool_handle(self->pool), e.from);
+		name = e.name;
+		EXPECT_EQ(-ESTALE, fbuf_free(self->pool, &name, 1));
+		EXPECT_EQ(0, fbuf_free(other, &name, 1));
+	}
+	EXPECT_EQ(0, fbuf_ring_next(other, &e));
+	fbuf_pool_close(other);
+	close(efd);
+}
+
+TEST_F(lib, pass_and_keep)
+{
+	struct fbuf_pool *other = share(self->pool, 0, 0);
+	struct fbuf_item item = { .name = self->names[0] };
+	unsigned int to;
+
+	ASSERT_NE(NULL, other);
+	to = fbuf_pool_handle(other);
+	ASSERT_EQ(0, fbuf_ring_setup(other, 1, FBUF_RING_ACCEPT, -1));
+	ASSERT_EQ(0, fbuf_pass(self->pool, to, &item, 1, FBUF_PASS_KEEP));
+	EXPECT_EQ(0, fbuf_free(self->pool, self->names, 1));
+	EXPECT_EQ(0, fbuf_free(other, self->names, 1));
+	/* The entry was not taken: no room for a second. */
+	item.name = self->names[1];
+	EXPECT_EQ(-EAGAIN, fbuf_pass(self->pool, to, &item, 1, 0));
+	EXPECT_EQ(0, fbuf_free(self->pool, self->names + 1, 1));
+	fbuf_pool_close(other);
+}
+
+static void *pass_later(void *arg)
+{
+	struct _test_data_lib *self = arg;
+	struct fbuf_item item = { .name = self->names[0], .data = 5 };
+	int i;
+
+	for (i = 0; i < 50; i++)
+		relax();
+	fbuf_pass(self->pool, self->to, &item, 1, 0);
+	return NULL;
+}
+
+TEST_F(lib, ring_wait)
+{
+	struct fbuf_pool *other = share(self->pool, 0, 0);
+	struct fbuf_ring_entry e;
+	pthread_t thread;
+
+	ASSERT_NE(NULL, other);
+	self->to = fbuf_pool_handle(other);
+	ASSERT_EQ(0, fbuf_ring_setup(other, 1, FBUF_RING_ACCEPT, -1));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, pass_later, self));
+	EXPECT_EQ(1, fbuf_ring_wait(other, &e, -1));
+	EXPECT_EQ(5ULL, e.data);
+	pthread_join(thread, NULL);
+	fbuf_pool_close(other);
+}
+
+/* One ring, many threads that consume it: each entry comes to one of them. */
+#define NR_PASSES	400
+
+struct consumer {
+	struct fbuf_pool *pool;
+	pthread_t thread;
+	unsigned int *seen;
+	int err;
+};
+
+static void *consume(void *arg)
+{
+	struct consumer *c = arg;
+	struct fbuf_ring_entry e;
+	uint64_t name;
+
+	for (;;) {
+		c->err = fbuf_ring_wait(c->pool, &e, 10000);
+		if (c->err != 1)
+			return NULL;
+		name = e.name;
+		c->err = fbuf_free(c->pool, &name, 1);
+		if (c->err || e.data >= NR_PASSES)
+			return NULL;
+		__atomic_add_fetch(&c->seen[e.data], 1, __ATOMIC_RELAXED);
+	}
+}
+
+static int pass_patiently(struct fbuf_pool *pool, unsigned int to,
+			  uint64_t data)
+{
+	struct fbuf_item item = { .data = data };
+	uint64_t name;
+	int i, ret;
+
+	ret = fbuf_alloc_flags(pool, &name, 1, FBUF_ALLOC_WAIT, 10000);
+	if (ret < 0)
+		return ret;
+	item.name = name;
+	for (i = 0; i < 10000; i++) {
+		ret = fbuf_pass(pool, to, &item, 1, 0);
+		if (ret != -EAGAIN)
+			break;
+		relax();
+	}
+	return ret;
+}
+
+TEST_F(lib, ring_threads)
+{
+	struct fbuf_pool *other = share(self->pool, 0, 0);
+	struct consumer c[NR_THREADS];
+	unsigned int seen[NR_PASSES] = { 0 };
+	unsigned int to, i;
+
+	ASSERT_NE(NULL, other);
+	to = fbuf_pool_handle(other);
+	ASSERT_EQ(0, fbuf_ring_setup(other, 4, FBUF_RING_ACCEPT, -1));
+	ASSERT_EQ(0, fbuf_free(self->pool, self->names, NR_BUFS));
+	for (i = 0; i < NR_THREADS; i++) {
+		c[i] = (struct consumer){ .pool = other, .seen = seen };
+		ASSERT_EQ(0, pthread_create(&c[i].thread, NULL, consume,
+					    &c[i]));
+	}
+	/* Those past the last number tell the threads to end. */
+	for (i = 0; i < NR_PASSES + NR_THREADS; i++)
+		EXPECT_EQ(0, pass_patiently(self->pool, to, i));
+	for (i = 0; i < NR_THREADS; i++) {
+		pthread_join(c[i].thread, NULL);
+		EXPECT_EQ(0, c[i].err);
+	}
+	for (i = 0; i < NR_PASSES; i++)
+		EXPECT_EQ(1U, seen[i]);
+	fbuf_pool_close(other);
 }
 
 int main(int argc, char **argv)

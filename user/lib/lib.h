@@ -6,11 +6,16 @@
 #include <fbuf/fbuf.h>
 
 struct fbuf_pool {
-	char *map;
+	char *map;		/* or NULL: the handle has no right to read */
 	size_t size;
 	size_t buf_size;	/* a power of two */
 	unsigned int nr_bufs;
+	unsigned int rights;	/* FBUF_RIGHT_* */
+	unsigned int handle;	/* its number */
 	int fd;
+	struct fbuf_ring *ring;	/* or NULL */
+	size_t ring_size;	/* bytes mapped there */
+	uint32_t ring_mask;	/* our own: the ring's can be written */
 };
 
 /* A gather of up to this many segments needs no memory besides its own. */
@@ -27,6 +32,10 @@ struct fbuf_gather {
 
 /* ioctl() that returns a negative errno value and leaves errno alone. */
 int lib_ioctl(int fd, unsigned long cmd, void *arg);
+/* close() that leaves errno alone. */
+void lib_close(int fd);
+/* CLOCK_MONOTONIC in milliseconds. */
+long long lib_now_ms(void);
 
 /* For a gather on the stack. */
 void lib_gather_init(struct fbuf_gather *g, const struct fbuf_pool *pool);
