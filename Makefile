@@ -53,6 +53,9 @@ vm: deps user
 demo: deps
 	@$(VM)/demo
 
+cost: deps
+	@$(VM)/cost
+
 check: deps
 	@$(VM)/check 6.1 6.12
 
@@ -72,10 +75,11 @@ help:
 	@echo 'make install      all that is built (PREFIX, DESTDIR); as root'
 	@echo 'make load         insmod; make unload: rmmod; as root'
 	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
+	@echo 'make cost         what a buffer costs between processes, in VMs'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug)'
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
-.PHONY: all user modules install load unload deps vm demo check check-debug lint clean help
+.PHONY: all user modules install load unload deps vm demo cost check check-debug lint clean help

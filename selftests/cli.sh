@@ -4,7 +4,7 @@
 # The tool fbuf: files through a pool, and its messages.
 
 KSFT_SKIP=4
-PLAN=12
+PLAN=15
 tmp=$(mktemp -d)
 nr=0
 failed=0
@@ -99,7 +99,7 @@ report $? "empty_file_arrives"
 transfer 500000 127.0.0.1 --engine copy
 report $? "file_arrives_by_copy"
 
-fbuf pool --json >"$tmp/out" 2>"$tmp/err" &&
+fbuf pool make --json >"$tmp/out" 2>"$tmp/err" &&
 	grep -q '"nr_bufs": *16' "$tmp/out" &&
 	grep -q '"buf_size": *262144' "$tmp/out" &&
 	awk '{ for (i = 1; i <= length($0); i++) {
@@ -109,10 +109,16 @@ fbuf pool --json >"$tmp/out" 2>"$tmp/err" &&
 	} } END { exit depth != 0 }' "$tmp/out"
 report $? "pool_json"
 
-fbuf pool -b 64K -n 4 >"$tmp/out" 2>"$tmp/err" && grep -q '64' "$tmp/out"
+fbuf pool make -b 64K -n 4 >"$tmp/out" 2>"$tmp/err" && grep -q '64' "$tmp/out"
 report $? "pool_text"
 
-fails_with "power of two" fbuf pool -b 5000
+for kind in volatile secured snapshot; do
+	fbuf demo --size 3000001 --protect $kind >"$tmp/out" 2>"$tmp/err" &&
+		grep -q "nothing was copied" "$tmp/out"
+	report $? "demo_of_a_chain_$kind"
+done
+
+fails_with "power of two" fbuf pool make -b 5000
 report $? "bad_buffer_size"
 
 fails_with "no such file" fbuf send "$tmp/none" 127.0.0.1 1
@@ -128,7 +134,7 @@ report $? "unknown_command"
 chmod 755 "$tmp"
 if su -s /bin/sh nobody -c true 2>/dev/null; then
 	fails_with "permission\|root\|group" \
-		su -s /bin/sh nobody -c "PATH=$PATH fbuf pool"
+		su -s /bin/sh nobody -c "PATH=$PATH fbuf pool make"
 	report $? "no_permission"
 else
 	skip "no_permission" "cannot become nobody"
@@ -138,7 +144,7 @@ fi
 mkdir "$tmp/dev"
 if unshare -m true 2>/dev/null; then
 	fails_with "insmod\|modprobe\|make load" unshare -m sh -c \
-		"mount --bind $tmp/dev /dev && exec fbuf pool"
+		"mount --bind $tmp/dev /dev && exec fbuf pool make"
 	report $? "no_device"
 else
 	skip "no_device" "no unshare"

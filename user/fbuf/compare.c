@@ -185,20 +185,19 @@ static void first_line(const char *path, const char *key, char *buf, size_t len)
 	fclose(f);
 }
 
-/* What every row says of where it was measured. */
-static json_t *make_where(const struct options *o)
+json_t *report_where(const char *cpu_label, bool instructions)
 {
 	char cpu[128] = "unknown";
 	struct utsname uts;
 
 	uname(&uts);
-	if (o->cpu_label)
-		snprintf(cpu, sizeof(cpu), "%s", o->cpu_label);
+	if (cpu_label)
+		snprintf(cpu, sizeof(cpu), "%s", cpu_label);
 	else
 		first_line("/proc/cpuinfo", "model name", cpu, sizeof(cpu));
 	return json_pack("{s:s, s:s, s:I, s:s}", "kernel", uts.release, "cpu",
 			 cpu, "cpus", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN),
-			 "clock", o->instructions ?
+			 "clock", instructions ?
 			 "instructions (QEMU -icount)" : "nanoseconds");
 }
 
@@ -294,7 +293,8 @@ static void measure_size(const struct options *o, bool stream, size_t size,
 
 static json_t *measure(const struct options *o)
 {
-	json_t *where = make_where(o), *rows = json_array(), *report;
+	json_t *where = report_where(o->cpu_label, o->instructions);
+	json_t *rows = json_array(), *report;
 	unsigned int i;
 
 	for (i = 0; o->lockstep && i < o->nr_sizes; i++)

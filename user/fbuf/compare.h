@@ -96,7 +96,12 @@ static inline uint64_t now_ns(void)
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
-/* A row for the report; where is {kernel, cpu, cpus, clock}. */
+/* Sorts. */
+double median(double *v, unsigned int nr);
+
+/* Where it is measured: {kernel, cpu, cpus, clock}. */
+json_t *report_where(const char *cpu_label, bool instructions);
+/* A row for the report. */
 json_t *report_row(const struct row *r, const json_t *where);
 /* Fill in ratio_to_sendfile in every row. */
 void report_ratios(json_t *report);

@@ -232,7 +232,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(double *v, unsigned int nr)
+double median(double *v, unsigned int nr)
 {
 	qsort(v, nr, sizeof(*v), by_value);
 	return nr % 2 ? v[nr / 2] : (v[nr / 2 - 1] + v[nr / 2]) / 2;

@@ -9,14 +9,17 @@
 
 #include "tool.h"
 
-static const struct {
-	const char *name;
-	int (*run)(int argc, char **argv);
-} commands[] = {
+static const struct tool_command commands[] = {
 	{ "send", cmd_send },
 	{ "recv", cmd_recv },
 	{ "compare", cmd_compare },
+	{ "cost", cmd_cost },
+	{ "demo", cmd_demo },
 	{ "pool", cmd_pool },
+	{ "stat", cmd_stat },
+	{ "top", cmd_top },
+	{ "limit", cmd_limit },
+	{ }
 };
 
 static const char help[] =
@@ -27,23 +30,16 @@ static const char help[] =
 "  fbuf send FILE HOST PORT   send a file over TCP through a pool\n"
 "  fbuf recv PORT [FILE]      receive one over TCP\n"
 "  fbuf compare               measure the ways to send, side by side\n"
-"  fbuf pool                  make a pool and show what the kernel says of it\n"
+"  fbuf cost                  measure what a buffer costs between processes\n"
+"  fbuf demo [FILE]           send a file through three processes on one pool\n"
+"  fbuf pool                  list, show, watch and make pools\n"
+"  fbuf stat [ID]             what pools did\n"
+"  fbuf top                   pools by what they send, live\n"
+"  fbuf limit                 show or set limits of pools and users\n"
 "\n"
 "  -j, --json      results as JSON\n"
 "  -V, --version   print the version\n"
 "  -h, --help      print this, or after COMMAND its own help\n";
-
-static int run(int argc, char **argv)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
-		if (!strcmp(argv[0], commands[i].name))
-			return commands[i].run(argc, argv);
-	}
-	tool_err("There is no command \"%s\": try \"fbuf --help\".", argv[0]);
-	return TOOL_USAGE;
-}
 
 static bool is(const char *arg, const char *brief, const char *full)
 {
@@ -79,7 +75,7 @@ int main(int argc, char **argv)
 		return TOOL_USAGE;
 	}
 
-	ret = run(argc, argv);
+	ret = tool_dispatch("", commands, argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
 		tool_err("Cannot write the result: %s.", strerror(errno));
 		ret = TOOL_FAIL;

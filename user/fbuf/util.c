@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Messages, numbers, pools and hashes for the sub-commands. */
+/* Messages, options, numbers and hashes for the sub-commands. */
 
 #include <ctype.h>
 #include <errno.h>
-#include <grp.h>
+#include <getopt.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +43,57 @@ int tool_usage(const char *command, const char *fmt, ...)
 	va_end(ap);
 	fprintf(stderr, "Try \"fbuf %s --help\".\n", command);
 	return TOOL_USAGE;
+}
+
+int tool_dispatch(const char *prefix, const struct tool_command *commands,
+		  int argc, char **argv)
+{
+	for (; commands->name; commands++) {
+		if (!strcmp(argv[0], commands->name))
+			return commands->run(argc, argv);
+	}
+	tool_err("There is no command \"%s%s%s\": try \"fbuf %s%s--help\".",
+		 prefix, *prefix ? " " : "", argv[0], prefix,
+		 *prefix ? " " : "");
+	return TOOL_USAGE;
+}
+
+int tool_option(int c, const char *help)
+{
+	if (c == 'j') {
+		tool_json = true;
+		return TOOL_OK;
+	}
+	if (c == 'h') {
+		fputs(help, stdout);
+		return -1;
+	}
+	return TOOL_USAGE;
+}
+
+int tool_options(int argc, char **argv, const char *help)
+{
+	static const struct option longs[] = {
+		TOOL_LONG_JSON,
+		TOOL_LONG_HELP,
+		{ 0 }
+	};
+	int c, ret;
+
+	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
+		ret = tool_option(c, help);
+		if (ret)
+			return ret;
+	}
+	return TOOL_OK;
+}
+
+int tool_no_args(const char *command, int argc, char **argv)
+{
+	if (argc <= optind)
+		return TOOL_OK;
+	return tool_usage(command, "\"%s\" is one argument too many.",
+			  argv[optind]);
 }
 
 /* The factor of a suffix, 0 if it is none. */
@@ -107,6 +156,30 @@ bool tool_port(const char *text)
 	       tool_size("A port", text, 0, 65535, &port);
 }
 
+bool tool_pool_id(const char *text, uint64_t *id)
+{
+	char *end;
+
+	errno = 0;
+	*id = strtoull(text, &end, 10);
+	if (isdigit((unsigned char)*text) && !*end && !errno)
+		return true;
+	tool_err("\"%s\" is not the number of a pool: \"fbuf pool list\" shows them.",
+		 text);
+	return false;
+}
+
+bool tool_seconds(const char *text, double *val)
+{
+	char *end;
+
+	*val = strtod(text, &end);
+	if (end != text && !*end && *val >= 0.01 && *val <= 86400)
+		return true;
+	tool_err("The seconds must be from 0.01 to 86400, not \"%s\".", text);
+	return false;
+}
+
 static const unsigned int engines[] = {
 	FBUF_ENGINE_PAGEREF, FBUF_ENGINE_SPLICE, FBUF_ENGINE_COPY,
 };
@@ -161,6 +234,33 @@ const char *fmt_bytes(char buf[FMT_BYTES_MAX], double bytes)
 	return buf;
 }
 
+const char *fmt_ms(char buf[FMT_BYTES_MAX], uint64_t ms)
+{
+	unsigned long long s = ms / 1000;
+
+	if (ms < 1000)
+		snprintf(buf, FMT_BYTES_MAX, "%llu ms", (unsigned long long)ms);
+	else if (s < 60)
+		snprintf(buf, FMT_BYTES_MAX, "%.1f s", ms / 1000.0);
+	else if (s < 3600)
+		snprintf(buf, FMT_BYTES_MAX, "%llu:%02llu min", s / 60, s % 60);
+	else
+		snprintf(buf, FMT_BYTES_MAX, "%llu:%02llu h", s / 3600,
+			 s / 60 % 60);
+	return buf;
+}
+
+const char *fmt_user(char buf[FMT_USER_MAX], uid_t uid)
+{
+	const struct passwd *pw = getpwuid(uid);
+
+	if (pw)
+		snprintf(buf, FMT_USER_MAX, "%s", pw->pw_name);
+	else
+		snprintf(buf, FMT_USER_MAX, "%u", uid);
+	return buf;
+}
+
 double tool_now(void)
 {
 	struct timespec ts;
@@ -169,78 +269,18 @@ double tool_now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
-/* Whose the device is, and who asks. */
-static void explain_access(void)
+void tool_sleep(double seconds)
 {
-	struct stat st;
-	struct passwd *pw;
-	struct group *gr;
-	char owner[64], group[64], me[64];
+	struct timespec ts = { .tv_sec = seconds };
 
-	if (stat(FBUF_DEVICE, &st)) {
-		tool_err("%s: %s.", FBUF_DEVICE, strerror(errno));
-		return;
-	}
-	/* Each look-up overwrites what the one before it returned. */
-	pw = getpwuid(st.st_uid);
-	snprintf(owner, sizeof(owner), "%s", pw ? pw->pw_name : "unnamed");
-	gr = getgrgid(st.st_gid);
-	snprintf(group, sizeof(group), "%s", gr ? gr->gr_name : "unnamed");
-	pw = getpwuid(geteuid());
-	snprintf(me, sizeof(me), "%s", pw ? pw->pw_name : "unnamed");
-
-	tool_err("You (%s, uid %u) may not open %s: it belongs to %s:%s with mode %04o. Become root or a member of its group, or ask its owner to change the mode.",
-		 me, geteuid(), FBUF_DEVICE, owner, group, st.st_mode & 07777);
+	ts.tv_nsec = (seconds - ts.tv_sec) * 1e9;
+	while (nanosleep(&ts, &ts) && errno == EINTR)
+		;
 }
 
-static void explain_memory(size_t buf_size, unsigned int nr_bufs)
+bool tool_flush(void)
 {
-	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX];
-	struct rlimit rl;
-
-	fmt_bytes(want, (double)buf_size * nr_bufs);
-	/* Root is not held to the limit, as a rule. */
-	if (geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &rl) ||
-	    rl.rlim_cur == RLIM_INFINITY) {
-		tool_err("No memory for a pool of %u buffers, %s in all: this machine, or the memory cgroup, has no room for it. Make the pool smaller with -b or -n.",
-			 nr_bufs, want);
-		return;
-	}
-	fmt_bytes(max, rl.rlim_cur);
-	tool_err("No memory for a pool of %u buffers, %s in all: RLIMIT_MEMLOCK is %s for all your pools and locked memory. Make the pool smaller with -b or -n, or raise the limit (ulimit -l, or memlock in /etc/security/limits.conf).",
-		 nr_bufs, want, max);
-}
-
-int tool_pool_create(struct fbuf_pool **pool, size_t buf_size,
-		     unsigned int nr_bufs)
-{
-	int ret = fbuf_pool_create(pool, buf_size, nr_bufs);
-
-	switch (-ret) {
-	case 0:
-		break;
-	case ENOENT:
-	case ENODEV:
-	case ENXIO:
-		tool_err("There is no %s: the fbuf module is not loaded. Load it with \"sudo modprobe fbuf\", or with \"sudo make load\" in its source tree.",
-			 FBUF_DEVICE);
-		break;
-	case EACCES:
-	case EPERM:
-		explain_access();
-		break;
-	case ENOMEM:
-		explain_memory(buf_size, nr_bufs);
-		break;
-	case EINVAL:
-		tool_err("The module refuses buffers of %zu bytes: the size must be a power of two from %ld to %u.",
-			 buf_size, sysconf(_SC_PAGESIZE), FBUF_BUF_SIZE_MAX);
-		break;
-	default:
-		tool_err("Cannot make a pool of %u buffers of %zu bytes: %s.",
-			 nr_bufs, buf_size, strerror(-ret));
-	}
-	return ret;
+	return !fflush(stdout) && !ferror(stdout);
 }
 
 struct tool_sha {
@@ -287,6 +327,14 @@ void tool_print_json(FILE *to, json_t *j)
 	json_dumpf(j, to, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	fputc('\n', to);
 	json_decref(j);
+}
+
+bool tool_print_json_line(json_t *j)
+{
+	json_dumpf(j, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+	putchar('\n');
+	json_decref(j);
+	return tool_flush();
 }
 
 static json_t *engines_json(unsigned int mask)

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf cost: what it costs to move a buffer from one process to another. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cost.h"
+
+#define NR_SIZES	7	/* from one page on, doubling */
+#define CALLS		101
+
+static const char help[] =
+"Usage: fbuf cost [OPTIONS]\n"
+"\n"
+"Measure what it costs to move a buffer from one process to another and have\n"
+"the answer, on one CPU: for each buffer and for each page in it, as table 1 of\n"
+"\"Fbufs\" (Druschel and Peterson, 1993) has it. And what it costs to send and\n"
+"rewrite a buffer that is secured meanwhile.\n"
+"\n"
+"  -r, --repeats N       transfers timed for each size (default 101)\n"
+"  -o, --out FILE        write the JSON to FILE, too\n"
+"      --cpu-label TEXT  name the CPU in the report\n"
+"      --clock UNIT      what a nanosecond of the clock is: nanoseconds\n"
+"                        (default) or instructions (under QEMU -icount)\n"
+"  -j, --json            print JSON, not tables\n"
+"  -h, --help            print this\n"
+"\n"
+"Exit status: 0; 1 if a row could not be measured.\n";
+
+struct options {
+	uint64_t calls;
+	const char *out, *cpu_label;
+	bool instructions;
+};
+
+/* Least squares: y = fixed + slope * x. */
+static void fit(const double *x, const double *y, unsigned int nr,
+		double *fixed, double *slope)
+{
+	double mx = 0, my = 0, xy = 0, xx = 0;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		mx += x[i] / nr;
+		my += y[i] / nr;
+	}
+	for (i = 0; i < nr; i++) {
+		xy += (x[i] - mx) * (y[i] - my);
+		xx += (x[i] - mx) * (x[i] - mx);
+	}
+	*slope = xy / xx;
+	*fixed = my - *slope * mx;
+}
+
+/* NULL, after a message, if it cannot be measured. */
+static json_t *measure_row(const struct cost_row *row, unsigned int calls,
+			   const json_t *where)
+{
+	double pages[NR_SIZES], medians[NR_SIZES], fixed, slope;
+	json_t *j = json_copy((json_t *)where), *list = json_array();
+	double *ns = calloc(calls, sizeof(*ns));
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; ns && !ret && i < NR_SIZES; i++) {
+		size_t size = (size_t)sysconf(_SC_PAGESIZE) << i;
+
+		ret = cost_measure(row, size, ns, calls);
+		pages[i] = 1U << i;
+		medians[i] = median(ns, calls);
+		json_array_append_new(list, json_pack("{s:I, s:f, s:f, s:f}",
+						      "size", (json_int_t)size,
+						      "median", medians[i],
+						      "min", ns[0],
+						      "max", ns[calls - 1]));
+	}
+	if (!ns || ret) {
+		tool_err("No figures for \"%s\".", row->name);
+		free(ns);
+		json_decref(list);
+		json_decref(j);
+		return NULL;
+	}
+	free(ns);
+	fit(pages, medians, NR_SIZES, &fixed, &slope);
+	json_object_set_new(j, "row", json_string(row->name));
+	json_object_set_new(j, "what", json_string(row->what));
+	json_object_set_new(j, "per_buffer", json_real(fixed));
+	json_object_set_new(j, "per_page", json_real(slope));
+	json_object_set_new(j, "sizes", list);
+	return j;
+}
+
+static json_t *measure_rewrite(struct rewrite *r, unsigned int calls,
+			       const json_t *where)
+{
+	json_t *j;
+
+	if (cost_rewrite(r, calls)) {
+		tool_err("No figures for \"%s\".", r->name);
+		return NULL;
+	}
+	j = json_copy((json_t *)where);
+	json_object_set_new(j, "row", json_string(r->name));
+	json_object_set_new(j, "what", json_string(r->what));
+	json_object_set_new(j, "size", json_integer(REWRITE_SIZE));
+	json_object_set_new(j, "send", json_real(r->send));
+	json_object_set_new(j, "receive", json_real(r->recv));
+	json_object_set_new(j, "rewrite", json_real(r->rewrite));
+	json_object_set_new(j, "total", json_real(r->total));
+	json_object_set_new(j, "without_rewrite", json_real(r->without));
+	return j;
+}
+
+static json_t *measure_rewrites(unsigned int calls, const json_t *where,
+				bool *good)
+{
+	struct rewrite ways[] = {
+		{ .name = "fbuf, secured", .pool = true,
+		  .what =
+		  "fbuf_send() with FBUF_SEND_SECURED; recv() with MSG_TRUNC; every byte rewritten, the first of which faults once"
+		},
+		{ .name = "write",
+		  .what =
+		  "write() of ordinary memory; recv() with MSG_TRUNC; every byte rewritten"
+		},
+	};
+	json_t *list = json_array(), *j;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+		j = measure_rewrite(&ways[i], calls, where);
+		if (j)
+			json_array_append_new(list, j);
+		else
+			*good = false;
+	}
+	return list;
+}
+
+static json_t *measure(const struct options *o, bool *good)
+{
+	json_t *where = report_where(o->cpu_label, o->instructions);
+	json_t *rows = json_array(), *report = json_object(), *j;
+	unsigned int i;
+
+	/* No date: the same again is the same report. */
+	j = json_copy(where);
+	json_object_set_new(j, "fbuf_version", json_string(fbuf_version()));
+	json_object_set_new(j, "repeats", json_integer(o->calls));
+	json_object_set_new(j, "warm_up", json_integer(COST_WARM_UP));
+	json_object_set_new(j, "page", json_integer(sysconf(_SC_PAGESIZE)));
+	json_object_set_new(report, "conditions", j);
+
+	for (i = 0; i < nr_cost_rows; i++) {
+		j = measure_row(&cost_rows[i], o->calls, where);
+		if (j)
+			json_array_append_new(rows, j);
+		else
+			*good = false;
+	}
+	json_object_set_new(report, "rows", rows);
+	json_object_set_new(report, "rewrite",
+			    measure_rewrites(o->calls, where, good));
+	json_decref(where);
+	return report;
+}
+
+static const char *text(const json_t *j, const char *key)
+{
+	const char *s = json_string_value(json_object_get(j, key));
+
+	return s ? s : "";
+}
+
+static double number(const json_t *j, const char *key)
+{
+	return json_number_value(json_object_get(j, key));
+}
+
+static void print_rows(const json_t *rows)
+{
+	const json_t *row, *size;
+	size_t i, k;
+
+	printf("%-18s %10s %10s ", "", "per buffer", "per page");
+	json_array_foreach(json_object_get(json_array_get(rows, 0), "sizes"),
+			   k, size)
+		printf(" %7.0fK", number(size, "size") / 1024);
+	putchar('\n');
+	json_array_foreach(rows, i, row) {
+		printf("%-18s %10.0f %10.0f ", text(row, "row"),
+		       number(row, "per_buffer"), number(row, "per_page"));
+		json_array_foreach(json_object_get(row, "sizes"), k, size)
+			printf(" %8.0f", number(size, "median"));
+		putchar('\n');
+	}
+	putchar('\n');
+	json_array_foreach(rows, i, row)
+		printf("%s: %s.\n", text(row, "row"), text(row, "what"));
+}
+
+static void print_rewrites(const json_t *rows)
+{
+	const json_t *row;
+	size_t i;
+
+	printf("\n64 KiB sent, received and rewritten, again and again:\n\n");
+	printf("%-18s %9s %9s %9s %9s %17s\n", "", "send", "receive",
+	       "rewrite", "all", "without rewriting");
+	json_array_foreach(rows, i, row)
+		printf("%-18s %9.0f %9.0f %9.0f %9.0f %17.0f\n",
+		       text(row, "row"), number(row, "send"),
+		       number(row, "receive"), number(row, "rewrite"),
+		       number(row, "total"), number(row, "without_rewrite"));
+	putchar('\n');
+	json_array_foreach(rows, i, row)
+		printf("%s: %s.\n", text(row, "row"), text(row, "what"));
+}
+
+static void print_text(const json_t *report)
+{
+	const json_t *c = json_object_get(report, "conditions");
+
+	printf("Linux %s; CPU %s; figures in %s, medians of %.0f transfers\n\n",
+	       text(c, "kernel"), text(c, "cpu"), text(c, "clock"),
+	       number(c, "repeats"));
+	print_rows(json_object_get(report, "rows"));
+	print_rewrites(json_object_get(report, "rewrite"));
+}
+
+static int run(const struct options *o)
+{
+	const size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(9);
+	struct fbuf_pool *pool;
+	json_t *report;
+	bool good = true;
+
+	/* Says why, if there is no module. */
+	if (tool_pool_create_flags(&pool, sysconf(_SC_PAGESIZE), 1, 0))
+		return TOOL_FAIL;
+	fbuf_pool_close(pool);
+
+	report = measure(o, &good);
+	if (o->out && json_dump_file(report, o->out, flags)) {
+		tool_err("%s: cannot be written", o->out);
+		good = false;
+	}
+	if (tool_json) {
+		tool_print_json(stdout, report);
+	} else {
+		print_text(report);
+		json_decref(report);
+	}
+	return good ? TOOL_OK : TOOL_FAIL;
+}
+
+enum { OPT_CPU_LABEL = 256, OPT_CLOCK };
+
+static const struct option longs[] = {
+	{ "repeats", required_argument, NULL, 'r' },
+	{ "out", required_argument, NULL, 'o' },
+	{ "cpu-label", required_argument, NULL, OPT_CPU_LABEL },
+	{ "clock", required_argument, NULL, OPT_CLOCK },
+	{ "json", no_argument, NULL, 'j' },
+	{ "help", no_argument, NULL, 'h' },
+	{ 0 }
+};
+
+static bool parse_clock(struct options *o, const char *arg)
+{
+	o->instructions = !strcmp(arg, "instructions");
+	if (o->instructions || !strcmp(arg, "nanoseconds"))
+		return true;
+	tool_err("The clock counts nanoseconds or instructions, not \"%s\".",
+		 arg);
+	return false;
+}
+
+static bool parse_option(struct options *o, int opt)
+{
+	switch (opt) {
+	case 'r':
+		return tool_size("The number of transfers", optarg, 1, 1000000,
+				 &o->calls);
+	case 'o':
+		o->out = optarg;
+		return true;
+	case OPT_CPU_LABEL:
+		o->cpu_label = optarg;
+		return true;
+	case OPT_CLOCK:
+		return parse_clock(o, optarg);
+	case 'j':
+		tool_json = true;
+		return true;
+	}
+	return false;
+}
+
+int cmd_cost(int argc, char **argv)
+{
+	struct options o = { .calls = CALLS };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "r:o:jh", longs, NULL)) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return TOOL_OK;
+		}
+		if (!parse_option(&o, c))
+			return TOOL_USAGE;
+	}
+	if (argc > optind)
+		return tool_usage("cost", "\"%s\" is one argument too many.",
+				  argv[optind]);
+	return run(&o);
+}

@@ -1,0 +1,629 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf cost: the transfers that are timed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cost.h"
+
+#define SOCKBUF		(8 << 20)	/* takes a message without waiting */
+#define PATIENCE	60		/* seconds that a row may take */
+#define RING_ENTRIES	8
+
+/* Both sides of a transfer have one; each fills in what it uses. */
+struct lab {
+	const struct cost_row *row;
+	size_t size, page;
+	pid_t child;		/* 0 in the child itself, -1 without one */
+	int pair[2], pipe[2];	/* sockets of parent and child; to the child */
+	int control;		/* this side's socket of the pair */
+	int in, out;		/* where this side reads and writes copies */
+	struct fbuf_pool *pool;
+	struct fbuf_gather *g;
+	unsigned int peer;	/* number of the other side's handle */
+	uint8_t *mem;		/* private memory */
+	int tcp[2];
+};
+
+static int failed(const char *what, int err)
+{
+	tool_err("Measuring: %s: %s.", what, strerror(-err));
+	return err;
+}
+
+/* One word in each page, and what the receiver is to find. */
+static void touch(const struct lab *l, void *mem, uint64_t seq)
+{
+	size_t at;
+
+	for (at = 0; at < l->size; at += l->page)
+		__atomic_store_n((uint64_t *)((char *)mem + at), seq + at,
+				 __ATOMIC_RELAXED);
+}
+
+static uint64_t look(const struct lab *l, void *mem)
+{
+	uint64_t sum = 0;
+	size_t at;
+
+	for (at = 0; at < l->size; at += l->page)
+		sum += __atomic_load_n((uint64_t *)((char *)mem + at),
+				       __ATOMIC_RELAXED);
+	return sum;
+}
+
+static uint64_t expected(const struct lab *l, uint64_t seq)
+{
+	uint64_t sum = 0;
+	size_t at;
+
+	for (at = 0; at < l->size; at += l->page)
+		sum += seq + at;
+	return sum;
+}
+
+/* In a pool whose buffers stay mapped, and in one where they do not. */
+static void *map_none(const struct lab *l, uint64_t name, int prot)
+{
+	(void)prot;
+	return fbuf_addr(l->pool, name);
+}
+
+static void *map_afresh(const struct lab *l, uint64_t name, int prot)
+{
+	void *mem = mmap(NULL, l->size, prot, MAP_SHARED, fbuf_pool_fd(l->pool),
+			 FBUF_NAME_INDEX(name) * l->size);
+
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+static int pass_to(const struct lab *l, uint64_t name, uint64_t data)
+{
+	const struct fbuf_item item = { .name = name, .data = data };
+
+	return fbuf_pass(l->pool, l->peer, &item, 1, 0);
+}
+
+/*
+ * Neither side ever sleeps unless the other can run: each waits only for the
+ * other, in poll() on its ring.
+ */
+static int pool_transfer(struct lab *l, uint64_t seq, uint64_t *ns, bool afresh)
+{
+	struct fbuf_ring_entry e;
+	uint64_t start, name;
+	void *mem;
+	int ret;
+
+	start = now_ns();
+	ret = fbuf_alloc(l->pool, &name, 1, -1);
+	if (ret < 0)
+		return failed("taking a buffer", ret);
+	mem = (afresh ? map_afresh : map_none)(l, name, PROT_READ | PROT_WRITE);
+	if (!mem)
+		return failed("mapping a buffer", -errno);
+	touch(l, mem, seq);
+	if (afresh)
+		munmap(mem, l->size);
+	ret = pass_to(l, name, seq);
+	if (ret < 0)
+		return failed("passing a buffer", ret);
+	ret = fbuf_ring_wait(l->pool, &e, -1);
+	*ns = now_ns() - start;
+	if (ret < 0)
+		return failed("waiting for the answer", ret);
+	if (e.data != expected(l, seq))
+		return failed("the receiver read something else", -EBADMSG);
+	return fbuf_free(l->pool, &name, 1);
+}
+
+static int cached_transfer(struct lab *l, uint64_t seq, uint64_t *ns)
+{
+	return pool_transfer(l, seq, ns, false);
+}
+
+static int uncached_transfer(struct lab *l, uint64_t seq, uint64_t *ns)
+{
+	return pool_transfer(l, seq, ns, true);
+}
+
+static int cached_receive(struct lab *l)
+{
+	struct fbuf_ring_entry e;
+	int ret = fbuf_ring_wait(l->pool, &e, -1);
+
+	if (ret < 0)
+		return failed("waiting for a buffer", ret);
+	return pass_to(l, e.name, look(l, fbuf_addr(l->pool, e.name)));
+}
+
+static int secured_receive(struct lab *l)
+{
+	struct fbuf_ring_entry e;
+	int ret = fbuf_ring_wait(l->pool, &e, -1);
+	uint64_t name;
+
+	if (ret < 0)
+		return failed("waiting for a buffer", ret);
+	name = e.name;
+	ret = fbuf_secure(l->pool, &name, 1);
+	if (ret < 0)
+		return failed("securing a buffer", ret);
+	return pass_to(l, name, look(l, fbuf_addr(l->pool, name)));
+}
+
+static int uncached_receive(struct lab *l)
+{
+	struct fbuf_ring_entry e;
+	int ret = fbuf_ring_wait(l->pool, &e, -1);
+	uint64_t sum;
+	void *mem;
+
+	if (ret < 0)
+		return failed("waiting for a buffer", ret);
+	mem = map_afresh(l, e.name, PROT_READ);
+	if (!mem)
+		return failed("mapping a buffer", -errno);
+	sum = look(l, mem);
+	munmap(mem, l->size);
+	return pass_to(l, e.name, sum);
+}
+
+static int make_ring(struct lab *l)
+{
+	int ret = fbuf_ring_setup(l->pool, RING_ENTRIES, FBUF_RING_ACCEPT, -1);
+
+	return ret < 0 ? failed("making a ring", ret) : 0;
+}
+
+/* The child's: a handle and a mapping of its own. */
+static int pool_join(struct lab *l)
+{
+	unsigned int parent;
+	int fd, ret;
+
+	fd = fbuf_pool_fd_recv(l->control);
+	if (fd < 0)
+		return failed("taking a handle", fd);
+	ret = fbuf_pool_open(&l->pool, fd);
+	if (ret < 0)
+		return failed("opening a pool", ret);
+	if (recv(l->control, &parent, sizeof(parent), 0) != sizeof(parent))
+		return failed("joining", -EPIPE);
+	l->peer = parent;
+	ret = make_ring(l);
+	if (ret < 0)
+		return ret;
+	return send(l->control, "", 1, MSG_NOSIGNAL) == 1 ? 0 : -EPIPE;
+}
+
+static int pool_open(struct lab *l)
+{
+	unsigned int self;
+	char byte;
+	int fd, ret;
+
+	if (!l->child)
+		return pool_join(l);
+	ret = tool_pool_create_flags(&l->pool, l->size, 1, l->row->protect);
+	if (ret < 0)
+		return ret;
+	ret = make_ring(l);
+	if (ret < 0)
+		return ret;
+	self = fbuf_pool_handle(l->pool);
+	fd = fbuf_pool_share(l->pool, FBUF_RIGHT_READ, 0, &l->peer);
+	if (fd < 0)
+		return failed("sharing the pool", fd);
+	ret = fbuf_pool_fd_send(l->control, fd);
+	close(fd);
+	if (ret < 0 || send(l->control, &self, sizeof(self),
+			    MSG_NOSIGNAL) < 0 ||
+	    recv(l->control, &byte, 1, 0) != 1)
+		return failed("handing the pool over", ret < 0 ? ret : -EPIPE);
+	return 0;
+}
+
+/* Private memory on both sides, all there, and a channel that copies. */
+static int private_memory(struct lab *l)
+{
+	l->mem = mmap(NULL, l->size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (l->mem != MAP_FAILED)
+		return 0;
+	l->mem = NULL;
+	return failed("memory", -ENOMEM);
+}
+
+static int socket_open(struct lab *l)
+{
+	int size = SOCKBUF, fd = l->control;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	l->in = fd;
+	l->out = fd;
+	return private_memory(l);
+}
+
+static int pipe_open(struct lab *l)
+{
+	/* Else it would take more turns than one. */
+	if (l->child && fcntl(l->pipe[1], F_SETPIPE_SZ, l->size) < 0)
+		return failed("a pipe", -errno);
+	l->in = l->child ? l->control : l->pipe[0];
+	l->out = l->child ? l->pipe[1] : l->control;
+	return private_memory(l);
+}
+
+static int read_all(int fd, void *buf, size_t len)
+{
+	size_t done;
+	ssize_t n;
+
+	for (done = 0; done < len; done += n) {
+		n = read(fd, (char *)buf + done, len - done);
+		if (n <= 0)
+			return n ? -errno : -EPIPE;
+	}
+	return 0;
+}
+
+static int write_all(int fd, const void *buf, size_t len)
+{
+	size_t done;
+	ssize_t n;
+
+	for (done = 0; done < len; done += n) {
+		n = write(fd, (const char *)buf + done, len - done);
+		if (n <= 0)
+			return n ? -errno : -EPIPE;
+	}
+	return 0;
+}
+
+static int copy_transfer(struct lab *l, uint64_t seq, uint64_t *ns)
+{
+	uint64_t start, sum;
+	int ret;
+
+	start = now_ns();
+	touch(l, l->mem, seq);
+	ret = write_all(l->out, l->mem, l->size);
+	if (!ret)
+		ret = read_all(l->in, &sum, sizeof(sum));
+	*ns = now_ns() - start;
+	if (ret < 0)
+		return failed("writing", ret);
+	if (sum != expected(l, seq))
+		return failed("the receiver read something else", -EBADMSG);
+	return 0;
+}
+
+static int copy_receive(struct lab *l)
+{
+	uint64_t sum;
+	int ret = read_all(l->in, l->mem, l->size);
+
+	if (ret < 0)
+		return failed("reading", ret);
+	sum = look(l, l->mem);
+	return write_all(l->out, &sum, sizeof(sum));
+}
+
+/* One process, a pool, and TCP to itself. */
+static int tcp_open(struct lab *l)
+{
+	uint64_t name;
+	int ret;
+
+	ret = tool_tcp_pair(l->tcp, SOCKBUF);
+	if (ret < 0)
+		return failed("TCP over loopback", ret);
+	ret = tool_pool_create_flags(&l->pool, l->size, 1, l->row->protect);
+	if (ret < 0)
+		return ret;
+	l->g = fbuf_gather_new(l->pool);
+	ret = l->g ? fbuf_alloc(l->pool, &name, 1, 0) : -ENOMEM;
+	if (ret > 0)
+		ret = fbuf_gather_append(l->g, name, 0, l->size);
+	return ret < 0 ? failed("making a gather", ret) : 0;
+}
+
+/* Dropped, not copied: for what the other end took. */
+static int drain(const struct lab *l, size_t len)
+{
+	ssize_t n;
+
+	for (; len; len -= n) {
+		n = recv(l->tcp[1], NULL, len, MSG_TRUNC);
+		if (n <= 0)
+			return failed("receiving", n ? -errno : -EPIPE);
+	}
+	return 0;
+}
+
+static int send_once(const struct lab *l, unsigned int flags)
+{
+	ssize_t ret = fbuf_send(l->g, l->tcp[0], flags, NULL);
+
+	if (ret == (ssize_t)l->size)
+		return 0;
+	return failed("sending", ret < 0 ? ret : -EMSGSIZE);
+}
+
+static void *only_buffer(const struct lab *l)
+{
+	return fbuf_addr(l->pool, FBUF_NAME(0, 0));
+}
+
+static int snapshot_send(struct lab *l, uint64_t seq, uint64_t *ns)
+{
+	uint64_t start = now_ns();
+	int ret = send_once(l, FBUF_SEND_SNAPSHOT);
+
+	*ns = now_ns() - start;
+	if (ret < 0)
+		return ret;
+	ret = drain(l, l->size);
+	/* Idle now, and to be protected anew by the next send. */
+	touch(l, only_buffer(l), seq);
+	return ret;
+}
+
+static int snapshot_write(struct lab *l, uint64_t seq, uint64_t *ns)
+{
+	uint64_t start;
+	int ret;
+
+	ret = send_once(l, FBUF_SEND_SNAPSHOT);
+	if (ret < 0)
+		return ret;
+	start = now_ns();
+	touch(l, only_buffer(l), seq);
+	*ns = now_ns() - start;
+	return drain(l, l->size);
+}
+
+const struct cost_row cost_rows[] = {
+	{ .name = "cached, volatile",
+	  .what =
+	  "ALLOC, a word written in each page, PASS, the receiver's wait and a word read in each page, PASS back; all mapped before",
+	  .open = pool_open,
+	  .receive = cached_receive, .transfer = cached_transfer },
+	{ .name = "cached, secured",
+	  .what =
+	  "the same, and the receiver SECUREs the buffer before it reads, so that the producer's next write faults",
+	  .protect = FBUF_POOL_SECURED, .open = pool_open,
+	  .receive = secured_receive, .transfer = cached_transfer },
+	{ .name = "uncached",
+	  .what =
+	  "as the first, and both sides map the buffer before use and unmap it after: each page faults on each side",
+	  .open = pool_open,
+	  .receive = uncached_receive, .transfer = uncached_transfer },
+	{ .name = "copy, socket",
+	  .what =
+	  "a word written in each page of private memory, write() to an AF_UNIX stream, read() into private memory, a word read in each page, an answer of 8 bytes",
+	  .open = socket_open,
+	  .receive = copy_receive, .transfer = copy_transfer },
+	{ .name = "copy, pipe",
+	  .what =
+	  "the same through a pipe that holds it all; the answer by a socket",
+	  .open = pipe_open,
+	  .receive = copy_receive, .transfer = copy_transfer },
+	{ .name = "copy on write",
+	  .what =
+	  "only the write of a word in each page of a buffer in flight, sent with FBUF_SEND_SNAPSHOT: it makes the copy",
+	  .protect = FBUF_POOL_SNAPSHOT, .open = tcp_open,
+	  .transfer = snapshot_write },
+	{ .name = "snapshot send",
+	  .what =
+	  "only the send before that, over TCP on loopback, of a buffer that can be written: its protection included",
+	  .protect = FBUF_POOL_SNAPSHOT, .open = tcp_open,
+	  .transfer = snapshot_send },
+};
+
+const unsigned int nr_cost_rows = sizeof(cost_rows) / sizeof(*cost_rows);
+
+/* Either the child died or it does not answer. */
+static void give_up(int sig)
+{
+	static const char died[] = "fbuf: Measuring: the receiver died.\n";
+	static const char stuck[] = "fbuf: Measuring: it takes too long.\n";
+	ssize_t n;
+
+	if (sig == SIGCHLD)
+		n = write(STDERR_FILENO, died, sizeof(died) - 1);
+	else
+		n = write(STDERR_FILENO, stuck, sizeof(stuck) - 1);
+	(void)n;
+	_exit(TOOL_FAIL);
+}
+
+/* Lock step is for one CPU: one on which the process may run. */
+static int pin(void)
+{
+	cpu_set_t set;
+	int cpu = sched_getcpu();
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu < 0 ? 0 : cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
+}
+
+static void close_pair(int fd[2])
+{
+	if (fd[0] >= 0)
+		close(fd[0]);
+	if (fd[1] >= 0)
+		close(fd[1]);
+}
+
+static void lab_close(struct lab *l)
+{
+	signal(SIGCHLD, SIG_DFL);
+	alarm(0);
+	if (l->child > 0) {
+		kill(l->child, SIGKILL);
+		waitpid(l->child, NULL, 0);
+	}
+	fbuf_gather_destroy(l->g);
+	fbuf_pool_close(l->pool);
+	if (l->mem)
+		munmap(l->mem, l->size);
+	close_pair(l->pair);
+	close_pair(l->pipe);
+	close_pair(l->tcp);
+}
+
+static void child_run(struct lab *l, pid_t parent)
+{
+	signal(SIGCHLD, SIG_DFL);
+	tool_die_with(parent);
+	l->control = l->pair[1];
+	if (!l->row->open(l)) {
+		while (l->row->receive(l) >= 0)
+			;
+	}
+	_exit(TOOL_FAIL);
+}
+
+/* The child comes first: it has nothing of the pool but its own handle. */
+static int lab_fork(struct lab *l)
+{
+	pid_t parent = getpid();
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, l->pair) ||
+	    pipe2(l->pipe, O_CLOEXEC))
+		return failed("a channel", -errno);
+	signal(SIGCHLD, give_up);
+	l->child = fork();
+	if (l->child < 0)
+		return failed("a second process", -errno);
+	if (!l->child)
+		child_run(l, parent);
+	l->control = l->pair[0];
+	return 0;
+}
+
+int cost_measure(const struct cost_row *row, size_t size, double *ns,
+		 unsigned int calls)
+{
+	struct lab l = {
+		.row = row, .size = size, .page = sysconf(_SC_PAGESIZE),
+		.child = -1, .pair = { -1, -1 }, .pipe = { -1, -1 },
+		.tcp = { -1, -1 },
+	};
+	uint64_t i, t;
+	int ret;
+
+	signal(SIGALRM, give_up);
+	alarm(PATIENCE);
+	ret = pin();
+	if (ret < 0)
+		return failed("staying on one CPU", ret);
+	if (row->receive)
+		ret = lab_fork(&l);
+	if (!ret)
+		ret = row->open(&l);
+	for (i = 0; ret >= 0 && i < COST_WARM_UP + calls; i++) {
+		ret = row->transfer(&l, i + 1, &t);
+		if (i >= COST_WARM_UP)
+			ns[i - COST_WARM_UP] = t;
+	}
+	lab_close(&l);
+	return ret < 0 ? ret : 0;
+}
+
+/* Every byte, by words: not memset(), which may be one instruction a byte. */
+static void rewrite_all(void *mem, size_t size, uint64_t val)
+{
+	uint64_t *words = mem;
+	size_t i;
+
+	for (i = 0; i < size / sizeof(*words); i++)
+		__atomic_store_n(&words[i], val, __ATOMIC_RELAXED);
+}
+
+static int rewrite_once(const struct lab *l, uint64_t seq, uint64_t t[4])
+{
+	void *mem = l->pool ? only_buffer(l) : l->mem;
+	ssize_t n;
+	int ret;
+
+	t[0] = now_ns();
+	if (l->pool) {
+		ret = send_once(l, FBUF_SEND_SECURED);
+	} else {
+		n = write(l->tcp[0], mem, l->size);
+		ret = n == (ssize_t)l->size ? 0 :
+		      failed("writing", n < 0 ? -errno : -EMSGSIZE);
+	}
+	t[1] = now_ns();
+	if (!ret)
+		ret = drain(l, l->size);
+	t[2] = now_ns();
+	rewrite_all(mem, l->size, seq);
+	t[3] = now_ns();
+	return ret;
+}
+
+static int rewrite_open(struct lab *l, const struct rewrite *r)
+{
+	int ret;
+
+	if (r->pool)
+		return tcp_open(l);
+	ret = tool_tcp_pair(l->tcp, SOCKBUF);
+	if (ret < 0)
+		return failed("TCP over loopback", ret);
+	return private_memory(l);
+}
+
+int cost_rewrite(struct rewrite *r, unsigned int calls)
+{
+	const struct cost_row row = { .protect = FBUF_POOL_SECURED };
+	struct lab l = {
+		.row = &row, .size = REWRITE_SIZE, .child = -1,
+		.pair = { -1, -1 }, .pipe = { -1, -1 }, .tcp = { -1, -1 },
+	};
+	double *v = calloc(calls * 5, sizeof(*v));
+	uint64_t i, t[4];
+	int ret;
+
+	signal(SIGALRM, give_up);
+	alarm(PATIENCE);
+	ret = v ? pin() : -ENOMEM;
+	if (!ret)
+		ret = rewrite_open(&l, r);
+	for (i = 0; ret >= 0 && i < COST_WARM_UP + calls; i++) {
+		double *at = v + i - COST_WARM_UP;
+
+		ret = rewrite_once(&l, i, t);
+		if (ret < 0 || i < COST_WARM_UP)
+			continue;
+		at[0] = t[1] - t[0];
+		at[calls] = t[2] - t[1];
+		at[2 * calls] = t[3] - t[2];
+		at[3 * calls] = t[3] - t[0];
+		at[4 * calls] = t[2] - t[0];
+	}
+	if (ret >= 0) {
+		r->send = median(v, calls);
+		r->recv = median(v + calls, calls);
+		r->rewrite = median(v + 2 * calls, calls);
+		r->total = median(v + 3 * calls, calls);
+		r->without = median(v + 4 * calls, calls);
+	}
+	lab_close(&l);
+	free(v);
+	return ret < 0 ? ret : 0;
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Making a pool, and what to do when there is none to be had. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "nl.h"
+
+/* Whose the device is, and who asks. */
+static void explain_access(void)
+{
+	struct stat st;
+	struct passwd *pw;
+	struct group *gr;
+	char owner[64], group[64], me[64];
+
+	if (stat(FBUF_DEVICE, &st)) {
+		tool_err("%s: %s.", FBUF_DEVICE, strerror(errno));
+		return;
+	}
+	/* Each look-up overwrites what the one before it returned. */
+	pw = getpwuid(st.st_uid);
+	snprintf(owner, sizeof(owner), "%s", pw ? pw->pw_name : "unnamed");
+	gr = getgrgid(st.st_gid);
+	snprintf(group, sizeof(group), "%s", gr ? gr->gr_name : "unnamed");
+	pw = getpwuid(geteuid());
+	snprintf(me, sizeof(me), "%s", pw ? pw->pw_name : "unnamed");
+
+	tool_err("You (%s, uid %u) may not open %s: it belongs to %s:%s with mode %04o. Become root or a member of its group, or ask its owner to change the mode.",
+		 me, geteuid(), FBUF_DEVICE, owner, group, st.st_mode & 07777);
+}
+
+static void explain_memory(size_t buf_size, unsigned int nr_bufs)
+{
+	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX];
+	struct rlimit rl;
+
+	fmt_bytes(want, (double)buf_size * nr_bufs);
+	/* Root is not held to the limit, as a rule. */
+	if (geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &rl) ||
+	    rl.rlim_cur == RLIM_INFINITY) {
+		tool_err("No memory for a pool of %u buffers, %s in all: this machine, or the memory cgroup, has no room for it. Make the pool smaller with -b or -n.",
+			 nr_bufs, want);
+		return;
+	}
+	fmt_bytes(max, rl.rlim_cur);
+	tool_err("No memory for a pool of %u buffers, %s in all: RLIMIT_MEMLOCK is %s for all your pools and locked memory. Make the pool smaller with -b or -n, or raise the limit (ulimit -l, or memlock in /etc/security/limits.conf).",
+		 nr_bufs, want, max);
+}
+
+/* The limits that hold for this user; 0 for none known. */
+static void find_limits(struct ctl_limit *limit)
+{
+	struct ctl *c = ctl_open(true);
+	struct ctl_limit *users;
+	ssize_t nr = -1, i;
+
+	*limit = (struct ctl_limit){ };
+	if (!c)
+		return;
+	if (!ctl_get(c, &ctl_limits, limit))
+		nr = ctl_list(c, &ctl_limits, (void **)&users);
+	ctl_close(c);
+	for (i = 0; i < nr; i++) {
+		if (users[i].uid != getuid())
+			continue;
+		limit->user_max = users[i].user_max;
+		limit->charged = users[i].charged;
+	}
+	if (nr >= 0)
+		free(users);
+}
+
+static void explain_quota(size_t buf_size, unsigned int nr_bufs)
+{
+	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX], have[FMT_BYTES_MAX];
+	uint64_t size = (uint64_t)buf_size * nr_bufs;
+	struct ctl_limit limit;
+	char user[FMT_USER_MAX];
+
+	find_limits(&limit);
+	fmt_bytes(want, size);
+	fmt_bytes(have, limit.charged);
+	fmt_user(user, getuid());
+	if (limit.pool_max && size > limit.pool_max)
+		tool_err("The pool would have %s, and the limit for one pool is %s. Make it smaller with -b or -n, or have the limit raised: \"fbuf limit set --pool SIZE\", as root.",
+			 want, fmt_bytes(max, limit.pool_max));
+	else if (limit.user_max)
+		tool_err("The pool would have %s, your pools have %s already, and the limit for user %s is %s. Make it smaller with -b or -n, close others, or have the limit raised: \"fbuf limit set --uid %s --user SIZE\", as root.",
+			 want, have, user, fmt_bytes(max, limit.user_max),
+			 user);
+	else
+		tool_err("The pool would have %s, and the administrator's limits for a pool or for user %s do not allow it. Make it smaller with -b or -n, or have the limit raised: \"fbuf limit set\", as root.",
+			 want, user);
+}
+
+static void explain_create(int err, size_t buf_size, unsigned int nr_bufs,
+			   unsigned int flags)
+{
+	switch (err) {
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+		tool_err("There is no %s: the fbuf module is not loaded. Load it with \"sudo modprobe fbuf\", or with \"sudo make load\" in its source tree.",
+			 FBUF_DEVICE);
+		break;
+	case EACCES:
+	case EPERM:
+		explain_access();
+		break;
+	case ENOMEM:
+		explain_memory(buf_size, nr_bufs);
+		break;
+	case EDQUOT:
+		explain_quota(buf_size, nr_bufs);
+		break;
+	case EINVAL:
+		tool_err("The module refuses buffers of %zu bytes%s: the size must be a power of two from %ld to %u.",
+			 buf_size, flags ? ", or their protection" : "",
+			 sysconf(_SC_PAGESIZE), FBUF_BUF_SIZE_MAX);
+		break;
+	default:
+		tool_err("Cannot make a pool of %u buffers of %zu bytes: %s.",
+			 nr_bufs, buf_size, strerror(err));
+	}
+}
+
+int tool_pool_create(struct fbuf_pool **pool, size_t buf_size,
+		     unsigned int nr_bufs)
+{
+	int ret = fbuf_pool_create(pool, buf_size, nr_bufs);
+
+	if (ret < 0)
+		explain_create(-ret, buf_size, nr_bufs, 0);
+	return ret;
+}
+
+int tool_pool_fd(size_t buf_size, unsigned int nr_bufs, unsigned int flags)
+{
+	struct fbuf_pool_create create = {
+		.size = sizeof(create),
+		.flags = flags,
+		.buf_size = buf_size,
+		.nr_bufs = nr_bufs,
+		.node = -1,
+	};
+	int ctl, fd, err;
+
+	ctl = open(FBUF_DEVICE, O_RDWR | O_CLOEXEC);
+	fd = ctl < 0 ? -1 : ioctl(ctl, FBUF_IOC_POOL_CREATE, &create);
+	err = errno;
+	if (ctl >= 0)
+		close(ctl);
+	if (fd >= 0)
+		return fd;
+	explain_create(err, buf_size, nr_bufs, flags);
+	return -err;
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf pool watch: what happens to pools, as it happens. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "nl.h"
+
+#define STUCK_MS	10000	/* the module's default */
+
+static const char help[] =
+"Usage: fbuf pool watch [OPTIONS] [ID]\n"
+"\n"
+"Print what happens to pools, one line each: first those that exist, then\n"
+"\n"
+"  created     a pool was made\n"
+"  destroyed   it is gone, and nothing of it is charged any more\n"
+"  exhausted   somebody asked for a buffer, and none was idle\n"
+"  stuck       a buffer has been in flight for longer than the module's stuck_ms\n"
+"\n"
+"With ID, of that pool only, until it is gone. Root is told by the kernel; others\n"
+"look every second at their own pools, and do not see which are exhausted.\n"
+"\n"
+"  -n, --count COUNT   end after so many events\n"
+"  -j, --json          as JSON, one object in a line\n"
+"  -h, --help          print this\n";
+
+struct watch {
+	bool one;		/* only this pool: */
+	uint64_t id;
+	uint64_t left;		/* events until the end */
+	uint64_t last;		/* youngest pool that existed */
+	struct ctl_pool *pools;	/* as last listed */
+	ssize_t nr;
+};
+
+static void print_text(const char *event, const struct ctl_pool *p)
+{
+	char a[FMT_BYTES_MAX], b[FMT_BYTES_MAX], user[FMT_USER_MAX];
+
+	printf("%-10s pool %llu", event, (unsigned long long)p->id);
+	if (!strcmp(event, "exhausted")) {
+		printf(": of %u buffers %u held, %u in flight", p->nr_bufs,
+		       p->nr_held, p->nr_in_flight);
+	} else if (!strcmp(event, "stuck")) {
+		printf(": %s in flight, for up to %s",
+		       fmt_bytes(a, p->in_flight_bytes),
+		       fmt_ms(b, p->oldest_ms));
+		if (p->oldest_sock)
+			printf(", to the socket with inode %llu",
+			       (unsigned long long)p->oldest_sock);
+	} else if (p->nr_bufs) {
+		printf(": %u buffers of %s, %s, of %s", p->nr_bufs,
+		       fmt_bytes(a, p->buf_size), ctl_protection(p->flags),
+		       fmt_user(user, p->uid));
+	}
+	putchar('\n');
+}
+
+/* False if nobody reads it any more. */
+static bool print_event(const char *event, const struct ctl_pool *p)
+{
+	struct timespec now;
+	struct tm tm;
+	char day[16];
+	json_t *j;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (tool_json) {
+		j = ctl_pool_json(p);
+		json_object_set_new(j, "event", json_string(event));
+		json_object_set_new(j, "time_ms",
+				    json_integer(now.tv_sec * 1000LL +
+						 now.tv_nsec / 1000000));
+		return tool_print_json_line(j);
+	}
+	localtime_r(&now.tv_sec, &tm);
+	strftime(day, sizeof(day), "%T", &tm);
+	printf("%s.%03ld  ", day, now.tv_nsec / 1000000);
+	print_text(event, p);
+	return tool_flush();
+}
+
+/* One event. False if it was the last one to print. */
+static bool happened(struct watch *w, const char *event,
+		     const struct ctl_pool *p)
+{
+	if (w->one && p->id != w->id)
+		return true;
+	if (!print_event(event, p) || !--w->left)
+		return false;
+	return !w->one || strcmp(event, "destroyed");
+}
+
+static bool on_event(unsigned int cmd, const struct ctl_pool *p, void *arg)
+{
+	struct watch *w = arg;
+
+	switch (cmd) {
+	case FBUF_CMD_CREATED_NTF:
+		/* Between joining and listing: it was listed. */
+		return p->id <= w->last || happened(w, "created", p);
+	case FBUF_CMD_DESTROYED_NTF:
+		return happened(w, "destroyed", p);
+	case FBUF_CMD_EXHAUSTED_NTF:
+		return happened(w, "exhausted", p);
+	case FBUF_CMD_STUCK_NTF:
+		return happened(w, "stuck", p);
+	}
+	return true;
+}
+
+static const struct ctl_pool *find(const struct ctl_pool *pools, ssize_t nr,
+				   uint64_t id)
+{
+	ssize_t i;
+
+	for (i = 0; i < nr; i++) {
+		if (pools[i].id == id)
+			return &pools[i];
+	}
+	return NULL;
+}
+
+/* What is there; the request also makes the kernel look for what is stuck. */
+static int print_existing(struct watch *w, struct ctl *c)
+{
+	ssize_t i;
+
+	w->nr = ctl_list(c, &ctl_pools, (void **)&w->pools);
+	if (w->nr < 0)
+		return ctl_fail(c, "list the pools", w->nr);
+	if (w->one && !find(w->pools, w->nr, w->id))
+		return ctl_fail_pool(c, w->id, -ENOENT);
+	for (i = 0; i < w->nr; i++) {
+		if (w->pools[i].id > w->last)
+			w->last = w->pools[i].id;
+		if (w->one && w->pools[i].id != w->id)
+			continue;
+		if (!print_event("exists", &w->pools[i]))
+			return TOOL_FAIL;
+	}
+	return TOOL_OK;
+}
+
+static uint64_t stuck_after(void)
+{
+	unsigned long long val = STUCK_MS;
+	FILE *f = fopen("/sys/module/fbuf/parameters/stuck_ms", "re");
+
+	if (!f)
+		return val;
+	if (fscanf(f, "%llu", &val) != 1)
+		val = STUCK_MS;
+	fclose(f);
+	return val;
+}
+
+/* What changed from the pools last listed to these. False at the end. */
+static bool compare(struct watch *w, const struct ctl_pool *pools, ssize_t nr)
+{
+	uint64_t limit = stuck_after();
+	const struct ctl_pool *old;
+	ssize_t i;
+
+	for (i = 0; i < w->nr; i++) {
+		if (!find(pools, nr, w->pools[i].id) &&
+		    !happened(w, "destroyed", &w->pools[i]))
+			return false;
+	}
+	for (i = 0; i < nr; i++) {
+		old = find(w->pools, w->nr, pools[i].id);
+		if (!old && !happened(w, "created", &pools[i]))
+			return false;
+		if (pools[i].in_flight_bytes && pools[i].oldest_ms >= limit &&
+		    (!old || old->oldest_ms < limit) &&
+		    !happened(w, "stuck", &pools[i]))
+			return false;
+	}
+	return true;
+}
+
+static int poll_pools(struct watch *w, struct ctl *c)
+{
+	struct ctl_pool *pools;
+	bool more = true;
+	ssize_t nr;
+
+	while (more) {
+		tool_sleep(1);
+		nr = ctl_list(c, &ctl_pools, (void **)&pools);
+		if (nr < 0)
+			return ctl_fail(c, "list the pools", nr);
+		more = compare(w, pools, nr);
+		free(w->pools);
+		w->pools = pools;
+		w->nr = nr;
+	}
+	return TOOL_OK;
+}
+
+static int listen_events(struct watch *w, struct ctl *events)
+{
+	int ret;
+
+	while ((ret = ctl_events(events, on_event, w)) == -ENOBUFS)
+		tool_err("Events were lost: too many at once.");
+	return ret ? ctl_fail(events, "watch", ret) : TOOL_OK;
+}
+
+static int watch(struct watch *w, struct ctl *events, struct ctl *c)
+{
+	int joined = ctl_join(events), ret;
+
+	if (joined == -EPERM || joined == -EACCES)
+		tool_err("The kernel tells events to root only, or with the capability CAP_NET_ADMIN: looking every second instead.");
+	else if (joined)
+		return ctl_fail(events, "watch", joined);
+	ret = print_existing(w, c);
+	if (ret)
+		return ret;
+	return joined ? poll_pools(w, c) : listen_events(w, events);
+}
+
+static int parse(int argc, char **argv, struct watch *w)
+{
+	static const struct option longs[] = {
+		{ "count", required_argument, NULL, 'n' },
+		TOOL_LONG_JSON,
+		TOOL_LONG_HELP,
+		{ 0 }
+	};
+	int c, ret;
+
+	while ((c = getopt_long(argc, argv, "n:jh", longs, NULL)) != -1) {
+		if (c == 'n') {
+			if (!tool_size("The number of events", optarg, 1,
+				       UINT32_MAX, &w->left))
+				return TOOL_USAGE;
+			continue;
+		}
+		ret = tool_option(c, help);
+		if (ret)
+			return ret;
+	}
+	if (optind < argc) {
+		w->one = true;
+		if (!tool_pool_id(argv[optind++], &w->id))
+			return TOOL_USAGE;
+	}
+	return tool_no_args("pool watch", argc, argv);
+}
+
+int cmd_pool_watch(int argc, char **argv)
+{
+	struct watch w = { .left = UINT64_MAX };
+	struct ctl *c, *events;
+	int ret = parse(argc, argv, &w);
+
+	if (ret)
+		return ret < 0 ? TOOL_OK : ret;
+	c = ctl_open(false);
+	events = c ? ctl_open(false) : NULL;
+	ret = events ? watch(&w, events, c) : TOOL_FAIL;
+	if (w.nr >= 0)
+		free(w.pools);
+	ctl_close(events);
+	ctl_close(c);
+	return ret;
+}
