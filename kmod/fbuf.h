@@ -26,6 +26,7 @@
 struct eventfd_ctx;
 struct folio;
 struct mem_cgroup;
+struct pipe_inode_info;
 struct poll_table_struct;
 struct socket;
 struct user_struct;
@@ -310,13 +311,15 @@ struct fbuf_waiter {
  * struct fbuf_flight - what of a pool is in flight
  * @bufs: buffers
  * @bytes: bytes, snapshots in flight included
- * @age_ms: milliseconds since the last send of the one of them for which that is
- *          longest
- * @sock: inode number of the socket that it was last sent to
+ * @aged: one of them was sent
+ * @age_ms: milliseconds since the last send of the one for which that is longest
+ * @sock: inode number of the socket that it was last sent to; 0 if there were
+ *        many, none of which was full
  */
 struct fbuf_flight {
 	unsigned int bufs;
 	u64 bytes;
+	bool aged;
 	u64 age_ms;
 	u64 sock;
 };
@@ -343,6 +346,7 @@ struct fbuf_msg {
  * @nr: number of runs
  * @max: room in @runs
  * @len: bytes
+ * @sock: inode number of the socket that it goes to, or 0 if there are many
  * @fast: where @runs points while they are few
  */
 struct fbuf_gather {
@@ -350,6 +354,7 @@ struct fbuf_gather {
 	unsigned int nr;
 	unsigned int max;
 	size_t len;
+	unsigned long sock;
 	struct bio_vec fast[FBUF_RUNS_FAST];
 };
 
@@ -522,14 +527,23 @@ void fbuf_shrink_exit(void);
 /* gather.c */
 int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 		       const struct fbuf_seg __user *segs, unsigned int nr,
-		       enum fbuf_protection prot);
+		       unsigned long sock, enum fbuf_protection prot);
 void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
-		       struct socket *sock);
+		       unsigned long sock);
 void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h);
 void fbuf_gather_release(struct fbuf_gather *g);
+struct page *fbuf_page_get(const struct fbuf_pool *pool, unsigned long i);
+
+/* pipe.c: the pool as a file */
+ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,
+			 struct pipe_inode_info *pipe, size_t len,
+			 unsigned int flags);
+loff_t fbuf_llseek(struct file *file, loff_t offset, int whence);
 
 /* send.c */
 int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args);
+int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
+		struct fbuf_target *targets);
 
 /* pageref.c, splice.c: the engines, called by send.c */
 bool fbuf_pageref_takes(struct socket *sock, const struct fbuf_gather *g);

@@ -71,24 +71,49 @@ static bool gather_continues(const struct fbuf_gather *g,
 }
 
 /*
- * A reference to the folio of a pool page, whose head is returned. A snapshot or
- * the shrinker may take the page out of the pool meanwhile, and free it: then
- * what we got a reference to is not the pool's any more.
+ * A reference to @head, the head of @page, which was page @i of the pool. A
+ * snapshot or the shrinker may take it out of the pool meanwhile, and free it:
+ * then what we got a reference to is not the pool's any more. Returns 1; 0 if
+ * that came to be; or an error.
  */
-static struct page *gather_get_page(const struct fbuf_pool *pool,
-				    unsigned long i, struct page *page)
+static int gather_get_page(const struct fbuf_pool *pool, unsigned long i,
+			   const struct page *page, struct page *head)
 {
-	struct page *head = compound_head(page);
-
 	/* Refuses once the count has overflowed: no sender gets it further. */
 	if (unlikely(page_ref_count(head) < 0))
-		return ERR_PTR(-ENOMEM);
-	if (!get_page_unless_zero(head))
-		return NULL;
+		return -ENOMEM;
+	if (unlikely(!get_page_unless_zero(head)))
+		return 0;
 	if (likely(READ_ONCE(pool->pages[i]) == page))
-		return head;
+		return 1;
 	put_page(head);
-	return NULL;
+	return 0;
+}
+
+/**
+ * fbuf_page_get() - a reference to a page of the pool
+ * @pool: the pool
+ * @i: its number in the pool
+ *
+ * The caller does not know yet whether it may: see gather_pool() for how to find
+ * out.
+ *
+ * Context: any.
+ * Return: the page; -ESTALE if its buffer has no memory; -ENOMEM if it has too
+ * many references.
+ */
+struct page *fbuf_page_get(const struct fbuf_pool *pool, unsigned long i)
+{
+	for (;;) {
+		struct page *page = READ_ONCE(pool->pages[i]);
+		int ret;
+
+		if (!page)
+			return ERR_PTR(-ESTALE);
+		ret = gather_get_page(pool, i, page, compound_head(page));
+		if (ret)
+			return ret < 0 ? ERR_PTR(ret) : page;
+	}
 }
 
 /* Add the part of [addr, addr + left) that one folio has; returns its bytes. */
@@ -98,7 +123,7 @@ static int gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
 	unsigned long i = addr >> PAGE_SHIFT;
 	unsigned int offset, len;
 	struct page *page, *head;
-	int err;
+	int ret;
 
 	page = READ_ONCE(pool->pages[i]);
 	if (!page)
@@ -111,13 +136,19 @@ static int gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
 		g->runs[g->nr - 1].bv_len += len;
 		return len;
 	}
-	head = gather_get_page(pool, i, page);
-	if (IS_ERR_OR_NULL(head))
-		return PTR_ERR_OR_ZERO(head);
-	offset = ((page - head) << PAGE_SHIFT) + offset_in_page(addr);
+	ret = gather_get_page(pool, i, page, head);
+	if (ret <= 0)
+		return ret;
 	len = min_t(unsigned int, left, page_size(head) - offset);
-	err = gather_add(g, head, offset, len);
-	return err ?: len;
+	ret = gather_add(g, head, offset, len);
+	return ret ?: len;
+}
+
+/* When and to where it was sent last. */
+static void buf_stamp(struct fbuf_buf *buf, unsigned long sock)
+{
+	WRITE_ONCE(buf->sent, jiffies ?: 1);
+	WRITE_ONCE(buf->sock, sock);
 }
 
 static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
@@ -149,6 +180,7 @@ static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
 	smp_mb__after_atomic();
 	if (!test_bit(index, h->holds))
 		return -ESTALE;
+	buf_stamp(&pool->bufs[index], g->sock);
 	return prot == FBUF_VOLATILE ? 0 : fbuf_protect(pool, index, prot);
 }
 
@@ -224,6 +256,7 @@ fault:
  * @h: the handle, which must have a hold on each buffer
  * @segs: the segments
  * @nr: how many
+ * @sock: inode number of the socket that they go to, or 0
  * @prot: how their buffers are to be protected from now on
  *
  * The gather keeps its pages, but not the holds, until fbuf_gather_release().
@@ -234,7 +267,7 @@ fault:
  */
 int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 		       const struct fbuf_seg __user *segs, unsigned int nr,
-		       enum fbuf_protection prot)
+		       unsigned long sock, enum fbuf_protection prot)
 {
 	struct fbuf_seg chunk[SEGS_CHUNK] __uninitialized;
 	unsigned int i, n;
@@ -244,6 +277,7 @@ int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	g->nr = 0;
 	g->max = FBUF_RUNS_FAST;
 	g->len = 0;
+	g->sock = sock;
 	if (!nr || nr > FBUF_SEGS_MAX)
 		return -EINVAL;
 	for (; nr; nr -= n, segs += n) {
@@ -308,27 +342,23 @@ void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h)
 }
 
 /**
- * fbuf_gather_stamp() - note when and to where its buffers are being sent
+ * fbuf_gather_stamp() - name another socket for its buffers
  * @g: the gather
  * @pool: the pool
- * @sock: the socket
+ * @sock: the socket's inode number
  *
  * Context: any.
  */
 void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
-		       struct socket *sock)
+		       unsigned long sock)
 {
-	unsigned long ino = SOCK_INODE(sock)->i_ino;
-	unsigned long now = jiffies ?: 1;
 	unsigned int i;
 
 	for (i = 0; i < g->nr; i++) {
 		struct fbuf_buf *buf = run_buf(&g->runs[i], pool);
 
-		if (!buf)
-			continue;
-		WRITE_ONCE(buf->sent, now);
-		WRITE_ONCE(buf->sock, ino);
+		if (buf)
+			buf_stamp(buf, sock);
 	}
 }
 

@@ -130,10 +130,36 @@ static int handle_batch(struct fbuf_handle *h, unsigned int cmd,
 	return ret;
 }
 
+/*
+ * The array that a call names, copied once: into @fast if it has room, or into
+ * memory to be given to array_put().
+ */
+static void *array_get(void *fast, size_t room, u64 from, size_t bytes)
+{
+	void *array = fast;
+
+	if (bytes > room) {
+		array = kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
+		if (!array)
+			return ERR_PTR(-ENOMEM);
+	}
+	if (!copy_from_user(array, u64_to_user_ptr(from), bytes))
+		return array;
+	if (array != fast)
+		kvfree(array);
+	return ERR_PTR(-EFAULT);
+}
+
+static void array_put(void *array, const void *fast)
+{
+	if (array != fast)
+		kvfree(array);
+}
+
 static int handle_pass(struct fbuf_handle *h, unsigned int cmd,
 		       unsigned long arg)
 {
-	struct fbuf_item fast[ITEMS_FAST] __uninitialized, *items = fast;
+	struct fbuf_item fast[ITEMS_FAST] __uninitialized, *items;
 	struct fbuf_pass args;
 	int ret;
 
@@ -143,19 +169,54 @@ static int handle_pass(struct fbuf_handle *h, unsigned int cmd,
 	if (args.flags & ~FBUF_PASS_KEEP || !args.count ||
 	    args.count > FBUF_BATCH_MAX)
 		return -EINVAL;
-	if (args.count > ITEMS_FAST) {
-		items = kvmalloc_array(args.count, sizeof(*items),
-				       GFP_KERNEL_ACCOUNT);
-		if (!items)
-			return -ENOMEM;
+	items = array_get(fast, sizeof(fast), args.items,
+			  args.count * sizeof(*items));
+	if (IS_ERR(items))
+		return PTR_ERR(items);
+	ret = fbuf_pass(h, items, args.count, args.to,
+			args.flags & FBUF_PASS_KEEP);
+	array_put(items, fast);
+	return ret;
+}
+
+/* The bytes are gone: a fault here must not hide that. */
+static void targets_put(struct fbuf_target __user *to,
+			const struct fbuf_target *from, unsigned int nr)
+{
+	unsigned int i;
+
+	if (!user_write_access_begin(to, nr * sizeof(*to)))
+		return;
+	for (i = 0; i < nr; i++) {
+		unsafe_put_user(from[i].result, &to[i].result, fault);
+		unsafe_put_user(from[i].engine, &to[i].engine, fault);
+		unsafe_put_user(from[i].copied, &to[i].copied, fault);
 	}
-	ret = -EFAULT;
-	if (!copy_from_user(items, u64_to_user_ptr(args.items),
-			    args.count * sizeof(*items)))
-		ret = fbuf_pass(h, items, args.count, args.to,
-				args.flags & FBUF_PASS_KEEP);
-	if (items != fast)
-		kvfree(items);
+fault:
+	user_write_access_end();
+}
+
+static int handle_fanout(struct fbuf_handle *h, unsigned int cmd,
+			 unsigned long arg)
+{
+	struct fbuf_target fast[ITEMS_FAST] __uninitialized, *targets;
+	struct fbuf_fanout args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	if (ret)
+		return ret;
+	if (!args.nr_targets || args.nr_targets > FBUF_TARGETS_MAX)
+		return -EINVAL;
+	targets = array_get(fast, sizeof(fast), args.targets,
+			    args.nr_targets * sizeof(*targets));
+	if (IS_ERR(targets))
+		return PTR_ERR(targets);
+	ret = fbuf_fanout(h, &args, targets);
+	if (ret >= 0)
+		targets_put(u64_to_user_ptr(args.targets), targets,
+			    args.nr_targets);
+	array_put(targets, fast);
 	return ret;
 }
 
@@ -252,9 +313,9 @@ static long handle_ioctl(struct file *file, unsigned int cmd,
 
 	if (_IOC_TYPE(cmd) != FBUF_IOC_MAGIC)
 		return -ENOTTY;
-	switch (_IOC_NR(cmd)) {
-	case _IOC_NR(FBUF_IOC_SEND):
+	if (likely(_IOC_NR(cmd) == _IOC_NR(FBUF_IOC_SEND)))
 		return handle_send(h, cmd, arg);
+	switch (_IOC_NR(cmd)) {
 	case _IOC_NR(FBUF_IOC_ALLOC):
 	case _IOC_NR(FBUF_IOC_FREE):
 	case _IOC_NR(FBUF_IOC_HOLD):
@@ -263,6 +324,8 @@ static long handle_ioctl(struct file *file, unsigned int cmd,
 		return handle_batch(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_PASS):
 		return handle_pass(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_FANOUT):
+		return handle_fanout(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_SHARE):
 		return handle_share(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_RING):
@@ -312,7 +375,8 @@ static const struct file_operations handle_fops = {
 	.compat_ioctl	= compat_ptr_ioctl,
 	.mmap		= fbuf_mmap,
 	.poll		= fbuf_poll,
-	.llseek		= noop_llseek,
+	.splice_read	= fbuf_splice_read,
+	.llseek		= fbuf_llseek,
 };
 
 static struct fbuf_handle *handle_new(struct fbuf_pool *pool,
@@ -377,6 +441,8 @@ static struct file *handle_open(struct fbuf_pool *pool, unsigned int rights,
 		handle_destroy(h);
 		return file;
 	}
+	/* A file of the pool's bytes, for sendfile() and splice(). */
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD;
 	pool->mapping.host = file_inode(file);
 	file->f_mapping = &pool->mapping;
 	return file;

@@ -102,9 +102,11 @@ static int pool_put_state(struct sk_buff *msg, struct fbuf_pool *pool)
 		    (u64)pool->charged << PAGE_SHIFT, pad) ||
 	    put_u64(msg, FBUF_A_POOL_RESIDENT, fbuf_pool_resident(pool), pad))
 		return -EMSGSIZE;
+	if (flight.aged &&
+	    put_u64(msg, FBUF_A_POOL_OLDEST_MS, flight.age_ms, pad))
+		return -EMSGSIZE;
 	if (flight.sock &&
-	    (put_u64(msg, FBUF_A_POOL_OLDEST_MS, flight.age_ms, pad) ||
-	     put_u64(msg, FBUF_A_POOL_OLDEST_SOCK, flight.sock, pad)))
+	    put_u64(msg, FBUF_A_POOL_OLDEST_SOCK, flight.sock, pad))
 		return -EMSGSIZE;
 	return 0;
 }
@@ -160,7 +162,7 @@ static void stuck_check(struct fbuf_pool *pool)
 
 	mutex_lock(&pool->lock);
 	fbuf_flight_get(pool, &flight);
-	stuck = flight.sock && flight.age_ms >= READ_ONCE(fbuf_stuck_ms);
+	stuck = flight.aged && flight.age_ms >= READ_ONCE(fbuf_stuck_ms);
 	if (stuck && !pool->stuck)
 		fbuf_event(pool, FBUF_CMD_STUCK_NTF);
 	pool->stuck = stuck;

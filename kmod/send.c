@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * SEND: a gather to a socket, by the best engine that takes it.
+ * SEND and FANOUT: a gather to one socket or many, by the best engine that each
+ * takes.
  *
  * One sendmsg a gather: other senders' data get in between only while it waits
  * for room. No lock of this module is held across it.
@@ -8,6 +9,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/net.h>
+#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
 #include "compat.h"
@@ -122,19 +124,28 @@ static noinline int send_gather_to(struct socket *sock,
 	return send_by_engine(sock, &fm, g, args);
 }
 
-static void send_done(const struct fbuf_gather *g, struct fbuf_handle *h,
-		      const struct fbuf_send *args, int ret)
+/* To one socket; counted, if bytes were taken. */
+static __always_inline int send_one(struct fbuf_pool *pool,
+				    const struct fbuf_gather *g,
+				    struct socket *sock,
+				    struct fbuf_send *args)
 {
-	struct fbuf_pool *pool = h->pool;
+	int ret;
 
-	if (args->flags & FBUF_SEND_NOTIFY)
-		fbuf_gather_notify(g, h);
+	if (args->namelen)
+		ret = send_gather_to(sock, g, args);
+	else
+		ret = send_gather(sock, g, args);
+	trace_fbuf_send(pool, g, SOCK_INODE(sock)->i_ino, args->engine, ret);
+	if (ret < 0)
+		return ret;
 	this_cpu_add(pool->counters->sends, 1);
 	this_cpu_add(pool->counters->bytes, ret);
 	if (args->copied) {
 		this_cpu_add(pool->counters->copied, args->copied);
 		trace_fbuf_copy(pool, args->copied);
 	}
+	return ret;
 }
 
 /**
@@ -168,20 +179,100 @@ int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args)
 	if (!sock)
 		goto out;
 	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
-				 args->nr_segs, prot);
+				 args->nr_segs, SOCK_INODE(sock)->i_ino, prot);
 	if (ret)
 		goto out;
-	fbuf_gather_stamp(&g, h->pool, sock);
-	if (args->namelen)
-		ret = send_gather_to(sock, &g, args);
-	else
-		ret = send_gather(sock, &g, args);
-	if (ret >= 0)
-		send_done(&g, h, args, ret);
-	trace_fbuf_send(h->pool, &g, SOCK_INODE(sock)->i_ino, args->engine,
-			ret);
+	ret = send_one(h->pool, &g, sock, args);
+	if (ret >= 0 && args->flags & FBUF_SEND_NOTIFY)
+		fbuf_gather_notify(&g, h);
 	fbuf_gather_release(&g);
 out:
 	fdput(f);
+	return ret;
+}
+
+/* What the socket of a target says is the target's result. */
+static int fanout_one(struct fbuf_pool *pool, const struct fbuf_gather *g,
+		      const struct fbuf_fanout *args,
+		      struct fbuf_target *target)
+{
+	struct fbuf_send one = {
+		.flags = args->flags | FBUF_SEND_DONTWAIT,
+		.engines = args->engines,
+	};
+	struct fd f = fdget(target->fd);
+	struct socket *sock;
+	int ret = -ENOTSOCK;
+
+	if (!fd_file(f))
+		return -EBADF;
+	sock = sock_from_file(fd_file(f));
+	if (sock) {
+		ret = send_one(pool, g, sock, &one);
+		/* If buffers stay in flight, this is a socket to look at. */
+		if (ret == -EAGAIN || (ret > 0 && ret < g->len))
+			fbuf_gather_stamp(g, pool, SOCK_INODE(sock)->i_ino);
+	}
+	fdput(f);
+	if (ret >= 0) {
+		target->engine = one.engine;
+		target->copied = one.copied;
+	}
+	return ret;
+}
+
+static int fanout_all(struct fbuf_pool *pool, const struct fbuf_gather *g,
+		      const struct fbuf_fanout *args,
+		      struct fbuf_target *targets)
+{
+	unsigned int i, served = 0;
+
+	for (i = 0; i < args->nr_targets; i++) {
+		int ret = -EINTR;
+
+		if (!fatal_signal_pending(current))
+			ret = fanout_one(pool, g, args, &targets[i]);
+		targets[i].result = ret;
+		served += ret > 0;
+		cond_resched();
+	}
+	return served;
+}
+
+/**
+ * fbuf_fanout() - send a gather to many sockets, waiting for none
+ * @h: the handle, which must have a hold on each buffer
+ * @args: what
+ * @targets: where to; their out words are set
+ *
+ * Context: may sleep; takes the pool's lock only to protect and for notices.
+ * Return: how many took bytes; or, with nothing sent, -EACCES, -EINVAL,
+ * -EOPNOTSUPP if the pool does not protect, or what fbuf_gather_import() says.
+ */
+int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
+		struct fbuf_target *targets)
+{
+	const struct fbuf_send check = {
+		.flags = args->flags,
+		.engines = args->engines,
+		.pad = args->pad,
+	};
+	struct fbuf_gather g __uninitialized;
+	int prot, ret;
+
+	ret = send_check(h, &check);
+	if (ret)
+		return ret;
+	prot = send_protection(h->pool, args->flags);
+	if (prot < 0)
+		return prot;
+	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
+				 args->nr_segs, 0, prot);
+	if (ret)
+		return ret;
+	ret = fanout_all(h->pool, &g, args, targets);
+	if (ret && args->flags & FBUF_SEND_NOTIFY)
+		fbuf_gather_notify(&g, h);
+	fbuf_gather_release(&g);
 	return ret;
 }

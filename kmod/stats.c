@@ -65,6 +65,7 @@ static void flight_add(const struct fbuf_pool *pool,
 	flight->bytes += 1ULL << pool->buf_shift;
 	if (!sent || age_ms < flight->age_ms)
 		return;
+	flight->aged = true;
 	flight->age_ms = age_ms;
 	flight->sock = READ_ONCE(buf->sock);
 }

@@ -43,6 +43,7 @@ union any_arg {
 	struct fbuf_pool_create create;
 	struct fbuf_batch batch;
 	struct fbuf_send send;
+	struct fbuf_fanout fanout;
 	struct fbuf_info info;
 	struct fbuf_share share;
 	struct fbuf_pass pass;
@@ -62,6 +63,7 @@ FIXTURE(call)
 	__u64 names[NR_BUFS];
 	struct fbuf_seg seg;
 	struct fbuf_item item;
+	struct fbuf_target target;
 	struct ring ring;
 	union any_arg arg;
 };
@@ -156,6 +158,16 @@ FIXTURE_VARIANT_ADD(call, send)
 	.pad = offsetof(struct fbuf_send, pad),
 };
 
+FIXTURE_VARIANT_ADD(call, fanout)
+{
+	.nr = _IOC_NR(FBUF_IOC_FANOUT),
+	.size = sizeof(struct fbuf_fanout),
+	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
+		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
+		 FBUF_SEND_SNAPSHOT,
+	.pad = offsetof(struct fbuf_fanout, pad),
+};
+
 FIXTURE_VARIANT_ADD(call, info)
 {
 	.nr = _IOC_NR(FBUF_IOC_INFO),
@@ -202,6 +214,14 @@ static void call_arg(struct _test_data_call *self, unsigned int nr)
 		arg->send.segs = (uintptr_t)&self->seg;
 		arg->send.nr_segs = 1;
 		arg->send.fd = self->sock[0];
+		break;
+	case _IOC_NR(FBUF_IOC_FANOUT):
+		self->seg = buf_seg(&self->pool, self->names[0], 0, 64);
+		self->target.fd = self->sock[0];
+		arg->fanout.segs = (uintptr_t)&self->seg;
+		arg->fanout.targets = (uintptr_t)&self->target;
+		arg->fanout.nr_segs = 1;
+		arg->fanout.nr_targets = 1;
 		break;
 	}
 }
@@ -263,6 +283,7 @@ TEST_F(call, good)
 	case _IOC_NR(FBUF_IOC_WAIT):
 	case _IOC_NR(FBUF_IOC_SECURE):
 	case _IOC_NR(FBUF_IOC_PASS):
+	case _IOC_NR(FBUF_IOC_FANOUT):
 		EXPECT_EQ(1, ret);
 		break;
 	case _IOC_NR(FBUF_IOC_SEND):
@@ -463,7 +484,7 @@ TEST(unknown_command)
 				TH_LOG("control, number %#x", nr);
 		}
 		if (nr < _IOC_NR(FBUF_IOC_ALLOC) ||
-		    nr > _IOC_NR(FBUF_IOC_RING)) {
+		    nr > _IOC_NR(FBUF_IOC_FANOUT)) {
 			EXPECT_EQ(-ENOTTY, call(fd, nr, arg.size, &arg))
 				TH_LOG("pool, number %#x", nr);
 		}

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -1073,6 +1074,85 @@ TEST_F(lib, ring_threads)
 	for (i = 0; i < NR_PASSES; i++)
 		EXPECT_EQ(1U, seen[i]);
 	fbuf_pool_close(other);
+}
+
+TEST_F(lib, fanout)
+{
+	struct fbuf_target targets[3] = {
+		{ .fd = self->sock[0] },
+		{ .fd = -1 },
+		{ .fd = self->sock[0] },
+	};
+	char got[128];
+
+	ASSERT_EQ(0, fbuf_gather_append(self->g, self->names[0], 0, 64));
+	EXPECT_EQ(2, fbuf_fanout(self->g, targets, 3, 0, 0));
+	EXPECT_EQ(64, targets[0].result);
+	EXPECT_EQ(-EBADF, targets[1].result);
+	EXPECT_EQ(64, targets[2].result);
+	EXPECT_EQ(FBUF_ENGINE_PAGEREF, targets[2].engine);
+	ASSERT_EQ(128, read_full(self->sock[1], got, sizeof(got)));
+	EXPECT_EQ(0, memcmp(got, fbuf_addr(self->pool, self->names[0]), 64));
+	EXPECT_EQ(0, memcmp(got, got + 64, 64));
+	EXPECT_EQ(-EINVAL, fbuf_fanout(self->g, targets, 0, 0, 0));
+	EXPECT_EQ(2, fbuf_fanout(self->g, targets, 3, 0, FBUF_ENGINE_COPY));
+	EXPECT_EQ(64U, targets[0].copied);
+}
+
+/* A full one is not waited for, and what the call refuses goes to nobody. */
+TEST_F(lib, fanout_refused)
+{
+	struct fbuf_target targets[2] = { 0 };
+	struct fbuf_pool *other;
+	struct fbuf_gather *g;
+	int pair[2];
+
+	ASSERT_EQ(0, tcp_pair(AF_INET, pair));
+	sock_small(pair);
+	targets[0].fd = pair[0];
+	targets[1].fd = self->sock[0];
+	errno = 4711;
+	EXPECT_EQ(-EINVAL, fbuf_fanout(self->g, targets, 2, 0, 0));
+	ASSERT_EQ(0, fbuf_gather_append(self->g, self->names[0], 0, 64));
+	EXPECT_EQ(-EINVAL, fbuf_fanout(self->g, targets, 2, FBUF_SEND_NOTIFY,
+				       0));
+	EXPECT_EQ(-EINVAL, fbuf_fanout(self->g, targets, FBUF_TARGETS_MAX + 1,
+				       0, 0));
+	EXPECT_EQ(-EINVAL, fbuf_fanout(self->g, targets, 2, 0, 1U << 31));
+	EXPECT_EQ(-EFAULT, fbuf_fanout(self->g, NULL, 2, 0, 0));
+	EXPECT_EQ(4711, errno);
+
+	other = share(self->pool, FBUF_RIGHT_READ, 0);
+	ASSERT_NE(NULL, other);
+	g = fbuf_gather_new(other);
+	ASSERT_NE(NULL, g);
+	ASSERT_EQ(0, fbuf_gather_append(g, self->names[0], 0, 64));
+	EXPECT_EQ(-EACCES, fbuf_fanout(g, targets, 2, 0, 0));
+	fbuf_gather_destroy(g);
+	fbuf_pool_close(other);
+	EXPECT_TRUE(sock_empty(pair[1]));
+	EXPECT_TRUE(sock_empty(self->sock[1]));
+
+	ASSERT_LT(0, sock_fill(pair[0]));
+	EXPECT_EQ(1, fbuf_fanout(self->g, targets, 2, 0, 0));
+	EXPECT_EQ(-EAGAIN, targets[0].result);
+	EXPECT_EQ(64, targets[1].result);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* By those who know nothing of the library. */
+TEST_F(lib, sendfile)
+{
+	uint8_t got[100];
+	off_t pos;
+
+	pos = (uint8_t *)fbuf_addr(self->pool, self->names[4]) + 300 -
+	      (uint8_t *)fbuf_addr(self->pool, FBUF_NAME(0, 0));
+	ASSERT_EQ(100, sendfile(self->sock[0], fbuf_pool_fd(self->pool), &pos,
+				100));
+	ASSERT_EQ(100, read_full(self->sock[1], got, 100));
+	EXPECT_EQ(-1, pattern_differs(got, 4, 300, 100));
 }
 
 int main(int argc, char **argv)

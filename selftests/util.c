@@ -343,6 +343,23 @@ ssize_t pool_send(int fd, int sock, const struct fbuf_seg *segs,
 	return ret < 0 ? -errno : ret;
 }
 
+int pool_fanout(int fd, const struct fbuf_seg *segs, unsigned int nr_segs,
+		struct fbuf_target *targets, unsigned int nr_targets,
+		__u32 flags)
+{
+	struct fbuf_fanout arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.segs = (uintptr_t)segs,
+		.targets = (uintptr_t)targets,
+		.nr_segs = nr_segs,
+		.nr_targets = nr_targets,
+	};
+	int ret = ioctl(fd, FBUF_IOC_FANOUT, &arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
 void pattern_fill(void *to, unsigned int seed, size_t pos, size_t len)
 {
 	__u8 *p = to;

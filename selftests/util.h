@@ -94,6 +94,11 @@ ssize_t pool_send(int fd, int sock, const struct fbuf_seg *segs,
 		  unsigned int nr_segs, __u32 flags, __u32 engines,
 		  struct sent *sent);
 
+/* Sends to many; each target's result is set, of those served all. */
+int pool_fanout(int fd, const struct fbuf_seg *segs, unsigned int nr_segs,
+		struct fbuf_target *targets, unsigned int nr_targets,
+		__u32 flags);
+
 /* Byte @pos of the endless pattern @seed; differs with both. */
 static inline __u8 pattern_byte(unsigned int seed, size_t pos)
 {

@@ -184,6 +184,12 @@ ssize_t fbuf_sendto(const struct fbuf_gather *g, int sock, unsigned int flags,
  */
 ssize_t fbuf_send_all(const struct fbuf_gather *g, int sock,
 		      unsigned int flags, size_t *sent);
+/*
+ * Send one gather to count connected sockets, waiting for none. Sets result,
+ * engine and copied of each target; returns how many took bytes.
+ */
+int fbuf_fanout(const struct fbuf_gather *g, struct fbuf_target *targets,
+		unsigned int count, unsigned int flags, unsigned int engines);
 
 /* "pageref", "splice", "copy". */
 const char *fbuf_engine_name(unsigned int engine);

@@ -102,6 +102,22 @@ ssize_t fbuf_send_all(const struct fbuf_gather *g, int sock,
 	return ret < 0 ? ret : (ssize_t)done;
 }
 
+int fbuf_fanout(const struct fbuf_gather *g, struct fbuf_target *targets,
+		unsigned int count, unsigned int flags, unsigned int engines)
+{
+	struct fbuf_fanout fanout = {
+		.size = sizeof(fanout),
+		.flags = flags,
+		.segs = (uintptr_t)g->segs,
+		.targets = (uintptr_t)targets,
+		.nr_segs = g->nr,
+		.nr_targets = count,
+		.engines = engines,
+	};
+
+	return lib_ioctl(g->pool->fd, FBUF_IOC_FANOUT, &fanout);
+}
+
 const char *fbuf_engine_name(unsigned int engine)
 {
 	switch (engine) {

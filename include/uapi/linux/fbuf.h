@@ -32,6 +32,7 @@
 #define FBUF_GATHER_MAX		0x7ffff000U	/* bytes in a gather */
 #define FBUF_NAME_MAX		128U		/* bytes in a socket address */
 #define FBUF_RING_MAX		65536U		/* entries in a ring */
+#define FBUF_TARGETS_MAX	4096U		/* sockets of a fan-out */
 
 /* Offsets for mmap() of a pool fd. Those from 1 << 40 up are reserved. */
 #define FBUF_MMAP_POOL		0ULL
@@ -319,6 +320,47 @@ struct fbuf_send {
 };
 
 /**
+ * struct fbuf_target - one socket of a fan-out
+ * @fd: the socket, connected
+ * @result: out: the bytes taken, or a negative errno value
+ * @engine: out: as &struct fbuf_send.engine
+ * @copied: out: as &struct fbuf_send.copied
+ */
+struct fbuf_target {
+	__s32 fd;
+	__s32 result;
+	__u32 engine;
+	__u32 copied;
+};
+
+/**
+ * struct fbuf_fanout - FBUF_IOC_FANOUT, on a pool fd
+ * @size: sizeof(struct fbuf_fanout)
+ * @flags: FBUF_SEND_*; FBUF_SEND_DONTWAIT goes without saying
+ * @segs: address of an array of @nr_segs struct fbuf_seg
+ * @targets: address of an array of @nr_targets struct fbuf_target
+ * @nr_segs: segments, 1 to FBUF_SEGS_MAX
+ * @nr_targets: sockets, 1 to FBUF_TARGETS_MAX
+ * @engines: as &struct fbuf_send.engines
+ * @pad: 0
+ *
+ * Sends one gather to many sockets, to each as FBUF_IOC_SEND would, but waiting
+ * for none: a socket that is full or dead has its own result, and the others
+ * are served. Returns how many took bytes. Nothing is sent unless every segment
+ * is right.
+ */
+struct fbuf_fanout {
+	__u32 size;
+	__u32 flags;
+	__u64 segs;
+	__u64 targets;
+	__u32 nr_segs;
+	__u32 nr_targets;
+	__u32 engines;
+	__u32 pad;
+};
+
+/**
  * struct fbuf_info - FBUF_IOC_INFO, on a pool fd
  * @size: sizeof(struct fbuf_info)
  * @flags: 0
@@ -396,5 +438,6 @@ struct fbuf_info {
 #define FBUF_IOC_SHARE		_IOWR(FBUF_IOC_MAGIC, 0x17, struct fbuf_share)
 #define FBUF_IOC_PASS		_IOWR(FBUF_IOC_MAGIC, 0x18, struct fbuf_pass)
 #define FBUF_IOC_RING		_IOWR(FBUF_IOC_MAGIC, 0x19, struct fbuf_ring_setup)
+#define FBUF_IOC_FANOUT		_IOWR(FBUF_IOC_MAGIC, 0x1a, struct fbuf_fanout)
 
 #endif /* _UAPI_LINUX_FBUF_H */

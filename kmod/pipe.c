@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pool as a file to splice from: splice(2), tee(2) and sendfile(2) of
+ * programs that know nothing of fbuf put its pages into pipes and sockets.
+ */
+#include <linux/bitmap.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/nospec.h>
+#include <linux/page_ref.h>
+#include <linux/pipe_fs_i.h>
+#include <linux/splice.h>
+
+#include "compat.h"
+#include "fbuf.h"
+
+/* Pages that one call puts into a pipe: as many as a pipe has slots. */
+#define PIPE_PAGES	PIPE_DEF_BUFFERS
+
+static void pipe_release(struct splice_pipe_desc *spd, unsigned int i)
+{
+	put_page(spd->pages[i]);
+}
+
+/*
+ * References to pages from @pos on, at most @len bytes, all of one buffer, which
+ * the handle holds; and protected as sends are. Returns 0 or an error, with
+ * references to spd->nr_pages pages in either case.
+ */
+static int pipe_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
+		     u64 pos, size_t len)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned int index;
+
+	index = array_index_nospec(pos >> pool->buf_shift, pool->nr_bufs);
+	while (len && spd->nr_pages < spd->nr_pages_max) {
+		struct partial_page *part = &spd->partial[spd->nr_pages];
+		struct page *page;
+
+		page = fbuf_page_get(pool, pos >> PAGE_SHIFT);
+		if (IS_ERR(page))
+			return PTR_ERR(page);
+		spd->pages[spd->nr_pages++] = page;
+		part->offset = offset_in_page(pos);
+		part->len = min_t(size_t, len, PAGE_SIZE - part->offset);
+		pos += part->len;
+		len -= part->len;
+	}
+	/* As in gather_pool(): references first. */
+	smp_mb__after_atomic();
+	if (!test_bit(index, h->holds))
+		return -ESTALE;
+	if (fbuf_is_volatile(pool))
+		return 0;
+	return fbuf_protect(pool, index, pool->prot);
+}
+
+/**
+ * fbuf_splice_read() - put pages of the pool into a pipe
+ * @in: a pool fd's file
+ * @ppos: where in the pool; moves on
+ * @pipe: the pipe, locked
+ * @len: bytes at most
+ * @flags: SPLICE_F_*
+ *
+ * Context: may sleep; takes the pool's lock if it has to protect.
+ * Return: the bytes put, of one buffer at most; 0 at the end of the pool;
+ * -EACCES without the right to read; -ESTALE if the handle does not hold the
+ * buffer; -EBUSY; -EAGAIN and the like from the pipe.
+ */
+ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,
+			 struct pipe_inode_info *pipe, size_t len,
+			 unsigned int flags)
+{
+	struct fbuf_handle *h = in->private_data;
+	struct fbuf_pool *pool = h->pool;
+	u64 buf_size = 1ULL << pool->buf_shift, pos = *ppos;
+	struct page *pages[PIPE_PAGES];
+	struct partial_page partial[PIPE_PAGES];
+	struct splice_pipe_desc spd = {
+		.pages = pages,
+		.partial = partial,
+		.nr_pages_max = PIPE_PAGES,
+		.ops = &nosteal_pipe_buf_ops,
+		.spd_release = pipe_release,
+	};
+	ssize_t ret;
+
+	if (!(h->rights & FBUF_RIGHT_READ))
+		return -EACCES;
+	if (pos >= (u64)pool->nr_pages << PAGE_SHIFT)
+		return 0;
+	len = min_t(u64, len, buf_size - (pos & (buf_size - 1)));
+	ret = pipe_fill(h, &spd, pos, len);
+	if (ret) {
+		while (spd.nr_pages)
+			pipe_release(&spd, --spd.nr_pages);
+		return ret;
+	}
+	/* It releases what the pipe has no room for. */
+	ret = splice_to_pipe(pipe, &spd);
+	if (ret > 0)
+		*ppos += ret;
+	return ret;
+}
+
+/**
+ * fbuf_llseek() - as in a file of the pool's size
+ * @file: a pool fd's file
+ * @offset: where to
+ * @whence: SEEK_SET, SEEK_CUR, SEEK_END and the like
+ *
+ * Context: may sleep.
+ * Return: the new position or -EINVAL.
+ */
+loff_t fbuf_llseek(struct file *file, loff_t offset, int whence)
+{
+	struct fbuf_handle *h = file->private_data;
+
+	return fixed_size_llseek(file, offset, whence,
+				 (loff_t)h->pool->nr_pages << PAGE_SHIFT);
+}
