@@ -127,7 +127,7 @@ static void put_free(struct fbuf_pool *pool, struct fbuf_buf *buf)
 static bool leave_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
-	if (!fbuf_buf_idle(pool, buf, NULL)) {
+	if (!fbuf_settle(pool, buf)) {
 		list_move_tail(&buf->node, &pool->limbo);
 		return false;
 	}
@@ -149,7 +149,7 @@ static struct fbuf_buf *take_idle(struct fbuf_pool *pool, unsigned int *budget)
 					       node))) {
 		list_del_init(&buf->node);
 		pool->nr_free--;
-		if (fbuf_buf_idle(pool, buf, NULL))
+		if (fbuf_settle(pool, buf))
 			return buf;
 		put_limbo(pool, buf);
 	}
@@ -275,6 +275,9 @@ static int alloc_locked(struct fbuf_handle *h, u64 *names, unsigned int count,
 	ret = alloc_take(pool, &taken, count);
 	if (ret == -EAGAIN || ret == -ENOBUFS)
 		alloc_exhausted(pool);
+	/* Who polls for edges now waits for the next one. */
+	if (ret == -EAGAIN && wq_has_sleeper(&pool->pollers))
+		fbuf_watch(pool);
 	if (ret < 0)
 		return ret;
 	if (all && ret < count) {

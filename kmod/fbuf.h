@@ -515,9 +515,10 @@ int fbuf_protect(struct fbuf_pool *pool, unsigned int index,
 		 enum fbuf_protection prot);
 int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count);
 void fbuf_unsecure(struct fbuf_handle *h, unsigned int index);
+bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf);
 bool fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		    const struct folio *ours);
-void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf,
+bool fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
 		     unsigned int mode);
 
 /* shrink.c */

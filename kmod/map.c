@@ -17,6 +17,8 @@
 #include "compat.h"
 #include "fbuf.h"
 
+#define SIGBUS_GRACE_MS	10
+
 /**
  * fbuf_unmap() - take a buffer out of all page tables
  * @pool: the pool
@@ -133,6 +135,19 @@ static void map_upgrade(struct vm_area_struct *vma,
 				     map_make_writable, vma);
 }
 
+/*
+ * Other threads' faults have references to the page that they are for, which
+ * look as if it were in flight: give them time to be done, with the mapping
+ * locked, before it is said to be.
+ */
+static vm_fault_t map_sigbus(struct fbuf_pool *pool, struct fbuf_buf *buf)
+{
+	if (READ_ONCE(buf->secures) ||
+	    !fbuf_write_wait(pool, buf, SIGBUS_GRACE_MS, TASK_KILLABLE))
+		return VM_FAULT_SIGBUS;
+	return VM_FAULT_NOPAGE;
+}
+
 /* Wait with no lock held, then have the access tried again. */
 static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 {
@@ -140,9 +155,10 @@ static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 	struct fbuf_handle *h = file->private_data;
 	unsigned int mode = TASK_KILLABLE;
 
-	if (h->pool->flags & FBUF_POOL_SIGBUS ||
-	    !(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
+	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
 		return VM_FAULT_SIGBUS;
+	if (h->pool->flags & FBUF_POOL_SIGBUS)
+		return map_sigbus(h->pool, buf);
 	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return VM_FAULT_RETRY;
 	/* From a system call the access would be tried again at once. */
@@ -152,7 +168,7 @@ static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 	/* The mapping may go meanwhile, and the pool with it. */
 	get_file(file);
 	release_fault_lock(vmf);
-	fbuf_write_wait(h->pool, buf, mode);
+	fbuf_write_wait(h->pool, buf, -1, mode);
 	fput(file);
 	return VM_FAULT_RETRY;
 }

@@ -217,7 +217,7 @@ static bool snapshot(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	return true;
 }
 
-/* Lift the protection of a buffer that is idle. */
+/* Lift the protection of a buffer that is idle; false if it is not. */
 static bool protect_end(struct fbuf_pool *pool, struct fbuf_buf *buf,
 			const struct folio *ours)
 	__must_hold(&pool->lock)
@@ -230,6 +230,25 @@ static bool protect_end(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		return true;
 	WRITE_ONCE(buf->prot, prot);
 	return false;
+}
+
+/**
+ * fbuf_settle() - see whether a buffer is idle, as whoever asks is told
+ * @pool: the pool
+ * @buf: the buffer
+ *
+ * Then protection is over, for certain: a write needs not find out again, which
+ * references of other page faults could keep it from.
+ *
+ * Context: the pool's lock is held.
+ * Return: whether it is idle.
+ */
+bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf)
+{
+	lockdep_assert_held(&pool->lock);
+	if (buf->prot == FBUF_VOLATILE)
+		return fbuf_buf_idle(pool, buf, NULL);
+	return protect_end(pool, buf, NULL);
 }
 
 /**
@@ -259,17 +278,19 @@ bool fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
  * fbuf_write_wait() - wait until a buffer may be written
  * @pool: a pool that is not volatile, which must stay
  * @buf: the buffer
+ * @timeout: milliseconds to wait at most, or -1
  * @mode: the state to sleep in; a signal that it allows for ends the wait
  *
  * Context: may sleep; takes the pool's lock.
+ * Return: whether it may.
  */
-void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf,
+bool fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
 		     unsigned int mode)
 {
 	struct fbuf_waiter w;
 	bool may, in_flight;
 
-	fbuf_waiter_begin(&w, pool, -1, mode);
+	fbuf_waiter_begin(&w, pool, timeout, mode);
 	do {
 		mutex_lock(&pool->lock);
 		may = fbuf_buf_bare(pool, buf) ||
@@ -278,4 +299,5 @@ void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		mutex_unlock(&pool->lock);
 	} while (!may && !fbuf_waiter_sleep(&w, in_flight));
 	fbuf_waiter_end(&w);
+	return may;
 }

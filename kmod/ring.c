@@ -132,7 +132,7 @@ bool fbuf_ring_notify(struct fbuf_handle *h)
 		struct fbuf_buf *buf = &pool->bufs[i];
 
 		if (buf->gen == ring->notify_gen[i] &&
-		    !fbuf_buf_idle(pool, buf, NULL)) {
+		    !fbuf_settle(pool, buf)) {
 			more = true;
 			continue;
 		}

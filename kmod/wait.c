@@ -160,7 +160,7 @@ static int wait_look(struct fbuf_handle *h, const u64 *names,
 		index = fbuf_buf_check(h, names[i]);
 		if (index < 0)
 			break;
-		idle += fbuf_buf_idle(pool, &pool->bufs[index], NULL);
+		idle += fbuf_settle(pool, &pool->bufs[index]);
 	}
 	mutex_unlock(&pool->lock);
 	return index < 0 ? index : idle;

@@ -686,6 +686,13 @@ TEST_F(quota, race)
 	EXPECT_EQ(-ENOMEM, quota_pool(self, 1));
 }
 
+static __u64 pool_resident(int fd)
+{
+	struct fbuf_info info;
+
+	return pool_info(fd, &info) ? ~0ULL : info.resident;
+}
+
 /* Memory cgroups. */
 FIXTURE(memcg)
 {
@@ -814,6 +821,96 @@ TEST_F(memcg, limit)
 	fd = pool_create(MEMCG_BUF, MEMCG_BUFS / 4);
 	EXPECT_LE(0, fd);
 	close(fd);
+}
+
+/* Whoever has memory come back, the maker's group pays for it. */
+TEST_F(memcg, back_on_touch_by_another)
+{
+	struct pool pool;
+	long long without;
+	pid_t pid;
+
+	if (access("/proc/sys/vm/drop_caches", W_OK))
+		SKIP(return, "no drop_caches");
+	ASSERT_EQ(0, pool_make(&pool, MEMCG_BUF, MEMCG_BUFS));
+	/* Has its own page tables for it before. */
+	memset(pool.map, 1, pool.size);
+	ASSERT_TRUE(wait_for(!put_file("/proc/sys/vm", "drop_caches", "2") &&
+			     !pool_resident(pool.fd), DEADLINE_MS));
+	without = get_file(self->path, "memory.current", NULL);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (put_file(self->root, "cgroup.procs", "0"))
+			_exit(1);
+		memset(pool.map, 1, pool.size);
+		_exit(0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(pool.size, pool_resident(pool.fd));
+	EXPECT_LE(without + MEMCG_POOL / 2,
+		  get_file(self->path, "memory.current", NULL));
+	pool_unmake(&pool);
+}
+
+#define MEMCG_BIG	(2U << 20)
+
+/* A thread that writes a byte when told to. */
+struct memcg_writer {
+	pthread_t thread;
+	__u8 *at;
+	bool go;
+	bool done;
+};
+
+static void *memcg_write(void *arg)
+{
+	struct memcg_writer *w = arg;
+
+	while (!__atomic_load_n(&w->go, __ATOMIC_ACQUIRE))
+		relax();
+	*w->at = 2;
+	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* No memory for a snapshot: the write waits, and is not charged for it. */
+TEST_F(memcg, snapshot)
+{
+	struct memcg_writer w = { 0 };
+	struct fbuf_info info;
+	struct fbuf_seg seg;
+	struct pool pool;
+	char max[32];
+	int sock[2];
+	__u64 name;
+	__u8 c;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	ASSERT_EQ(0, pool_make_flags(&pool, MEMCG_BIG, 1, FBUF_POOL_SNAPSHOT));
+	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
+	memset(pool.map, 1, MEMCG_BIG);
+	w.at = pool.map;
+	ASSERT_EQ(0, pthread_create(&w.thread, NULL, memcg_write, &w));
+	seg = buf_seg(&pool, name, 0, 1);
+	ASSERT_EQ(1, pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL));
+	snprintf(max, sizeof(max), "%lld",
+		 get_file(self->path, "memory.current", NULL) + MEMCG_BIG / 4);
+	ASSERT_EQ(0, put_file(self->path, "memory.max", max));
+	__atomic_store_n(&w.go, true, __ATOMIC_RELEASE);
+	EXPECT_FALSE(wait_for(__atomic_load_n(&w.done, __ATOMIC_ACQUIRE), 100));
+	ASSERT_EQ(0, pool_info(pool.fd, &info));
+	EXPECT_EQ(0ULL, info.snapshots);
+	EXPECT_EQ(pool.size, info.charged);
+	EXPECT_EQ(0, get_file(self->path, "memory.events", "oom_kill"));
+	ASSERT_EQ(0, put_file(self->path, "memory.max", "max"));
+	ASSERT_EQ(1, read(sock[1], &c, 1));
+	EXPECT_EQ(1, c);
+	pthread_join(w.thread, NULL);
+	EXPECT_EQ(2, pool.map[0]);
+	pool_unmake(&pool);
+	close(sock[0]);
+	close(sock[1]);
 }
 
 int main(int argc, char **argv)

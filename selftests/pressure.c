@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "kselftest_harness.h"
 #include "nl.h"
@@ -233,6 +234,38 @@ static int user_limit_off(struct _test_data_limit *self)
 	};
 
 	return nl_do(&self->nl, FBUF_CMD_LIMIT_SET, args, 2, NULL);
+}
+
+/* What one limit refuses is not left on the account of another. */
+TEST_F(limit, refused_is_not_charged)
+{
+	struct rlimit three = { 3 * BUF_SIZE, 3 * BUF_SIZE };
+	pid_t pid;
+
+	ASSERT_EQ(0, user_limit(self, 2 * BUF_SIZE));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (setrlimit(RLIMIT_MEMLOCK, &three) || become(self->uid))
+			_exit(1);
+		if (make(self, 3) != -EDQUOT || make(self, 4) != -ENOMEM)
+			_exit(2);
+		_exit(make(self, 2) < 0 ? 3 : 0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(0, user_limit_off(self));
+}
+
+/* RLIMIT_MEMLOCK is not for who has CAP_IPC_LOCK. */
+TEST_F(limit, memlock_of_root)
+{
+	struct rlimit none = { 0, 0 };
+	int fd;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &none));
+	fd = make(self, 1);
+	EXPECT_LE(0, fd);
+	close(fd);
 }
 
 TEST_F(limit, one_user)
@@ -856,6 +889,27 @@ TEST_F(pressure, in_flight_stays)
 	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, NR_BUFS, DEADLINE_MS));
 	EXPECT_TRUE(press_to(self, 0));
 	free(got);
+}
+
+/* Free and idle when it was freed, but in a pipe by now. */
+TEST_F(pressure, spliced_stays)
+{
+	struct iovec iov = { .iov_len = 4096 };
+	__u8 got[4096];
+	int fd[2];
+
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ((int)NR_BUFS, free_all_but(self, 0));
+	iov.iov_base = buf_addr(&self->pool, self->names[0]);
+	ASSERT_EQ(4096, vmsplice(fd[1], &iov, 1, 0));
+	EXPECT_TRUE(press_to(self, BUF_SIZE));
+	EXPECT_EQ(BUF_SIZE, press(self));
+	EXPECT_EQ(-1, pattern_differs(iov.iov_base, 0, 0, BUF_SIZE));
+	ASSERT_EQ(4096, read_full(fd[0], got, sizeof(got)));
+	EXPECT_EQ(-1, pattern_differs(got, 0, 0, sizeof(got)));
+	EXPECT_TRUE(press_to(self, 0));
+	close(fd[0]);
+	close(fd[1]);
 }
 
 int main(int argc, char **argv)

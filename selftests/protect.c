@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -1097,6 +1098,73 @@ TEST_F(snap, at_the_limit)
 	EXPECT_EQ(-1, pattern_differs(conn_addr(&self->c, 0), NEW, 0,
 				      BUF_SIZE));
 	close(control);
+}
+
+/* Threads that write to an idle buffer at once, to a page each. */
+#define AT_ONCE		4
+#define AT_ONCE_ROUNDS	300U
+
+struct at_once {
+	pthread_t thread[AT_ONCE];
+	__u8 *map;
+	unsigned int round;
+	unsigned int threads;
+	unsigned int done;
+	unsigned int failed;
+};
+
+static void at_once_wait(const unsigned int *what, unsigned int val)
+{
+	while (__atomic_load_n(what, __ATOMIC_ACQUIRE) < val)
+		sched_yield();
+}
+
+static void *at_once_run(void *arg)
+{
+	struct at_once *o = arg;
+	__u8 *at = o->map + PAGE * __atomic_fetch_add(&o->threads, 1,
+						      __ATOMIC_RELAXED);
+	unsigned int i;
+
+	for (i = 1; i <= AT_ONCE_ROUNDS; i++) {
+		at_once_wait(&o->round, i);
+		if (!try_write(at, NEW, 0, 1))
+			__atomic_add_fetch(&o->failed, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&o->done, 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* That others fault as well is no reason for SIGBUS. */
+TEST(sigbus_at_once)
+{
+	struct at_once o = { 0 };
+	struct conn c;
+	unsigned int i;
+
+	catch_sigbus();
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, c.sock));
+	c.got = malloc(BUF_SIZE);
+	ASSERT_NE(NULL, c.got);
+	ASSERT_EQ(0, conn_make(&c, SIGBUS_POOL));
+	o.map = conn_addr(&c, 0);
+	for (i = 0; i < AT_ONCE; i++)
+		ASSERT_EQ(0, pthread_create(&o.thread[i], NULL, at_once_run,
+					    &o));
+	for (i = 1; i <= AT_ONCE_ROUNDS; i++) {
+		ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(&c, 0, 0));
+		ASSERT_NE(-1000, conn_recv(&c));
+		ASSERT_EQ(1, pool_wait(c.pool.fd, c.names, 1, DEADLINE_MS));
+		__atomic_store_n(&o.round, i, __ATOMIC_RELEASE);
+		at_once_wait(&o.done, AT_ONCE * i);
+	}
+	for (i = 0; i < AT_ONCE; i++)
+		pthread_join(o.thread[i], NULL);
+	EXPECT_EQ(0U, o.failed);
+	pool_unmake(&c.pool);
+	close(c.sock[0]);
+	close(c.sock[1]);
+	free(c.got);
 }
 
 /* The cost: one fault for a buffer, when it is idle. */

@@ -541,6 +541,39 @@ TEST_F(full, counted_and_not_lost)
 	EXPECT_EQ((int)NR_SMALL, full_consume(self, NR_SMALL));
 }
 
+/* However often the kernel looks whether there is room. */
+TEST_F(full, counted_once)
+{
+	ASSERT_EQ(0, full_send_all(self));
+	EXPECT_TRUE(wait_for(full_overflow(self), DEADLINE_MS));
+	EXPECT_FALSE(wait_for(full_overflow(self) != 1, 200));
+	EXPECT_EQ((int)NR_SMALL, full_consume(self, NR_SMALL));
+}
+
+/* A notice has the name that was sent, also if the buffer has another by now. */
+TEST_F(full, handed_out_again)
+{
+	struct fbuf_seg seg[NR_SMALL];
+	__u64 again[NR_SMALL];
+	unsigned int i;
+	int fd;
+
+	ASSERT_EQ(0, full_send_all(self));
+	EXPECT_TRUE(wait_for(full_overflow(self), DEADLINE_MS));
+	ASSERT_EQ((int)NR_SMALL, pool_free(self->pool.fd, self->names,
+					   NR_SMALL));
+	fd = pool_share(self->pool.fd, ALL_RIGHTS, 0, NULL);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ((int)NR_SMALL, pool_alloc(fd, again, NR_SMALL));
+	/* The next holder's send is not what is waited for. */
+	for (i = 0; i < NR_SMALL; i++)
+		seg[i] = buf_seg(&self->pool, again[i], 0, 100);
+	ASSERT_EQ(100 * (int)NR_SMALL, pool_send(fd, self->sock[0], seg,
+						 NR_SMALL, 0, 0, NULL));
+	EXPECT_EQ((int)NR_SMALL, full_consume(self, NR_SMALL));
+	close(fd);
+}
+
 /* Those that wait in the kernel go with the handle. */
 TEST_F(full, closed_meanwhile)
 {
@@ -825,6 +858,59 @@ TEST_F(poll, edge_triggered_out)
 	EXPECT_EQ(0U, watched(self, 0));
 	ASSERT_EQ(1, pool_free(self->other, self->names, 1));
 	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+}
+
+/* All are held when the wait begins, and in flight when they are freed. */
+TEST_F(poll, freed_in_flight)
+{
+	struct fbuf_seg seg[NR_BUFS];
+	char got[100 * NR_BUFS];
+	unsigned int i;
+
+	ASSERT_EQ(0, take_all(self, false));
+	for (i = 0; i < NR_BUFS; i++)
+		seg[i] = buf_seg(&self->pool, self->names[i], 0, 100);
+	ASSERT_EQ((ssize_t)sizeof(got), pool_send(self->other, self->sock[0],
+						  seg, NR_BUFS, 0, 0, NULL));
+	ASSERT_EQ(0, watch(self, EPOLLOUT | EPOLLET));
+	EXPECT_EQ(0U, watched(self, 0));
+	ASSERT_EQ((int)NR_BUFS, pool_free(self->other, self->names, NR_BUFS));
+	ASSERT_EQ((ssize_t)sizeof(got), read_full(self->sock[1], got,
+						  sizeof(got)));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+}
+
+/* Who took all that there was hears of what comes back later. */
+TEST_F(poll, edge_triggered_out_in_turn)
+{
+	struct fbuf_seg seg[NR_BUFS];
+	__u64 name[NR_BUFS];
+	char got[100 * NR_BUFS];
+	unsigned int i;
+	int sock[2];
+
+	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->other, self->names, NR_BUFS));
+	for (i = 0; i < NR_BUFS; i++)
+		seg[i] = buf_seg(&self->pool, self->names[i], 0, 100);
+	ASSERT_EQ(100, pool_send(self->other, sock[0], seg, 1, 0, 0, NULL));
+	ASSERT_EQ(100 * (int)(NR_BUFS - 1),
+		  pool_send(self->other, self->sock[0], seg + 1, NR_BUFS - 1, 0,
+			    0, NULL));
+	ASSERT_EQ((int)NR_BUFS, pool_free(self->other, self->names, NR_BUFS));
+
+	ASSERT_EQ(0, watch(self, EPOLLOUT | EPOLLET));
+	EXPECT_EQ(0U, watched(self, 0));
+	ASSERT_EQ(100, read_full(sock[1], got, 100));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+	EXPECT_EQ(1, pool_alloc(self->pool.fd, name, NR_BUFS));
+	EXPECT_EQ(-EAGAIN, pool_alloc(self->pool.fd, name + 1, NR_BUFS - 1));
+	EXPECT_EQ(0U, watched(self, 50));
+	ASSERT_EQ(100 * (int)(NR_BUFS - 1),
+		  read_full(self->sock[1], got, 100 * (NR_BUFS - 1)));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+	close(sock[0]);
+	close(sock[1]);
 }
 
 TEST_F(poll, eventfd)
@@ -1562,6 +1648,29 @@ TEST_F(quiet, not_while_somebody_waits)
 TEST_F(quiet, after_the_wait)
 {
 	EXPECT_LT(0, runs_in(self, 300, true));
+	EXPECT_TRUE(wait_for(!runs_in(self, 300, false), DEADLINE_MS));
+}
+
+/* Quiet as well when the handle that waited for a notice is gone. */
+TEST_F(quiet, after_the_handle)
+{
+	__u8 got[BUF_SIZE];
+	struct fbuf_seg seg;
+	struct ring r;
+	__u64 name;
+	int fd;
+
+	fd = pool_share(self->pool.fd, ALL_RIGHTS, 0, NULL);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ring_make(&r, fd, 0, 2, 0));
+	ASSERT_EQ((ssize_t)BUF_SIZE, read_full(self->sock[1], got, BUF_SIZE));
+	ASSERT_EQ(1, pool_alloc_wait(fd, &name, 1, DEADLINE_MS));
+	seg = buf_seg(&self->pool, name, 0, BUF_SIZE);
+	ASSERT_EQ((ssize_t)BUF_SIZE, pool_send(fd, self->sock[0], &seg, 1,
+					       FBUF_SEND_NOTIFY, 0, NULL));
+	EXPECT_LT(0, runs_in(self, 300, false));
+	ring_unmake(&r);
+	close(fd);
 	EXPECT_TRUE(wait_for(!runs_in(self, 300, false), DEADLINE_MS));
 }
 

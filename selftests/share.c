@@ -1059,6 +1059,71 @@ TEST_F(pass, receiver_closes)
 			     DEADLINE_MS));
 }
 
+/* Passes one after another, until there is nobody to pass to. */
+struct passer {
+	pthread_t thread;
+	int fd;
+	__u32 to;
+	const __u64 *names;
+	unsigned int nr;
+	unsigned int passed;
+	int ret;
+};
+
+static void *passer_run(void *arg)
+{
+	struct passer *p = arg;
+	unsigned int i;
+
+	for (i = 0; i < p->nr; i++) {
+		p->ret = pool_pass_one(p->fd, p->to, p->names[i], 0);
+		if (p->ret != 1)
+			break;
+		__atomic_store_n(&p->passed, i + 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* Nothing is passed to one who has dropped all that he held. */
+TEST(pass_to_one_who_leaves)
+{
+	const unsigned int nr = FBUF_BATCH_MAX;
+	__u64 *names = calloc(2 * nr, sizeof(*names));
+	struct passer p = { .names = names + nr, .nr = nr };
+	struct ring r;
+	int i, fd;
+
+	ASSERT_NE(NULL, names);
+	p.fd = pool_create(4096, 2 * nr);
+	ASSERT_LE(0, p.fd);
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ((int)nr, pool_alloc(p.fd, names, nr));
+		ASSERT_EQ((int)nr, pool_alloc(p.fd, names + nr, nr));
+		fd = pool_share(p.fd, 0, 0, &p.to);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, ring_make(&r, fd, FBUF_RING_ACCEPT, nr, 0));
+		ring_unmake(&r);
+		/* So many that to drop them takes a while. */
+		ASSERT_EQ((int)nr, pool_hold(fd, names, nr));
+		p.passed = 0;
+		ASSERT_EQ(0, pthread_create(&p.thread, NULL, passer_run, &p));
+		wait_for(__atomic_load_n(&p.passed, __ATOMIC_ACQUIRE) > 10,
+			 DEADLINE_MS);
+		close(fd);
+		pthread_join(p.thread, NULL);
+		EXPECT_TRUE(p.ret == -ENOENT || p.passed == nr);
+		EXPECT_TRUE(wait_for(nr_handles(p.fd) == 1, DEADLINE_MS));
+		ASSERT_EQ(2 * nr - p.passed, nr_held(p.fd));
+		ASSERT_EQ((int)nr, pool_free(p.fd, names, nr));
+		if (p.passed < nr)
+			ASSERT_EQ((int)(nr - p.passed),
+				  pool_free(p.fd, names + nr + p.passed,
+					    nr - p.passed));
+	}
+	close(p.fd);
+	free(names);
+}
+
 /*
  * A chain of three processes. Each is bound to make no system call but the one
  * that passes, so that the kernel counts for us.
