@@ -275,8 +275,8 @@ static int alloc_locked(struct fbuf_handle *h, u64 *names, unsigned int count,
 	ret = alloc_take(pool, &taken, count);
 	if (ret == -EAGAIN || ret == -ENOBUFS)
 		alloc_exhausted(pool);
-	/* Who polls for edges now waits for the next one. */
-	if (ret == -EAGAIN && wq_has_sleeper(&pool->pollers))
+	/* Who got fewer than asked for, and polls, waits for the next edge. */
+	if (ret < (int)count && pool->nr_limbo && wq_has_sleeper(&pool->pollers))
 		fbuf_watch(pool);
 	if (ret < 0)
 		return ret;

@@ -90,7 +90,8 @@ static void fbuf_watch_work(struct work_struct *work)
 void fbuf_watch(struct fbuf_pool *pool)
 {
 	lockdep_assert_held(&pool->lock);
-	if (pool->watching || pool->dead)
+	/* If it only waits for room in rings, others need it sooner. */
+	if (pool->dead || (pool->watching && pool->watch_nap != NAP_FULL))
 		return;
 	pool->watching = true;
 	pool->watch_nap = NAP_FIRST;

@@ -350,6 +350,14 @@ static int unprivileged(struct _test_data_limit *self, __u64 others)
 		return 5;
 	if (nl_dump(&nl, FBUF_CMD_POOL_GET, &row, 1) != 1)
 		return 6;
+	if (nl_dump(&nl, FBUF_CMD_STATS_GET, &row, 1) != 1)
+		return 9;
+	if (nl_dump(&nl, FBUF_CMD_HANDLE_GET, &row, 1) != 1)
+		return 10;
+	/* Root's account is not his to see, his own is. */
+	if (nl_dump(&nl, FBUF_CMD_LIMIT_GET, &row, 1) != 1 ||
+	    row.val[FBUF_A_LIMIT_UID] != getuid())
+		return 11;
 	self->nl = nl;
 	if (user_limit(self, 1) != -EPERM || user_limit_off(self) != -EPERM)
 		return 7;
@@ -501,6 +509,27 @@ TEST_F(stuck, oldest_of_two_sockets)
 	EXPECT_EQ(1, pool_wait(self->pool.fd, self->names, 1, DEADLINE_MS));
 	EXPECT_EQ((__s64)st.st_ino, look(self, FBUF_A_POOL_OLDEST_SOCK));
 	close(other[1]);
+}
+
+/* What the last holder sent, and when, is not the next one's. */
+TEST_F(stuck, forgotten_at_alloc)
+{
+	struct iovec iov = { .iov_len = 1 };
+	int fd[2];
+
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(1000, stuck_send(self, 0));
+	ASSERT_EQ(1000, read_full(self->sock[1], self->got, 1000));
+	ASSERT_EQ(1, pool_wait(self->pool.fd, self->names, 1, DEADLINE_MS));
+	ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, self->names, 1));
+	iov.iov_base = buf_addr(&self->pool, self->names[0]);
+	ASSERT_EQ(1, vmsplice(fd[1], &iov, 1, 0));
+	EXPECT_EQ(1, look(self, FBUF_A_POOL_IN_FLIGHT));
+	EXPECT_EQ(-ENODATA, look(self, FBUF_A_POOL_OLDEST_SOCK));
+	EXPECT_EQ(-ENODATA, look(self, FBUF_A_POOL_OLDEST_MS));
+	close(fd[0]);
+	close(fd[1]);
 }
 
 TEST_F(stuck, snapshots_count)

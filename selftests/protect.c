@@ -1167,6 +1167,37 @@ TEST(sigbus_at_once)
 	free(c.got);
 }
 
+/* A large buffer is more than one piece of memory: all of it counts. */
+TEST(in_flight_elsewhere)
+{
+	const size_t size = 2 << 20;
+	struct fbuf_seg seg;
+	struct pool pool;
+	int sock[2], i;
+	char got[100];
+	__u64 name;
+
+	catch_sigbus();
+	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
+	ASSERT_EQ(0, pool_make_flags(&pool, size, 1, SIGBUS_POOL));
+	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
+	for (i = 0; i < 2; i++) {
+		memset(pool.map, 1, size);
+		seg = buf_seg(&pool, name, i ? 0 : size - PAGE, 100);
+		ASSERT_EQ(100, pool_send(pool.fd, sock[0], &seg, 1, 0, 0,
+					 NULL));
+		/* What is written is mapped for reading, and not in flight. */
+		EXPECT_FALSE(try_write(pool.map + (i ? size - PAGE : 0), NEW, 0,
+				       8));
+		ASSERT_EQ(100, read_full(sock[1], got, 100));
+		ASSERT_EQ(1, pool_wait(pool.fd, &name, 1, DEADLINE_MS));
+		EXPECT_TRUE(try_write(pool.map, NEW, 0, 8));
+	}
+	pool_unmake(&pool);
+	close(sock[0]);
+	close(sock[1]);
+}
+
 /* The cost: one fault for a buffer, when it is idle. */
 static void one_fault(struct __test_metadata *const _metadata, size_t size)
 {

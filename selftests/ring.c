@@ -179,6 +179,19 @@ TEST_F(setup, mapping)
 				  FBUF_MMAP_RING));
 }
 
+TEST_F(setup, mapping_cannot_change)
+{
+	struct ring r;
+
+	ASSERT_EQ(0, ring_make(&r, self->pool.fd, 0, 64, 0));
+	EXPECT_EQ(-1, mprotect(r.head, r.size, PROT_READ | PROT_EXEC));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(MAP_FAILED, mremap(r.head, r.size, r.size + 4096,
+				     MREMAP_MAYMOVE));
+	EXPECT_EQ(EFAULT, errno);
+	ring_unmake(&r);
+}
+
 /* Not the pool's size, and not its rights. */
 TEST_F(setup, whatever_the_rights)
 {
@@ -730,6 +743,33 @@ TEST_F(poll, not_writable_while_in_flight)
 	free(r.data);
 }
 
+/* There are buffers, but not for this handle. */
+TEST_F(poll, not_writable_without_the_right)
+{
+	struct pollfd p = { .events = POLLIN | POLLOUT };
+
+	p.fd = pool_share(self->pool.fd, FBUF_RIGHT_READ | FBUF_RIGHT_SEND, 0,
+			  NULL);
+	ASSERT_LE(0, p.fd);
+	EXPECT_EQ(0, poll(&p, 1, 0));
+	close(p.fd);
+}
+
+TEST_F(poll, not_writable_at_max_holds)
+{
+	struct pollfd p = { .events = POLLIN | POLLOUT };
+
+	p.fd = pool_share(self->pool.fd, ALL_RIGHTS, 1, NULL);
+	ASSERT_LE(0, p.fd);
+	EXPECT_EQ(1, poll(&p, 1, 0));
+	ASSERT_EQ(1, pool_alloc(p.fd, self->names, 1));
+	EXPECT_EQ(0, poll(&p, 1, 0));
+	ASSERT_EQ(1, pool_free(p.fd, self->names, 1));
+	EXPECT_EQ(1, poll(&p, 1, 0));
+	EXPECT_EQ(POLLOUT, p.revents);
+	close(p.fd);
+}
+
 TEST_F(poll, readable_while_there_are_entries)
 {
 	struct fbuf_ring_entry e;
@@ -880,11 +920,22 @@ TEST_F(poll, freed_in_flight)
 	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
 }
 
-/* Who took all that there was hears of what comes back later. */
-TEST_F(poll, edge_triggered_out_in_turn)
+/* Takes what there is: one. Until EAGAIN, or until fewer than asked for. */
+static int take_in_turn(struct _test_data_poll *self, bool until_eagain)
+{
+	__u64 names[NR_BUFS];
+	int ret = pool_alloc(self->pool.fd, names, NR_BUFS);
+
+	if (ret != 1 || !until_eagain)
+		return ret;
+	ret = pool_alloc(self->pool.fd, names, NR_BUFS - 1);
+	return ret == -EAGAIN ? 1 : -1;
+}
+
+static void in_turn(struct __test_metadata *const _metadata,
+		    struct _test_data_poll *self, bool until_eagain)
 {
 	struct fbuf_seg seg[NR_BUFS];
-	__u64 name[NR_BUFS];
 	char got[100 * NR_BUFS];
 	unsigned int i;
 	int sock[2];
@@ -903,14 +954,24 @@ TEST_F(poll, edge_triggered_out_in_turn)
 	EXPECT_EQ(0U, watched(self, 0));
 	ASSERT_EQ(100, read_full(sock[1], got, 100));
 	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
-	EXPECT_EQ(1, pool_alloc(self->pool.fd, name, NR_BUFS));
-	EXPECT_EQ(-EAGAIN, pool_alloc(self->pool.fd, name + 1, NR_BUFS - 1));
+	EXPECT_EQ(1, take_in_turn(self, until_eagain));
 	EXPECT_EQ(0U, watched(self, 50));
 	ASSERT_EQ(100 * (int)(NR_BUFS - 1),
 		  read_full(self->sock[1], got, 100 * (NR_BUFS - 1)));
 	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
 	close(sock[0]);
 	close(sock[1]);
+}
+
+/* Who took all that there was hears of what comes back later. */
+TEST_F(poll, edge_triggered_out_after_eagain)
+{
+	in_turn(_metadata, self, true);
+}
+
+TEST_F(poll, edge_triggered_out_after_fewer)
+{
+	in_turn(_metadata, self, false);
 }
 
 TEST_F(poll, eventfd)
@@ -1649,6 +1710,23 @@ TEST_F(quiet, after_the_wait)
 {
 	EXPECT_LT(0, runs_in(self, 300, true));
 	EXPECT_TRUE(wait_for(!runs_in(self, 300, false), DEADLINE_MS));
+}
+
+/* Every 2 ms: this allows for ten times that. */
+TEST_F(quiet, often_while_somebody_polls)
+{
+	EXPECT_LT(50, runs_in(self, 1000, true));
+}
+
+TEST_F(quiet, often_while_somebody_waits)
+{
+	long before = looks(self);
+	__u64 name;
+
+	ASSERT_LE(0, before);
+	EXPECT_EQ(-ETIMEDOUT, pool_batch(self->pool.fd, FBUF_IOC_ALLOC, &name,
+					 1, FBUF_ALLOC_WAIT, 1000));
+	EXPECT_LT(50, looks(self) - before);
 }
 
 /* Quiet as well when the handle that waited for a notice is gone. */
