@@ -112,6 +112,20 @@ static inline void fbuf_hrtimer_setup(struct hrtimer *timer,
 #define fd_file(f)		((f).file)
 #endif
 
+/* iov_iter_bvec() of a source, without a call. */
+static __always_inline void fbuf_iov_iter_bvec(struct iov_iter *i,
+					       const struct bio_vec *bvec,
+					       unsigned long nr, size_t count)
+{
+	*i = (struct iov_iter) {
+		.iter_type = ITER_BVEC,
+		.data_source = ITER_SOURCE,
+		.bvec = bvec,
+		.nr_segs = nr,
+		.count = count,
+	};
+}
+
 /*
  * MSG_SPLICE_PAGES works from 6.5 on. The macro says nothing: 6.1.y has it, and
  * its protocols ignore it.
@@ -157,17 +171,18 @@ static inline void fbuf_free_netdev_dummy(struct net_device *dev)
 	kfree(dev);
 }
 
+#define FBUF_DECLARE_UBUF_OPS(name)					\
+	extern void (* const name)(struct sk_buff *, struct ubuf_info *, bool)
 #define FBUF_DEFINE_UBUF_OPS(name, fn)					\
-	static void (* const name)(struct sk_buff *, struct ubuf_info *, \
-				   bool) = (fn)
+	void (* const name)(struct sk_buff *, struct ubuf_info *, bool) = (fn)
 #define fbuf_ubuf_init(u, ops_)		((u)->callback = (ops_))
 
 #else
 
+#define FBUF_DECLARE_UBUF_OPS(name)	extern const struct ubuf_info_ops name
 #define FBUF_DEFINE_UBUF_OPS(name, fn)					\
-	static const struct ubuf_info_ops name##_ops = { .complete = (fn) }; \
-	static const struct ubuf_info_ops * const name = &name##_ops
-#define fbuf_ubuf_init(u, ops_)		((u)->ops = (ops_))
+	const struct ubuf_info_ops name = { .complete = (fn) }
+#define fbuf_ubuf_init(u, ops_)		((u)->ops = &(ops_))
 
 #define fbuf_folio_mapcount	folio_mapcount
 
@@ -185,9 +200,12 @@ static inline struct net_device *fbuf_alloc_netdev_dummy(void)
  * now its caller does.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+#define FBUF_DECLARE_SG_FROM_ITER(name)					\
+int name(struct sock *sk, struct sk_buff *skb, struct iov_iter *from,	\
+	 size_t length)
 #define FBUF_DEFINE_SG_FROM_ITER(name, fn)				\
-static int name(struct sock *sk, struct sk_buff *skb,			\
-		struct iov_iter *from, size_t length)			\
+int name(struct sock *sk, struct sk_buff *skb, struct iov_iter *from,	\
+	 size_t length)							\
 {									\
 	unsigned int truesize = skb->truesize;				\
 	int err = fn(skb, from, length);				\
@@ -203,9 +221,10 @@ static int name(struct sock *sk, struct sk_buff *skb,			\
 	return err;							\
 }
 #else
+#define FBUF_DECLARE_SG_FROM_ITER(name)					\
+int name(struct sk_buff *skb, struct iov_iter *from, size_t length)
 #define FBUF_DEFINE_SG_FROM_ITER(name, fn)				\
-static int name(struct sk_buff *skb, struct iov_iter *from,		\
-		size_t length)						\
+int name(struct sk_buff *skb, struct iov_iter *from, size_t length)	\
 {									\
 	return fn(skb, from, length);					\
 }

@@ -332,21 +332,26 @@ struct fbuf_flight {
  * @msg: what sock_sendmsg() is given; its iterator is over the gather's runs
  * @ubuf: for the pageref engine, which finds the whole from @msg's iterator
  * @taken: bytes whose pages went to the socket by the pageref engine
+ * @give: the gather is sent this once and not looked at again: the pageref engine
+ *        may give its references away
  */
 struct fbuf_msg {
 	struct msghdr msg;
 	struct ubuf_info ubuf;
 	size_t taken;
+	bool give;
 };
 
 /**
  * struct fbuf_gather - segments that were checked, as runs of pages
  * @runs: one for each physically contiguous run; each has a reference to its
- *        folio, and bv_page is its head
+ *        folio, and bv_page is its head; NULL once a packet has the reference
  * @nr: number of runs
  * @max: room in @runs
  * @len: bytes
  * @sock: inode number of the socket that it goes to, or 0 if there are many
+ * @now: jiffies when it was imported; not 0. Like @max and @sock not set if it
+ *       has one segment of the usual kind
  * @fast: where @runs points while they are few
  */
 struct fbuf_gather {
@@ -355,6 +360,7 @@ struct fbuf_gather {
 	unsigned int max;
 	size_t len;
 	unsigned long sock;
+	unsigned long now;
 	struct bio_vec fast[FBUF_RUNS_FAST];
 };
 
@@ -525,14 +531,17 @@ bool fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
 int fbuf_shrink_init(void);
 void fbuf_shrink_exit(void);
 
-/* gather.c */
-int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
-		       const struct fbuf_seg __user *segs, unsigned int nr,
-		       unsigned long sock, enum fbuf_protection prot);
+/* gather.c; those that every send takes are in gather.h */
+int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
+		    const struct fbuf_seg *seg, unsigned long sock,
+		    enum fbuf_protection prot);
+int fbuf_gather_many(struct fbuf_gather *g, struct fbuf_handle *h,
+		     const struct fbuf_seg __user *segs, unsigned int nr,
+		     unsigned long sock, enum fbuf_protection prot);
+void fbuf_gather_free(struct fbuf_gather *g);
 void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 		       unsigned long sock);
 void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h);
-void fbuf_gather_release(struct fbuf_gather *g);
 struct page *fbuf_page_get(const struct fbuf_pool *pool, unsigned long i);
 
 /* pipe.c: the pool as a file */
@@ -542,13 +551,13 @@ ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,
 loff_t fbuf_llseek(struct file *file, loff_t offset, int whence);
 
 /* send.c */
+long fbuf_send_user(struct fbuf_handle *h, struct fbuf_send __user *uargs);
 int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args);
 int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 		struct fbuf_target *targets);
+int fbuf_send_batch(struct fbuf_handle *h, const struct fbuf_send_batch *args);
 
-/* pageref.c, splice.c: the engines, called by send.c */
-bool fbuf_pageref_takes(struct socket *sock, const struct fbuf_gather *g);
-int fbuf_pageref_send(struct socket *sock, struct fbuf_msg *fm, u64 *copied);
+/* splice.c; the other engine is in pageref.h */
 bool fbuf_splice_takes(struct socket *sock, const struct fbuf_gather *g);
 int fbuf_splice_send(struct socket *sock, struct fbuf_msg *fm,
 		     const struct fbuf_gather *g);

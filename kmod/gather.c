@@ -5,11 +5,8 @@
  * The segments are copied once and only the copy is looked at: user memory may
  * change meanwhile. Everything is checked before the first byte is sent.
  */
-#include <linux/bitmap.h>
-#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
-#include <linux/page_ref.h>
 #include <linux/sched.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
@@ -17,6 +14,7 @@
 
 #include "compat.h"
 #include "fbuf.h"
+#include "gather.h"
 
 /* Segments copied from user memory at a time. */
 #define SEGS_CHUNK		16
@@ -58,38 +56,6 @@ static int gather_add(struct fbuf_gather *g, struct page *head,
 	return 0;
 }
 
-/* Do these bytes go on where the last run ends? */
-static bool gather_continues(const struct fbuf_gather *g,
-			     const struct page *head, unsigned int offset)
-{
-	const struct bio_vec *run;
-
-	if (!g->nr)
-		return false;
-	run = &g->runs[g->nr - 1];
-	return run->bv_page == head && run->bv_offset + run->bv_len == offset;
-}
-
-/*
- * A reference to @head, the head of @page, which was page @i of the pool. A
- * snapshot or the shrinker may take it out of the pool meanwhile, and free it:
- * then what we got a reference to is not the pool's any more. Returns 1; 0 if
- * that came to be; or an error.
- */
-static int gather_get_page(const struct fbuf_pool *pool, unsigned long i,
-			   const struct page *page, struct page *head)
-{
-	/* Refuses once the count has overflowed: no sender gets it further. */
-	if (unlikely(page_ref_count(head) < 0))
-		return -ENOMEM;
-	if (unlikely(!get_page_unless_zero(head)))
-		return 0;
-	if (likely(READ_ONCE(pool->pages[i]) == page))
-		return 1;
-	put_page(head);
-	return 0;
-}
-
 /**
  * fbuf_page_get() - a reference to a page of the pool
  * @pool: the pool
@@ -116,22 +82,23 @@ struct page *fbuf_page_get(const struct fbuf_pool *pool, unsigned long i)
 	}
 }
 
-/* Add the part of [addr, addr + left) that one folio has; returns its bytes. */
+/*
+ * Add the part of @left bytes, from @offset in page @i of the pool on, that one
+ * folio has. Returns its bytes; 0 if the page was just replaced; or an error.
+ */
 static int gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
-		       u64 addr, unsigned int left)
+		       unsigned long i, unsigned int offset, unsigned int left)
 {
-	unsigned long i = addr >> PAGE_SHIFT;
-	unsigned int offset, len;
-	struct page *page, *head;
+	struct page *page = READ_ONCE(pool->pages[i]), *head;
+	unsigned int len;
 	int ret;
 
-	page = READ_ONCE(pool->pages[i]);
 	if (!page)
 		return -ESTALE;
 	head = compound_head(page);
-	offset = ((page - head) << PAGE_SHIFT) + offset_in_page(addr);
+	offset += (page - head) << PAGE_SHIFT;
 	/* We have a reference to the last run's folio: it is still that one. */
-	if (gather_continues(g, head, offset)) {
+	if (g->nr && run_continues(&g->runs[g->nr - 1], head, offset)) {
 		len = min_t(unsigned int, left, page_size(head) - offset);
 		g->runs[g->nr - 1].bv_len += len;
 		return len;
@@ -144,44 +111,32 @@ static int gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
 	return ret ?: len;
 }
 
-/* When and to where it was sent last. */
-static void buf_stamp(struct fbuf_buf *buf, unsigned long sock)
-{
-	WRITE_ONCE(buf->sent, jiffies ?: 1);
-	WRITE_ONCE(buf->sock, sock);
-}
-
 static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
-		       const struct fbuf_seg *seg, enum fbuf_protection prot)
+		       u64 addr, unsigned int left, enum fbuf_protection prot)
 {
 	struct fbuf_pool *pool = h->pool;
-	u64 buf_size = 1ULL << pool->buf_shift;
-	u64 addr = seg->addr, index = addr >> pool->buf_shift;
-	unsigned int left = seg->len;
+	unsigned long i = addr >> PAGE_SHIFT, index;
+	unsigned int offset = offset_in_page(addr);
 
-	if (index >= pool->nr_bufs || left > buf_size - (addr & (buf_size - 1)))
+	if (i >= pool->nr_pages)
 		return -EINVAL;
-	index = array_index_nospec(index, pool->nr_bufs);
-	addr = (index << pool->buf_shift) | (addr & (buf_size - 1));
+	i = array_index_nospec(i, pool->nr_pages);
+	index = i >> (pool->buf_shift - PAGE_SHIFT);
+	/* To its last byte in the buffer. */
+	if ((addr + left - 1) >> pool->buf_shift != index)
+		return -EINVAL;
 	while (left) {
 		/* 0: the page was just replaced; look again. */
-		int part = gather_part(g, pool, addr, left);
+		int part = gather_part(g, pool, i, offset, left);
 
 		if (part < 0)
 			return part;
-		addr += part;
 		left -= part;
+		offset += part;
+		i += offset >> PAGE_SHIFT;
+		offset = offset_in_page(offset);
 	}
-	/*
-	 * Now that the pages are referred to, the buffer is busy. FREE clears
-	 * the hold before it, or an ALLOC after it, looks for references. So
-	 * either the hold is seen to be gone here, or the reference there.
-	 */
-	smp_mb__after_atomic();
-	if (!test_bit(index, h->holds))
-		return -ESTALE;
-	buf_stamp(&pool->bufs[index], g->sock);
-	return prot == FBUF_VOLATILE ? 0 : fbuf_protect(pool, index, prot);
+	return gather_buf(pool, h, index, g->now, g->sock, prot);
 }
 
 /* The memory comes from the task's own page fragments, as for write(). */
@@ -197,7 +152,8 @@ static int gather_inline(struct fbuf_gather *g, const struct fbuf_seg *seg)
 	if (copy_from_user(page_address(frag->page) + frag->offset,
 			   u64_to_user_ptr(seg->addr), seg->len))
 		return -EFAULT;
-	if (gather_continues(g, frag->page, frag->offset)) {
+	if (g->nr && run_continues(&g->runs[g->nr - 1], frag->page,
+				   frag->offset)) {
 		g->runs[g->nr - 1].bv_len += seg->len;
 	} else {
 		get_page(frag->page);
@@ -209,9 +165,8 @@ static int gather_inline(struct fbuf_gather *g, const struct fbuf_seg *seg)
 	return 0;
 }
 
-static int gather_segment(struct fbuf_gather *g, struct fbuf_handle *h,
-			  const struct fbuf_seg *seg,
-			  enum fbuf_protection prot)
+static int gather_slow(struct fbuf_gather *g, struct fbuf_handle *h,
+		       const struct fbuf_seg *seg, enum fbuf_protection prot)
 {
 	int err;
 
@@ -220,7 +175,7 @@ static int gather_segment(struct fbuf_gather *g, struct fbuf_handle *h,
 	if (seg->flags & FBUF_SEG_INLINE)
 		err = gather_inline(g, seg);
 	else
-		err = gather_pool(g, h, seg, prot);
+		err = gather_pool(g, h, seg->addr, seg->len, prot);
 	if (err)
 		return err;
 	if (seg->len > FBUF_GATHER_MAX - g->len)
@@ -229,73 +184,140 @@ static int gather_segment(struct fbuf_gather *g, struct fbuf_handle *h,
 	return 0;
 }
 
-/* One window for all of a chunk, and none of the checks of copy_from_user(). */
-static int segs_get(struct fbuf_seg *chunk, const struct fbuf_seg __user *segs,
-		    unsigned int nr)
+static void gather_init(struct fbuf_gather *g, unsigned long sock)
 {
-	unsigned int i;
-
-	if (!user_access_begin(segs, nr * sizeof(*segs)))
-		return -EFAULT;
-	for (i = 0; i < nr; i++) {
-		unsafe_get_user(chunk[i].addr, &segs[i].addr, fault);
-		unsafe_get_user(chunk[i].len, &segs[i].len, fault);
-		unsafe_get_user(chunk[i].flags, &segs[i].flags, fault);
-	}
-	user_access_end();
-	return 0;
-
-fault:
-	user_access_end();
-	return -EFAULT;
-}
-
-/**
- * fbuf_gather_import() - check segments and turn them into runs
- * @g: the gather, not yet initialised
- * @h: the handle, which must have a hold on each buffer
- * @segs: the segments
- * @nr: how many
- * @sock: inode number of the socket that they go to, or 0
- * @prot: how their buffers are to be protected from now on
- *
- * The gather keeps its pages, but not the holds, until fbuf_gather_release().
- *
- * Context: may sleep; takes no lock, but the pool's if it has to protect.
- * Return: 0; or, with nothing to release, -EINVAL, -EMSGSIZE, -ESTALE, -EFAULT,
- * -ENOMEM, or -EBUSY if pages to protect are pinned.
- */
-int fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
-		       const struct fbuf_seg __user *segs, unsigned int nr,
-		       unsigned long sock, enum fbuf_protection prot)
-{
-	struct fbuf_seg chunk[SEGS_CHUNK] __uninitialized;
-	unsigned int i, n;
-	int err;
-
 	g->runs = g->fast;
 	g->nr = 0;
 	g->max = FBUF_RUNS_FAST;
 	g->len = 0;
 	g->sock = sock;
+	g->now = jiffies ?: 1;
+}
+
+/**
+ * fbuf_gather_one() - fbuf_gather_import() of one segment of any kind
+ * @g: the gather, not yet initialised
+ * @h: the handle
+ * @seg: the segment, not in user memory
+ * @sock: inode number of the socket that it goes to, or 0
+ * @prot: how its buffer is to be protected
+ *
+ * Context: as fbuf_gather_import().
+ * Return: as fbuf_gather_import().
+ */
+int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
+		    const struct fbuf_seg *seg, unsigned long sock,
+		    enum fbuf_protection prot)
+{
+	int err;
+
+	gather_init(g, sock);
+	err = gather_slow(g, h, seg, prot);
+	if (err)
+		fbuf_gather_release(g);
+	return err;
+}
+
+/* Returns how many segments were done, all of the usual kind; or an error. */
+static int gather_chunk(struct fbuf_gather *g, struct fbuf_handle *h,
+			const struct fbuf_seg *segs, unsigned int nr,
+			enum fbuf_protection prot)
+{
+	struct fbuf_pool *pool = h->pool;
+	struct bio_vec *run = &g->runs[g->nr];
+	unsigned long now = g->now, sock = g->sock, index;
+	unsigned int i, room = min(nr, g->max - g->nr);
+	size_t len = g->len;
+	int err = 0;
+
+	for (i = 0; i < room; i++, run++) {
+		if (unlikely(segs[i].len > FBUF_GATHER_MAX - len ||
+			     !gather_fast(pool, &segs[i],
+					  run == g->runs ? NULL : run - 1,
+					  run, &index)))
+			break;
+		len += segs[i].len;
+		err = gather_buf(pool, h, index, now, sock, prot);
+		if (unlikely(err)) {
+			run++;
+			break;
+		}
+	}
+	g->nr = run - g->runs;
+	g->len = len;
+	return err ?: i;
+}
+
+static int gather_chunk_any(struct fbuf_gather *g, struct fbuf_handle *h,
+			    const struct fbuf_seg *segs, unsigned int nr,
+			    enum fbuf_protection prot)
+{
+	unsigned int i = 0;
+	int ret;
+
+	for (;;) {
+		ret = gather_chunk(g, h, &segs[i], nr - i, prot);
+		if (ret < 0)
+			return ret;
+		i += ret;
+		if (i == nr)
+			return 0;
+		ret = gather_slow(g, h, &segs[i], prot);
+		if (ret)
+			return ret;
+		if (++i == nr)
+			return 0;
+	}
+}
+
+/**
+ * fbuf_gather_many() - fbuf_gather_import() of any number of segments
+ * @g: the gather, not yet initialised
+ * @h: the handle
+ * @segs: the segments
+ * @nr: how many
+ * @sock: inode number of the socket that they go to, or 0
+ * @prot: how their buffers are to be protected
+ *
+ * Context: as fbuf_gather_import().
+ * Return: as fbuf_gather_import().
+ */
+int fbuf_gather_many(struct fbuf_gather *g, struct fbuf_handle *h,
+		     const struct fbuf_seg __user *segs, unsigned int nr,
+		     unsigned long sock, enum fbuf_protection prot)
+{
+	struct fbuf_seg chunk[SEGS_CHUNK] __uninitialized;
+	unsigned int n;
+	int err;
+
+	gather_init(g, sock);
 	if (!nr || nr > FBUF_SEGS_MAX)
 		return -EINVAL;
 	for (; nr; nr -= n, segs += n) {
 		n = min_t(unsigned int, nr, SEGS_CHUNK);
-		err = segs_get(chunk, segs, n);
+		err = -EFAULT;
+		if (copy_from_user(chunk, segs, n * sizeof(*segs)))
+			goto err_release;
+		err = gather_chunk_any(g, h, chunk, n, prot);
 		if (err)
 			goto err_release;
-		for (i = 0; i < n; i++) {
-			err = gather_segment(g, h, &chunk[i], prot);
-			if (err)
-				goto err_release;
-		}
 	}
 	return 0;
 
 err_release:
 	fbuf_gather_release(g);
 	return err;
+}
+
+/**
+ * fbuf_gather_free() - free what a gather's runs were moved to
+ * @g: a gather with many
+ *
+ * Context: may sleep.
+ */
+void fbuf_gather_free(struct fbuf_gather *g)
+{
+	kvfree(g->runs);
 }
 
 /* The buffer that a run is of, or NULL if it is inline data. */
@@ -358,22 +380,6 @@ void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 		struct fbuf_buf *buf = run_buf(&g->runs[i], pool);
 
 		if (buf)
-			buf_stamp(buf, sock);
+			WRITE_ONCE(buf->sock, sock);
 	}
-}
-
-/**
- * fbuf_gather_release() - let go of a gather's pages
- * @g: a gather that was imported
- *
- * Context: may sleep.
- */
-void fbuf_gather_release(struct fbuf_gather *g)
-{
-	unsigned int i;
-
-	for (i = 0; i < g->nr; i++)
-		put_page(g->runs[i].bv_page);
-	if (g->runs != g->fast)
-		kvfree(g->runs);
 }

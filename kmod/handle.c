@@ -268,6 +268,7 @@ static int handle_ring(struct fbuf_handle *h, unsigned int cmd,
 	return fbuf_ring_setup(h, &args, &uargs->map_size);
 }
 
+/* From a caller whose structure is not as long as ours. */
 static int handle_send(struct fbuf_handle *h, unsigned int cmd,
 		       unsigned long arg)
 {
@@ -285,6 +286,16 @@ static int handle_send(struct fbuf_handle *h, unsigned int cmd,
 	put_user(args.engine, &uargs->engine);
 	put_user(args.copied, &uargs->copied);
 	return ret;
+}
+
+static int handle_send_batch(struct fbuf_handle *h, unsigned int cmd,
+			     unsigned long arg)
+{
+	struct fbuf_send_batch args;
+	int err;
+
+	err = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	return err ?: fbuf_send_batch(h, &args);
 }
 
 static int handle_info(struct fbuf_handle *h, unsigned int cmd,
@@ -306,16 +317,14 @@ static int handle_info(struct fbuf_handle *h, unsigned int cmd,
 	       -EFAULT : 0;
 }
 
-static long handle_ioctl(struct file *file, unsigned int cmd,
-			 unsigned long arg)
+static noinline long handle_call(struct fbuf_handle *h, unsigned int cmd,
+				 unsigned long arg)
 {
-	struct fbuf_handle *h = file->private_data;
-
 	if (_IOC_TYPE(cmd) != FBUF_IOC_MAGIC)
 		return -ENOTTY;
-	if (likely(_IOC_NR(cmd) == _IOC_NR(FBUF_IOC_SEND)))
-		return handle_send(h, cmd, arg);
 	switch (_IOC_NR(cmd)) {
+	case _IOC_NR(FBUF_IOC_SEND):
+		return handle_send(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_ALLOC):
 	case _IOC_NR(FBUF_IOC_FREE):
 	case _IOC_NR(FBUF_IOC_HOLD):
@@ -326,6 +335,8 @@ static long handle_ioctl(struct file *file, unsigned int cmd,
 		return handle_pass(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_FANOUT):
 		return handle_fanout(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_SEND_BATCH):
+		return handle_send_batch(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_SHARE):
 		return handle_share(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_RING):
@@ -334,6 +345,17 @@ static long handle_ioctl(struct file *file, unsigned int cmd,
 		return handle_info(h, cmd, arg);
 	}
 	return -ENOTTY;
+}
+
+static long handle_ioctl(struct file *file, unsigned int cmd,
+			 unsigned long arg)
+{
+	struct fbuf_handle *h = file->private_data;
+
+	/* Ahead of the table. */
+	if (likely(cmd == FBUF_IOC_SEND))
+		return fbuf_send_user(h, (void __user *)arg);
+	return handle_call(h, cmd, arg);
 }
 
 static void handle_destroy(struct fbuf_handle *h)

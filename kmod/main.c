@@ -120,4 +120,4 @@ module_exit(fbuf_exit);
 
 MODULE_DESCRIPTION("Shared buffers, sent without a CPU copy");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("0.2.0");
+MODULE_VERSION("0.3.0");

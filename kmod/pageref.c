@@ -12,6 +12,7 @@
  */
 #include "compat.h"
 #include "fbuf.h"
+#include "pageref.h"
 
 /* Both protocols call it when they are done; there is nothing to do then. */
 static void pageref_complete(struct sk_buff *skb, struct ubuf_info *ubuf,
@@ -19,104 +20,100 @@ static void pageref_complete(struct sk_buff *skb, struct ubuf_info *ubuf,
 {
 }
 
-FBUF_DEFINE_UBUF_OPS(pageref_ops, pageref_complete);
+FBUF_DEFINE_UBUF_OPS(fbuf_pageref_ops, pageref_complete);
 
-/* As iov_iter_advance(), within one run, and short. */
-static void pageref_advance(struct iov_iter *iter, unsigned int len)
+static __always_inline bool frag_continues(const skb_frag_t *frag,
+					   const struct page *page,
+					   unsigned int offset)
 {
-	iter->count -= len;
-	iter->iov_offset += len;
-	if (iter->iov_offset == iter->bvec->bv_len) {
-		iter->iov_offset = 0;
-		iter->bvec++;
-		iter->nr_segs--;
-	}
+	return skb_frag_page(frag) == page &&
+	       skb_frag_off(frag) + skb_frag_size(frag) == offset;
 }
 
-static int pageref_fill(struct sk_buff *skb, struct iov_iter *from,
-			size_t length)
+/*
+ * The packet needs a reference to the page. Where this is the last use of the
+ * run, it gets the gather's own.
+ */
+static __always_inline struct page *run_page(struct bio_vec *run, bool give)
 {
-	struct fbuf_msg *fm = container_of(from, struct fbuf_msg, msg.msg_iter);
+	struct page *page = run->bv_page;
+
+	if (give)
+		run->bv_page = NULL;
+	else
+		get_page(page);
+	return page;
+}
+
+static __always_inline void pageref_taken(struct fbuf_msg *fm,
+					  struct sk_buff *skb,
+					  unsigned int len)
+{
+	fm->msg.msg_iter.count -= len;
+	fm->taken += len;
+	skb->len += len;
+	skb->data_len += len;
+	skb->truesize += len;
+}
+
+static noinline int pageref_fill_runs(struct fbuf_msg *fm, struct sk_buff *skb,
+				      unsigned int length)
+{
+	struct iov_iter *from = &fm->msg.msg_iter;
+	struct bio_vec *run = (struct bio_vec *)from->bvec;
 	struct skb_shared_info *shinfo = skb_shinfo(skb);
-	size_t left = min(length, iov_iter_count(from));
-	size_t done = 0;
-	int err = 0;
+	unsigned int at = from->iov_offset, left = length;
+	unsigned int nr = shinfo->nr_frags;
 
 	while (left) {
-		const struct bio_vec *run = from->bvec;
-		unsigned int offset = run->bv_offset + from->iov_offset;
-		unsigned int len = min_t(size_t, left,
-					 run->bv_len - from->iov_offset);
-		int nr = shinfo->nr_frags;
+		unsigned int offset = run->bv_offset + at;
+		unsigned int len = min(left, run->bv_len - at);
+		bool ends = at + len == run->bv_len;
 
-		if (skb_can_coalesce(skb, nr, run->bv_page, offset)) {
+		if (nr && frag_continues(&shinfo->frags[nr - 1], run->bv_page,
+					 offset)) {
 			skb_frag_size_add(&shinfo->frags[nr - 1], len);
 		} else if (nr < MAX_SKB_FRAGS) {
-			get_page(run->bv_page);
-			skb_fill_page_desc_noacc(skb, nr, run->bv_page, offset,
-						 len);
+			__skb_fill_page_desc_noacc(shinfo, nr++,
+						   run_page(run, ends && fm->give),
+						   offset, len);
 		} else {
-			err = -EMSGSIZE;
 			break;
 		}
-		pageref_advance(from, len);
 		left -= len;
-		done += len;
+		at = ends ? 0 : at + len;
+		run += ends;
 	}
-	skb->len += done;
-	skb->data_len += done;
-	skb->truesize += done;
-	fm->taken += done;
-	return err;
+	shinfo->nr_frags = nr;
+	/* As iov_iter_advance(), which would walk the runs once more. */
+	from->nr_segs -= run - from->bvec;
+	from->bvec = run;
+	from->iov_offset = at;
+	pageref_taken(fm, skb, length - left);
+	return left ? -EMSGSIZE : 0;
 }
 
-FBUF_DEFINE_SG_FROM_ITER(pageref_sg_from_iter, pageref_fill)
-
-/**
- * fbuf_pageref_takes() - would the engine send this gather without a copy?
- * @sock: the socket
- * @g: the gather
- *
- * TCP without a ULP or BPF in the way, once it knows that its route has
- * scatter-gather; and UDP, whose datagram must fit the frags of one packet. A
- * datagram's route is not known beforehand: what it has to copy is counted.
- *
- * Context: any.
- * Return: whether it would.
- */
-bool fbuf_pageref_takes(struct socket *sock, const struct fbuf_gather *g)
+static __always_inline int pageref_fill(struct sk_buff *skb,
+					struct iov_iter *from, size_t length)
 {
-	const struct sock *sk = sock->sk;
+	struct fbuf_msg *fm = container_of(from, struct fbuf_msg, msg.msg_iter);
+	struct bio_vec *run = (struct bio_vec *)from->bvec;
+	struct skb_shared_info *shinfo = skb_shinfo(skb);
+	unsigned int at = from->iov_offset, room = run->bv_len - at;
+	unsigned int len = min(length, from->count);
+	bool ends = len == room;
 
-	if (!test_bit(SOCK_SUPPORT_ZC, &sock->flags) ||
-	    (sk->sk_family != AF_INET && sk->sk_family != AF_INET6))
-		return false;
-	if (sock->type == SOCK_STREAM)
-		return sk->sk_route_caps & NETIF_F_SG;
-	return sock->type == SOCK_DGRAM && g->nr <= MAX_SKB_FRAGS;
+	if (unlikely(shinfo->nr_frags || len > room))
+		return pageref_fill_runs(fm, skb, len);
+	/* The usual case, by itself: an empty packet that one run fills. */
+	__skb_fill_page_desc_noacc(shinfo, 0, run_page(run, ends && fm->give),
+				   run->bv_offset + at, len);
+	shinfo->nr_frags = 1;
+	from->iov_offset = ends ? 0 : at + len;
+	from->nr_segs -= ends;
+	from->bvec = run + ends;
+	pageref_taken(fm, skb, len);
+	return 0;
 }
 
-/**
- * fbuf_pageref_send() - send a message whose iterator is over a gather's runs
- * @sock: a socket that fbuf_pageref_takes()
- * @fm: the message
- * @copied: set to the bytes that were copied all the same, if any
- *
- * Context: may sleep.
- * Return: as sock_sendmsg().
- */
-int fbuf_pageref_send(struct socket *sock, struct fbuf_msg *fm, u64 *copied)
-{
-	int ret;
-
-	fbuf_ubuf_init(&fm->ubuf, pageref_ops);
-	refcount_set(&fm->ubuf.refcnt, 1);
-	fm->ubuf.flags = SKBFL_SHARED_FRAG;
-	fm->msg.msg_ubuf = &fm->ubuf;
-	fm->msg.sg_from_iter = pageref_sg_from_iter;
-	fm->msg.msg_flags |= MSG_ZEROCOPY;
-	ret = sock_sendmsg(sock, &fm->msg);
-	if (ret > 0 && fm->taken < ret)
-		*copied = ret - fm->taken;
-	return ret;
-}
+FBUF_DEFINE_SG_FROM_ITER(fbuf_pageref_sg_from_iter, pageref_fill)

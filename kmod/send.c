@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * SEND and FANOUT: a gather to one socket or many, by the best engine that each
- * takes.
+ * SEND, FANOUT and SEND_BATCH: a gather to one socket or many, or many gathers,
+ * by the best engine that each socket takes.
  *
  * One sendmsg a gather: other senders' data get in between only while it waits
  * for room. No lock of this module is held across it.
@@ -11,74 +11,96 @@
 #include <linux/net.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
+#include <linux/udp.h>
 
 #include "compat.h"
 #include "fbuf.h"
+#include "gather.h"
+#include "pageref.h"
 #include "trace.h"
 
 #define SEND_PROTS	(FBUF_SEND_VOLATILE | FBUF_SEND_SECURED | \
 			 FBUF_SEND_SNAPSHOT)
-#define SEND_FLAGS	(FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR | \
-			 FBUF_SEND_SIGPIPE | FBUF_SEND_NOTIFY | SEND_PROTS)
+/* Flags that say no more than sendmsg()'s do. */
+#define SEND_PLAIN	(FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR | \
+			 FBUF_SEND_SIGPIPE)
+#define SEND_FLAGS	(SEND_PLAIN | FBUF_SEND_NOTIFY | SEND_PROTS)
 #define SEND_ENGINES	(FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE | \
 			 FBUF_ENGINE_COPY)
 
-static unsigned int send_msg_flags(unsigned int flags, struct socket *sock)
+static __always_inline unsigned int send_msg_flags(unsigned int flags,
+						   const struct socket *sock)
 {
-	unsigned int msg_flags = 0;
-
-	if (flags & FBUF_SEND_DONTWAIT || sock->file->f_flags & O_NONBLOCK)
-		msg_flags |= MSG_DONTWAIT;
-	if (flags & FBUF_SEND_MORE)
-		msg_flags |= MSG_MORE;
-	if (flags & FBUF_SEND_EOR)
-		msg_flags |= MSG_EOR;
-	if (!(flags & FBUF_SEND_SIGPIPE))
-		msg_flags |= MSG_NOSIGNAL;
-	return msg_flags;
+	/* Without branches: each of these is a shift. */
+	return (sock->file->f_flags & O_NONBLOCK ? MSG_DONTWAIT : 0) |
+	       (flags & FBUF_SEND_DONTWAIT ? MSG_DONTWAIT : 0) |
+	       (flags & FBUF_SEND_MORE ? MSG_MORE : 0) |
+	       (flags & FBUF_SEND_EOR ? MSG_EOR : 0) |
+	       (flags & FBUF_SEND_SIGPIPE ? 0 : MSG_NOSIGNAL);
 }
 
-static int send_check(const struct fbuf_handle *h,
-		      const struct fbuf_send *args)
+/* Flags that not every send has: 0, or an error. */
+static int send_check_flags(const struct fbuf_handle *h, unsigned int flags)
 {
-	if (!(h->rights & FBUF_RIGHT_SEND))
-		return -EACCES;
-	if (args->flags & ~SEND_FLAGS || args->engines & ~SEND_ENGINES ||
-	    args->pad || args->namelen > FBUF_NAME_MAX)
+	unsigned int prots = flags & SEND_PROTS;
+
+	if (flags & ~SEND_FLAGS || prots & (prots - 1))
 		return -EINVAL;
-	if (!args->namelen && args->name)
-		return -EINVAL;
-	if (!(args->flags & FBUF_SEND_NOTIFY))
-		return 0;
+	if (prots & ~FBUF_SEND_VOLATILE && fbuf_is_volatile(h->pool))
+		return -EOPNOTSUPP;
 	/* Pairs with fbuf_ring_setup(). */
-	return smp_load_acquire(&h->ring) ? 0 : -EINVAL;
+	if (flags & FBUF_SEND_NOTIFY && !smp_load_acquire(&h->ring))
+		return -EINVAL;
+	return 0;
 }
 
-/* How the send's buffers are protected: enum fbuf_protection, or an error. */
-static int send_protection(const struct fbuf_pool *pool, unsigned int flags)
+/* How buffers are to be protected: enum fbuf_protection, or an error. */
+static __always_inline int send_check(const struct fbuf_handle *h,
+				      unsigned int flags, unsigned int engines)
 {
+	int err;
+
+	if (unlikely(!(h->rights & FBUF_RIGHT_SEND)))
+		return -EACCES;
+	if (unlikely(engines & ~SEND_ENGINES))
+		return -EINVAL;
+	if (likely(!(flags & ~SEND_PLAIN)))
+		return h->pool->prot;
+	err = send_check_flags(h, flags);
+	if (err)
+		return err;
 	switch (flags & SEND_PROTS) {
-	case 0:
-		return pool->prot;
 	case FBUF_SEND_VOLATILE:
 		return FBUF_VOLATILE;
 	case FBUF_SEND_SNAPSHOT:
-		return fbuf_is_volatile(pool) ? -EOPNOTSUPP : FBUF_SNAPSHOT;
+		return FBUF_SNAPSHOT;
 	case FBUF_SEND_SECURED:
-		return fbuf_is_volatile(pool) ? -EOPNOTSUPP : FBUF_SECURED;
+		return FBUF_SECURED;
 	default:
-		return -EINVAL;
+		return h->pool->prot;
 	}
 }
 
+/* The address and the like: 0, or an error. */
+static __always_inline int send_check_to(const struct fbuf_send *args)
+{
+	if (likely(!(args->namelen | args->segment | args->name)))
+		return 0;
+	if (args->namelen > FBUF_NAME_MAX || args->segment > U16_MAX)
+		return -EINVAL;
+	return args->name && !args->namelen ? -EINVAL : 0;
+}
+
 /* Returns the bytes taken; sets args->engine and args->copied. */
-static int send_by_engine(struct socket *sock, struct fbuf_msg *fm,
-			  const struct fbuf_gather *g, struct fbuf_send *args)
+static __always_inline int send_by_engine(struct socket *sock,
+					  struct fbuf_msg *fm,
+					  const struct fbuf_gather *g,
+					  struct fbuf_send *args)
 {
 	unsigned int engines = args->engines ?: SEND_ENGINES;
 	int ret;
 
-	iov_iter_bvec(&fm->msg.msg_iter, ITER_SOURCE, g->runs, g->nr, g->len);
+	fbuf_iov_iter_bvec(&fm->msg.msg_iter, g->runs, g->nr, g->len);
 	args->copied = 0;
 	if (engines & FBUF_ENGINE_PAGEREF && fbuf_pageref_takes(sock, g)) {
 		args->engine = FBUF_ENGINE_PAGEREF;
@@ -97,54 +119,113 @@ static int send_by_engine(struct socket *sock, struct fbuf_msg *fm,
 	return ret;
 }
 
-static int send_gather(struct socket *sock, const struct fbuf_gather *g,
-		       struct fbuf_send *args)
-{
-	struct fbuf_msg fm = {
-		.msg.msg_flags = send_msg_flags(args->flags, sock),
-	};
+/* What only some sends have; apart, to keep it off the stack of all others. */
+struct send_extra {
+	struct sockaddr_storage name;
+	union {
+		struct cmsghdr hdr;
+		u8 room[CMSG_SPACE(sizeof(u16))];
+	} control;
+};
 
-	return send_by_engine(sock, &fm, g, args);
+static int extra_segment(struct socket *sock, struct fbuf_msg *fm,
+			 struct send_extra *extra, u16 segment)
+{
+	struct cmsghdr *hdr = &extra->control.hdr;
+
+	if (sock->type != SOCK_DGRAM || sock->sk->sk_protocol != IPPROTO_UDP)
+		return -EOPNOTSUPP;
+	hdr->cmsg_len = CMSG_LEN(sizeof(segment));
+	hdr->cmsg_level = SOL_UDP;
+	hdr->cmsg_type = UDP_SEGMENT;
+	*(u16 *)CMSG_DATA(hdr) = segment;
+	fm->msg.msg_control = hdr;
+	fm->msg.msg_controllen = sizeof(extra->control);
+	return 0;
 }
 
-/* Apart, to keep the address off the stack of all who need none. */
-static noinline int send_gather_to(struct socket *sock,
-				   const struct fbuf_gather *g,
-				   struct fbuf_send *args)
+static noinline int send_with_extra(struct socket *sock, struct fbuf_msg *fm,
+				    const struct fbuf_gather *g,
+				    struct fbuf_send *args)
 {
-	struct sockaddr_storage name __uninitialized;
-	struct fbuf_msg fm = {
-		.msg.msg_flags = send_msg_flags(args->flags, sock),
-		.msg.msg_name = &name,
-		.msg.msg_namelen = args->namelen,
-	};
+	struct send_extra extra __uninitialized;
+	int err;
 
-	if (copy_from_user(&name, u64_to_user_ptr(args->name), args->namelen))
-		return -EFAULT;
-	return send_by_engine(sock, &fm, g, args);
+	if (args->namelen) {
+		if (copy_from_user(&extra.name, u64_to_user_ptr(args->name),
+				   args->namelen))
+			return -EFAULT;
+		fm->msg.msg_name = &extra.name;
+		fm->msg.msg_namelen = args->namelen;
+	}
+	if (args->segment) {
+		err = extra_segment(sock, fm, &extra, args->segment);
+		if (err)
+			return err;
+	}
+	return send_by_engine(sock, fm, g, args);
 }
 
-/* To one socket; counted, if bytes were taken. */
+/*
+ * To one socket; counted, if bytes were taken. Of a gather that is not needed
+ * after it, @give the references away.
+ */
 static __always_inline int send_one(struct fbuf_pool *pool,
 				    const struct fbuf_gather *g,
 				    struct socket *sock,
-				    struct fbuf_send *args)
+				    struct fbuf_send *args, bool give)
 {
+	struct fbuf_msg fm __uninitialized;
 	int ret;
 
-	if (args->namelen)
-		ret = send_gather_to(sock, g, args);
+	/* The rest is the pageref engine's to set up. */
+	fm.msg = (struct msghdr) {
+		.msg_flags = send_msg_flags(args->flags, sock),
+	};
+	fm.give = give;
+	if (unlikely(args->namelen || args->segment))
+		ret = send_with_extra(sock, &fm, g, args);
 	else
-		ret = send_gather(sock, g, args);
+		ret = send_by_engine(sock, &fm, g, args);
 	trace_fbuf_send(pool, g, SOCK_INODE(sock)->i_ino, args->engine, ret);
-	if (ret < 0)
+	if (unlikely(ret < 0))
 		return ret;
-	this_cpu_add(pool->counters->sends, 1);
+	this_cpu_inc(pool->counters->sends);
 	this_cpu_add(pool->counters->bytes, ret);
-	if (args->copied) {
+	if (unlikely(args->copied)) {
 		this_cpu_add(pool->counters->copied, args->copied);
 		trace_fbuf_copy(pool, args->copied);
 	}
+	return ret;
+}
+
+/* What was not checked yet is where to, and the gather. */
+static __always_inline int send_checked(struct fbuf_handle *h,
+					struct fbuf_send *args,
+					enum fbuf_protection prot)
+{
+	bool notify = args->flags & FBUF_SEND_NOTIFY;
+	struct fbuf_gather g __uninitialized;
+	struct fd f = fdget(args->fd);
+	struct socket *sock;
+	int ret;
+
+	if (!fd_file(f))
+		return -EBADF;
+	ret = -ENOTSOCK;
+	sock = sock_from_file(fd_file(f));
+	if (unlikely(!sock))
+		goto out;
+	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
+				 args->nr_segs, SOCK_INODE(sock)->i_ino, prot);
+	if (unlikely(ret))
+		goto out;
+	ret = send_one(h->pool, &g, sock, args, !notify);
+	if (unlikely(notify) && ret >= 0)
+		fbuf_gather_notify(&g, h);
+	fbuf_gather_release(&g);
+out:
+	fdput(f);
 	return ret;
 }
 
@@ -160,46 +241,162 @@ static __always_inline int send_one(struct fbuf_pool *pool,
  */
 int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args)
 {
-	struct fbuf_gather g __uninitialized;
-	struct socket *sock;
-	struct fd f;
+	int prot, err;
+
+	prot = send_check(h, args->flags, args->engines);
+	if (unlikely(prot < 0))
+		return prot;
+	err = send_check_to(args);
+	return err ?: send_checked(h, args, prot);
+}
+
+/* As fbuf_args_get(), but with no call. */
+static __always_inline int send_get(struct fbuf_send *args,
+				    const struct fbuf_send __user *uargs)
+{
+	const u64 __user *from = (const u64 __user *)uargs;
+	u64 *to = (u64 *)args;
+
+	BUILD_BUG_ON(sizeof(*args) != 7 * sizeof(*to));
+	if (!user_read_access_begin(from, sizeof(*args)))
+		return -EFAULT;
+	unsafe_get_user(to[0], &from[0], fault);
+	unsafe_get_user(to[1], &from[1], fault);
+	unsafe_get_user(to[2], &from[2], fault);
+	unsafe_get_user(to[3], &from[3], fault);
+	unsafe_get_user(to[4], &from[4], fault);
+	unsafe_get_user(to[5], &from[5], fault);
+	unsafe_get_user(to[6], &from[6], fault);
+	user_read_access_end();
+	return args->size == sizeof(*args) ? 0 : -EINVAL;
+
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+/* The bytes are gone: a fault here must not hide how many. */
+static __always_inline void send_put(struct fbuf_send __user *uargs,
+				     const struct fbuf_send *args)
+{
+	if (!user_write_access_begin(uargs, sizeof(*uargs)))
+		return;
+	unsafe_put_user(args->engine, &uargs->engine, fault);
+	unsafe_put_user(args->copied, &uargs->copied, fault);
+fault:
+	user_write_access_end();
+}
+
+/**
+ * fbuf_send_user() - fbuf_send() for the ioctl, as quick as can be
+ * @h: the handle
+ * @uargs: what and where, in user memory; its out words are set
+ *
+ * Context: as fbuf_send().
+ * Return: as fbuf_send(); -EFAULT.
+ */
+long fbuf_send_user(struct fbuf_handle *h, struct fbuf_send __user *uargs)
+{
+	struct fbuf_send args __uninitialized;
 	int prot, ret;
 
-	ret = send_check(h, args);
-	if (ret)
+	ret = send_get(&args, uargs);
+	if (unlikely(ret))
 		return ret;
-	prot = send_protection(h->pool, args->flags);
-	if (prot < 0)
+	prot = send_check(h, args.flags, args.engines);
+	if (unlikely(prot < 0))
 		return prot;
-	f = fdget(args->fd);
-	if (!fd_file(f))
-		return -EBADF;
-	ret = -ENOTSOCK;
-	sock = sock_from_file(fd_file(f));
-	if (!sock)
-		goto out;
-	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
-				 args->nr_segs, SOCK_INODE(sock)->i_ino, prot);
-	if (ret)
-		goto out;
-	ret = send_one(h->pool, &g, sock, args);
-	if (ret >= 0 && args->flags & FBUF_SEND_NOTIFY)
-		fbuf_gather_notify(&g, h);
-	fbuf_gather_release(&g);
-out:
-	fdput(f);
+	ret = send_check_to(&args);
+	if (unlikely(ret))
+		return ret;
+	ret = send_checked(h, &args, prot);
+	if (likely(ret >= 0))
+		send_put(uargs, &args);
 	return ret;
 }
 
-/* What the socket of a target says is the target's result. */
-static int fanout_one(struct fbuf_pool *pool, const struct fbuf_gather *g,
-		      const struct fbuf_fanout *args,
-		      struct fbuf_target *target)
+/* Read it once; what is 0 in it may be otherwise by now. */
+static int item_get(struct fbuf_send *one,
+		    const struct fbuf_send_item __user *item)
 {
+	if (!user_read_access_begin(item, sizeof(*item)))
+		return -EFAULT;
+	unsafe_get_user(one->segs, &item->segs, fault);
+	unsafe_get_user(one->nr_segs, &item->nr_segs, fault);
+	unsafe_get_user(one->fd, &item->fd, fault);
+	unsafe_get_user(one->name, &item->name, fault);
+	unsafe_get_user(one->namelen, &item->namelen, fault);
+	unsafe_get_user(one->segment, &item->segment, fault);
+	user_read_access_end();
+	return 0;
+
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+/* The bytes are gone: a fault here must not hide that. */
+static void item_put(struct fbuf_send_item __user *item,
+		     const struct fbuf_send *one, int ret)
+{
+	if (!user_write_access_begin(item, sizeof(*item)))
+		return;
+	unsafe_put_user(ret, &item->result, fault);
+	if (ret >= 0) {
+		unsafe_put_user(one->engine, &item->engine, fault);
+		unsafe_put_user(one->copied, &item->copied, fault);
+	}
+fault:
+	user_write_access_end();
+}
+
+/**
+ * fbuf_send_batch() - send many gathers, each to a socket, waiting for none
+ * @h: the handle, which must have a hold on each buffer
+ * @args: what they have in common, and where the items are
+ *
+ * Context: may sleep; takes the pool's lock only to protect and for notices.
+ * Return: how many items have a result now; or, with nothing sent, -EACCES,
+ * -EINVAL, -EOPNOTSUPP if the pool does not protect, -EFAULT, -EINTR.
+ */
+int fbuf_send_batch(struct fbuf_handle *h, const struct fbuf_send_batch *args)
+{
+	struct fbuf_send_item __user *items = u64_to_user_ptr(args->items);
 	struct fbuf_send one = {
 		.flags = args->flags | FBUF_SEND_DONTWAIT,
 		.engines = args->engines,
 	};
+	unsigned int i;
+	int prot, ret;
+
+	prot = send_check(h, args->flags, args->engines);
+	if (prot < 0)
+		return prot;
+	if (!args->count || args->count > FBUF_BATCH_MAX || args->pad)
+		return -EINVAL;
+	for (i = 0; i < args->count; i++) {
+		ret = fatal_signal_pending(current) ? -EINTR :
+						      item_get(&one, &items[i]);
+		if (ret)
+			return i ?: ret;
+		ret = send_check_to(&one) ?: send_checked(h, &one, prot);
+		item_put(&items[i], &one, ret);
+		cond_resched();
+	}
+	return i;
+}
+
+static void fanout_short(struct fbuf_pool *pool, const struct fbuf_gather *g,
+			 struct socket *sock, int ret)
+{
+	if (ret == -EAGAIN || ret > 0)
+		fbuf_gather_stamp(g, pool, SOCK_INODE(sock)->i_ino);
+}
+
+/* What the socket of a target says is the target's result. */
+static int fanout_one(struct fbuf_pool *pool, const struct fbuf_gather *g,
+		      struct fbuf_send *one, struct fbuf_target *target)
+{
 	struct fd f = fdget(target->fd);
 	struct socket *sock;
 	int ret = -ENOTSOCK;
@@ -207,16 +404,16 @@ static int fanout_one(struct fbuf_pool *pool, const struct fbuf_gather *g,
 	if (!fd_file(f))
 		return -EBADF;
 	sock = sock_from_file(fd_file(f));
-	if (sock) {
-		ret = send_one(pool, g, sock, &one);
+	if (likely(sock)) {
+		ret = send_one(pool, g, sock, one, false);
 		/* If buffers stay in flight, this is a socket to look at. */
-		if (ret == -EAGAIN || (ret > 0 && ret < g->len))
-			fbuf_gather_stamp(g, pool, SOCK_INODE(sock)->i_ino);
+		if (unlikely(ret < (int)g->len))
+			fanout_short(pool, g, sock, ret);
 	}
 	fdput(f);
 	if (ret >= 0) {
-		target->engine = one.engine;
-		target->copied = one.copied;
+		target->engine = one->engine;
+		target->copied = one->copied;
 	}
 	return ret;
 }
@@ -225,13 +422,17 @@ static int fanout_all(struct fbuf_pool *pool, const struct fbuf_gather *g,
 		      const struct fbuf_fanout *args,
 		      struct fbuf_target *targets)
 {
+	struct fbuf_send one = {
+		.flags = args->flags | FBUF_SEND_DONTWAIT,
+		.engines = args->engines,
+	};
 	unsigned int i, served = 0;
 
 	for (i = 0; i < args->nr_targets; i++) {
 		int ret = -EINTR;
 
 		if (!fatal_signal_pending(current))
-			ret = fanout_one(pool, g, args, &targets[i]);
+			ret = fanout_one(pool, g, &one, &targets[i]);
 		targets[i].result = ret;
 		served += ret > 0;
 		cond_resched();
@@ -252,20 +453,14 @@ static int fanout_all(struct fbuf_pool *pool, const struct fbuf_gather *g,
 int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 		struct fbuf_target *targets)
 {
-	const struct fbuf_send check = {
-		.flags = args->flags,
-		.engines = args->engines,
-		.pad = args->pad,
-	};
 	struct fbuf_gather g __uninitialized;
 	int prot, ret;
 
-	ret = send_check(h, &check);
-	if (ret)
-		return ret;
-	prot = send_protection(h->pool, args->flags);
+	prot = send_check(h, args->flags, args->engines);
 	if (prot < 0)
 		return prot;
+	if (args->pad)
+		return -EINVAL;
 	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
 				 args->nr_segs, 0, prot);
 	if (ret)

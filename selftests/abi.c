@@ -44,6 +44,7 @@ union any_arg {
 	struct fbuf_batch batch;
 	struct fbuf_send send;
 	struct fbuf_fanout fanout;
+	struct fbuf_send_batch send_batch;
 	struct fbuf_info info;
 	struct fbuf_share share;
 	struct fbuf_pass pass;
@@ -64,6 +65,7 @@ FIXTURE(call)
 	struct fbuf_seg seg;
 	struct fbuf_item item;
 	struct fbuf_target target;
+	struct fbuf_send_item send_item;
 	struct ring ring;
 	union any_arg arg;
 };
@@ -155,7 +157,6 @@ FIXTURE_VARIANT_ADD(call, send)
 	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
 		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
 		 FBUF_SEND_SNAPSHOT,
-	.pad = offsetof(struct fbuf_send, pad),
 };
 
 FIXTURE_VARIANT_ADD(call, fanout)
@@ -166,6 +167,16 @@ FIXTURE_VARIANT_ADD(call, fanout)
 		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
 		 FBUF_SEND_SNAPSHOT,
 	.pad = offsetof(struct fbuf_fanout, pad),
+};
+
+FIXTURE_VARIANT_ADD(call, send_batch)
+{
+	.nr = _IOC_NR(FBUF_IOC_SEND_BATCH),
+	.size = sizeof(struct fbuf_send_batch),
+	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
+		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
+		 FBUF_SEND_SNAPSHOT,
+	.pad = offsetof(struct fbuf_send_batch, pad),
 };
 
 FIXTURE_VARIANT_ADD(call, info)
@@ -222,6 +233,14 @@ static void call_arg(struct _test_data_call *self, unsigned int nr)
 		arg->fanout.targets = (uintptr_t)&self->target;
 		arg->fanout.nr_segs = 1;
 		arg->fanout.nr_targets = 1;
+		break;
+	case _IOC_NR(FBUF_IOC_SEND_BATCH):
+		self->seg = buf_seg(&self->pool, self->names[0], 0, 64);
+		self->send_item.segs = (uintptr_t)&self->seg;
+		self->send_item.nr_segs = 1;
+		self->send_item.fd = self->sock[0];
+		arg->send_batch.items = (uintptr_t)&self->send_item;
+		arg->send_batch.count = 1;
 		break;
 	}
 }
@@ -284,6 +303,7 @@ TEST_F(call, good)
 	case _IOC_NR(FBUF_IOC_SECURE):
 	case _IOC_NR(FBUF_IOC_PASS):
 	case _IOC_NR(FBUF_IOC_FANOUT):
+	case _IOC_NR(FBUF_IOC_SEND_BATCH):
 		EXPECT_EQ(1, ret);
 		break;
 	case _IOC_NR(FBUF_IOC_SEND):
@@ -484,7 +504,7 @@ TEST(unknown_command)
 				TH_LOG("control, number %#x", nr);
 		}
 		if (nr < _IOC_NR(FBUF_IOC_ALLOC) ||
-		    nr > _IOC_NR(FBUF_IOC_FANOUT)) {
+		    nr > _IOC_NR(FBUF_IOC_SEND_BATCH)) {
 			EXPECT_EQ(-ENOTTY, call(fd, nr, arg.size, &arg))
 				TH_LOG("pool, number %#x", nr);
 		}

@@ -48,10 +48,12 @@ transfer()
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"
 [ -c /dev/fbuf ] || skip_all "no /dev/fbuf: is the module loaded?"
 [ -d $tracing/events/fbuf ] || skip_all "no tracefs, or no tracepoints"
+# Else the scheduler's tracepoints are switched on, too; an instance takes it over.
+record=$(cat "$tracing/options/record-cmd")
+echo 0 >"$tracing/options/record-cmd"
 mkdir "$trace" 2>/dev/null || skip_all "no trace instances"
-trap 'echo 0 >$trace/events/fbuf/enable; rmdir "$trace"; rm -rf "$tmp"' EXIT
-# Else the scheduler's tracepoints are switched on, too.
-echo 0 >"$trace/options/record-cmd"
+trap 'echo 0 >$trace/events/fbuf/enable; rmdir "$trace"; rm -rf "$tmp"
+      echo "$record" >"$tracing/options/record-cmd"' EXIT
 echo 1 >"$trace/events/fbuf/enable" || skip_all "cannot switch events on"
 
 echo "TAP version 13"

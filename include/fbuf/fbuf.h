@@ -178,6 +178,14 @@ ssize_t fbuf_sendto(const struct fbuf_gather *g, int sock, unsigned int flags,
 		    unsigned int engines, const struct sockaddr *addr,
 		    socklen_t addrlen, struct fbuf_result *result);
 /*
+ * The same on a UDP socket, cut into datagrams of segment bytes each, the last
+ * one shorter if need be.
+ */
+ssize_t fbuf_send_datagrams(const struct fbuf_gather *g, int sock,
+			    unsigned int flags, unsigned int engines,
+			    const struct sockaddr *addr, socklen_t addrlen,
+			    unsigned int segment, struct fbuf_result *result);
+/*
  * Send the whole gather on a stream socket, however many calls it takes; polls
  * where the socket is non-blocking. Returns its length, or the error that
  * ended it; *sent, if not NULL, is how many bytes went out in either case.
@@ -190,6 +198,18 @@ ssize_t fbuf_send_all(const struct fbuf_gather *g, int sock,
  */
 int fbuf_fanout(const struct fbuf_gather *g, struct fbuf_target *targets,
 		unsigned int count, unsigned int flags, unsigned int engines);
+
+/*
+ * Many sends by one call, waiting for none. fbuf_item_set() fills in one of them,
+ * but for its name, namelen and segment; the gather must stay as it is until the
+ * batch is sent. fbuf_send_batch() sets result, engine and copied of each item,
+ * and returns how many it came to: count, but for an error.
+ */
+void fbuf_item_set(struct fbuf_send_item *item, const struct fbuf_gather *g,
+		   int sock);
+int fbuf_send_batch(const struct fbuf_pool *pool, struct fbuf_send_item *items,
+		    unsigned int count, unsigned int flags,
+		    unsigned int engines);
 
 /* "pageref", "splice", "copy". */
 const char *fbuf_engine_name(unsigned int engine);

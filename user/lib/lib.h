@@ -3,6 +3,9 @@
 #ifndef FBUF_LIB_H
 #define FBUF_LIB_H
 
+#include <errno.h>
+#include <sys/ioctl.h>
+
 #include <fbuf/fbuf.h>
 
 struct fbuf_pool {
@@ -31,7 +34,18 @@ struct fbuf_gather {
 };
 
 /* ioctl() that returns a negative errno value and leaves errno alone. */
-int lib_ioctl(int fd, unsigned long cmd, void *arg);
+static inline int lib_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	int saved = errno;
+	int ret = ioctl(fd, cmd, arg);
+
+	if (ret < 0) {
+		ret = -errno;
+		errno = saved;
+	}
+	return ret;
+}
+
 /* close() that leaves errno alone. */
 void lib_close(int fd);
 /* CLOCK_MONOTONIC in milliseconds. */

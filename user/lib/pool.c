@@ -11,18 +11,6 @@
 
 #include "lib.h"
 
-int lib_ioctl(int fd, unsigned long cmd, void *arg)
-{
-	int saved = errno;
-	int ret = ioctl(fd, cmd, arg);
-
-	if (ret < 0) {
-		ret = -errno;
-		errno = saved;
-	}
-	return ret;
-}
-
 void lib_close(int fd)
 {
 	int saved = errno;

@@ -8,9 +8,45 @@
 
 #include "lib.h"
 
+static inline ssize_t send_call(const struct fbuf_gather *g,
+				struct fbuf_send *send,
+				struct fbuf_result *result)
+{
+	int ret = lib_ioctl(g->pool->fd, FBUF_IOC_SEND, send);
+
+	if (ret >= 0 && result) {
+		result->engine = send->engine;
+		result->copied = send->copied;
+	}
+	return ret;
+}
+
+ssize_t fbuf_send(const struct fbuf_gather *g, int sock, unsigned int flags,
+		  struct fbuf_result *result)
+{
+	struct fbuf_send send = {
+		.size = sizeof(send),
+		.flags = flags,
+		.segs = (uintptr_t)g->segs,
+		.nr_segs = g->nr,
+		.fd = sock,
+	};
+
+	return send_call(g, &send, result);
+}
+
 ssize_t fbuf_sendto(const struct fbuf_gather *g, int sock, unsigned int flags,
 		    unsigned int engines, const struct sockaddr *addr,
 		    socklen_t addrlen, struct fbuf_result *result)
+{
+	return fbuf_send_datagrams(g, sock, flags, engines, addr, addrlen, 0,
+				   result);
+}
+
+ssize_t fbuf_send_datagrams(const struct fbuf_gather *g, int sock,
+			    unsigned int flags, unsigned int engines,
+			    const struct sockaddr *addr, socklen_t addrlen,
+			    unsigned int segment, struct fbuf_result *result)
 {
 	struct fbuf_send send = {
 		.size = sizeof(send),
@@ -21,20 +57,35 @@ ssize_t fbuf_sendto(const struct fbuf_gather *g, int sock, unsigned int flags,
 		.engines = engines,
 		.namelen = addrlen,
 		.name = (uintptr_t)addr,
+		.segment = segment,
 	};
-	int ret = lib_ioctl(g->pool->fd, FBUF_IOC_SEND, &send);
 
-	if (ret >= 0 && result) {
-		result->engine = send.engine;
-		result->copied = send.copied;
-	}
-	return ret;
+	return send_call(g, &send, result);
 }
 
-ssize_t fbuf_send(const struct fbuf_gather *g, int sock, unsigned int flags,
-		  struct fbuf_result *result)
+void fbuf_item_set(struct fbuf_send_item *item, const struct fbuf_gather *g,
+		   int sock)
 {
-	return fbuf_sendto(g, sock, flags, 0, NULL, 0, result);
+	*item = (struct fbuf_send_item){
+		.segs = (uintptr_t)g->segs,
+		.nr_segs = g->nr,
+		.fd = sock,
+	};
+}
+
+int fbuf_send_batch(const struct fbuf_pool *pool, struct fbuf_send_item *items,
+		    unsigned int count, unsigned int flags,
+		    unsigned int engines)
+{
+	struct fbuf_send_batch batch = {
+		.size = sizeof(batch),
+		.flags = flags,
+		.items = (uintptr_t)items,
+		.count = count,
+		.engines = engines,
+	};
+
+	return lib_ioctl(pool->fd, FBUF_IOC_SEND_BATCH, &batch);
 }
 
 /* Whether EAGAIN is for us to wait on; else it is SO_SNDTIMEO's. */

@@ -26,7 +26,7 @@
 /* Limits of the ABI; a module may allow less (see its parameters). */
 #define FBUF_BUF_SIZE_MAX	(2U << 20)	/* bytes in a buffer */
 #define FBUF_POOL_SIZE_MAX	(1ULL << 40)	/* bytes in a pool */
-#define FBUF_BATCH_MAX		4096U		/* names in one ALLOC or FREE */
+#define FBUF_BATCH_MAX		4096U		/* names or items in one call */
 #define FBUF_SEGS_MAX		1024U		/* segments in a gather */
 #define FBUF_INLINE_MAX		4096U		/* bytes in an inline segment */
 #define FBUF_GATHER_MAX		0x7ffff000U	/* bytes in a gather */
@@ -294,7 +294,8 @@ struct fbuf_seg {
  * @namelen: bytes of the address at @name, or 0 for a connected socket
  * @name: address of a struct sockaddr, as sendto() takes it, or 0
  * @engine: out: the engine that ran
- * @pad: 0
+ * @segment: for UDP: bytes in each datagram but the last, as UDP_SEGMENT takes
+ *           it, into which the gather is cut; or 0 for one datagram
  * @copied: out: bytes of the result that the CPU copied into the socket; the
  *          copy that takes an inline segment into the kernel is not counted
  *
@@ -315,7 +316,7 @@ struct fbuf_send {
 	__u32 namelen;
 	__u64 name;
 	__u32 engine;
-	__u32 pad;
+	__u32 segment;
 	__u64 copied;
 };
 
@@ -358,6 +359,53 @@ struct fbuf_fanout {
 	__u32 nr_targets;
 	__u32 engines;
 	__u32 pad;
+};
+
+/**
+ * struct fbuf_send_item - one send of a batch
+ * @segs: as &struct fbuf_send.segs, like all that follows but @result
+ * @nr_segs: segments
+ * @fd: a socket
+ * @name: address of a struct sockaddr, or 0
+ * @namelen: bytes of it, or 0
+ * @segment: for UDP: bytes in each datagram, or 0
+ * @result: out: the bytes taken, or a negative errno value
+ * @engine: out: the engine that ran
+ * @copied: out: bytes that the CPU copied
+ */
+struct fbuf_send_item {
+	__u64 segs;
+	__u32 nr_segs;
+	__s32 fd;
+	__u64 name;
+	__u32 namelen;
+	__u32 segment;
+	__s32 result;
+	__u32 engine;
+	__u64 copied;
+};
+
+/**
+ * struct fbuf_send_batch - FBUF_IOC_SEND_BATCH, on a pool fd
+ * @size: sizeof(struct fbuf_send_batch)
+ * @flags: FBUF_SEND_*, for all; FBUF_SEND_DONTWAIT goes without saying
+ * @items: address of an array of @count struct fbuf_send_item
+ * @count: items in the array, 1 to FBUF_BATCH_MAX
+ * @engines: as &struct fbuf_send.engines, for all
+ * @pad: 0
+ *
+ * Does each item's send as FBUF_IOC_SEND would, one after another, but waits for
+ * none: an item that is wrong, or whose socket is full, has its own result, and
+ * the next one is done. Returns how many items have a result, which is @count
+ * unless an item cannot be read or the process is killed.
+ */
+struct fbuf_send_batch {
+	__u32 size;
+	__u32 flags;
+	__u64 items;
+	__u32 count;
+	__u32 engines;
+	__u64 pad;
 };
 
 /**
@@ -439,5 +487,6 @@ struct fbuf_info {
 #define FBUF_IOC_PASS		_IOWR(FBUF_IOC_MAGIC, 0x18, struct fbuf_pass)
 #define FBUF_IOC_RING		_IOWR(FBUF_IOC_MAGIC, 0x19, struct fbuf_ring_setup)
 #define FBUF_IOC_FANOUT		_IOWR(FBUF_IOC_MAGIC, 0x1a, struct fbuf_fanout)
+#define FBUF_IOC_SEND_BATCH	_IOWR(FBUF_IOC_MAGIC, 0x1c, struct fbuf_send_batch)
 
 #endif /* _UAPI_LINUX_FBUF_H */

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Gathers: what is on the path of every send, to be inlined. gather.c has the
+ * rest of it, and says how it works.
+ */
+#ifndef FBUF_GATHER_H
+#define FBUF_GATHER_H
+
+#include <linux/bitops.h>
+#include <linux/jiffies.h>
+#include <linux/mm.h>
+#include <linux/nospec.h>
+#include <linux/page_ref.h>
+#include <linux/uaccess.h>
+
+#include "fbuf.h"
+
+/*
+ * A reference to @head, the head of @page, which was page @i of the pool. A
+ * snapshot or the shrinker may take it out of the pool meanwhile, and free it:
+ * then what we got a reference to is not the pool's any more. Refuses once the
+ * count has overflowed: no sender gets it further. Returns 1; 0 if the page is
+ * not the pool's; or an error.
+ *
+ * As get_page_unless_zero(), but for its RCU section, which is for huge pages of
+ * hugetlbfs.
+ */
+static __always_inline int gather_get_page(const struct fbuf_pool *pool,
+					   unsigned long i,
+					   const struct page *page,
+					   struct page *head)
+{
+	int count = page_ref_count(head);
+
+	do {
+		if (unlikely(count <= 0))
+			return count ? -ENOMEM : 0;
+	} while (unlikely(!atomic_try_cmpxchg(&head->_refcount, &count,
+					      count + 1)));
+	if (likely(READ_ONCE(pool->pages[i]) == page))
+		return 1;
+	put_page(head);
+	return 0;
+}
+
+/* Do bytes from @offset in the folio @head go on where the run ends? */
+static __always_inline bool run_continues(const struct bio_vec *run,
+					  const struct page *head,
+					  unsigned int offset)
+{
+	return run->bv_page == head && run->bv_offset + run->bv_len == offset;
+}
+
+/*
+ * A segment of the usual kind, in the pool and in one folio, and not going on
+ * where the run @last ends, if there is one: fills in @run, with a reference to
+ * the folio, and @index, the buffer's. Returns false, and no reference, if it is
+ * not of that kind, and the slow path is to look at it.
+ */
+static __always_inline bool gather_fast(const struct fbuf_pool *pool,
+					const struct fbuf_seg *seg,
+					const struct bio_vec *last,
+					struct bio_vec *run,
+					unsigned long *index)
+{
+	u64 addr = seg->addr;
+	unsigned int len = seg->len, offset = offset_in_page(addr);
+	unsigned int room = PAGE_SIZE - offset;
+	unsigned long i = addr >> PAGE_SHIFT;
+	struct page *page, *head;
+
+	if (unlikely(seg->flags || !len || i >= pool->nr_pages))
+		return false;
+	i = array_index_nospec(i, pool->nr_pages);
+	*index = i >> (pool->buf_shift - PAGE_SHIFT);
+	if (unlikely((addr + len - 1) >> pool->buf_shift != *index))
+		return false;
+	page = READ_ONCE(pool->pages[i]);
+	if (unlikely(!page))
+		return false;
+	head = compound_head(page);
+	offset += (page - head) << PAGE_SHIFT;
+	/* A short one need not look how long the folio is. */
+	if (len > room && len > page_size(head) - offset)
+		return false;
+	if (last && unlikely(run_continues(last, head, offset)))
+		return false;
+	if (unlikely(gather_get_page(pool, i, page, head) <= 0))
+		return false;
+	run->bv_page = head;
+	run->bv_offset = offset;
+	run->bv_len = len;
+	return true;
+}
+
+/* To be called with a reference to the buffer's pages, by which it is busy. */
+static __always_inline int gather_buf(struct fbuf_pool *pool,
+				      struct fbuf_handle *h,
+				      unsigned long index, unsigned long now,
+				      unsigned long sock,
+				      enum fbuf_protection prot)
+{
+	struct fbuf_buf *buf = &pool->bufs[index];
+
+	/*
+	 * FREE clears the hold before it, or an ALLOC after it, looks for
+	 * references. So either the hold is seen to be gone here, or the
+	 * reference there.
+	 */
+	smp_mb__after_atomic();
+	if (unlikely(!test_bit(index, h->holds)))
+		return -ESTALE;
+	WRITE_ONCE(buf->sent, now);
+	WRITE_ONCE(buf->sock, sock);
+	return prot == FBUF_VOLATILE ? 0 : fbuf_protect(pool, index, prot);
+}
+
+/**
+ * fbuf_gather_import() - check segments and turn them into runs
+ * @g: the gather, not yet initialised
+ * @h: the handle, which must have a hold on each buffer
+ * @segs: the segments
+ * @nr: how many
+ * @sock: inode number of the socket that they go to, or 0
+ * @prot: how their buffers are to be protected from now on
+ *
+ * The gather keeps its pages, but not the holds, until fbuf_gather_release().
+ *
+ * Context: may sleep; takes no lock, but the pool's if it has to protect.
+ * Return: 0; or, with nothing to release, -EINVAL, -EMSGSIZE, -ESTALE, -EFAULT,
+ * -ENOMEM, or -EBUSY if pages to protect are pinned.
+ */
+static __always_inline int
+fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
+		   const struct fbuf_seg __user *segs, unsigned int nr,
+		   unsigned long sock, enum fbuf_protection prot)
+{
+	struct fbuf_seg seg __uninitialized;
+	struct fbuf_pool *pool = h->pool;
+	unsigned long index;
+	struct bio_vec run;
+	int err;
+
+	if (unlikely(nr != 1))
+		return fbuf_gather_many(g, h, segs, nr, sock, prot);
+	if (!user_read_access_begin(segs, sizeof(*segs)))
+		return -EFAULT;
+	unsafe_get_user(seg.addr, &segs->addr, fault);
+	unsafe_get_user(seg.len, &segs->len, fault);
+	unsafe_get_user(seg.flags, &segs->flags, fault);
+	user_read_access_end();
+	if (unlikely(!gather_fast(pool, &seg, NULL, &run, &index)))
+		return fbuf_gather_one(g, h, &seg, sock, prot);
+	err = gather_buf(pool, h, index, jiffies ?: 1, sock, prot);
+	if (unlikely(err)) {
+		put_page(run.bv_page);
+		return err;
+	}
+	g->runs = g->fast;
+	g->fast[0] = run;
+	g->nr = 1;
+	g->len = run.bv_len;
+	return 0;
+
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+
+/**
+ * fbuf_gather_release() - let go of a gather's pages
+ * @g: a gather that was imported
+ *
+ * Context: may sleep.
+ */
+static __always_inline void fbuf_gather_release(struct fbuf_gather *g)
+{
+	unsigned int i;
+
+	for (i = 0; i < g->nr; i++) {
+		if (g->runs[i].bv_page)
+			put_page(g->runs[i].bv_page);
+	}
+	if (unlikely(g->runs != g->fast))
+		fbuf_gather_free(g);
+}
+
+#endif /* FBUF_GATHER_H */

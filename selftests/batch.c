@@ -1,0 +1,588 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * SEND_BATCH: many sends by one call, each with its own result, none waited for;
+ * and datagrams cut from one gather.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define PAGE		4096U
+#define BUF_SIZE	16384U
+#define NR_BUFS		32U
+#define NO_FD		4095	/* one that is not open */
+
+/* What no call writes: a word with it was left alone. */
+#define UNSET		0x5a5a5a5aU
+
+FIXTURE(batch)
+{
+	struct pool pool;
+	__u64 names[NR_BUFS];
+	struct fbuf_seg segs[NR_BUFS];	/* of each buffer, all */
+	struct fbuf_send_item *items;
+	int pairs[NR_BUFS][2];
+	unsigned int nr;
+	__u8 *got;
+};
+
+FIXTURE_SETUP(batch)
+{
+	unsigned int i;
+
+	self->items = malloc((FBUF_BATCH_MAX + 1) * sizeof(*self->items));
+	self->got = malloc(NR_BUFS * BUF_SIZE);
+	ASSERT_TRUE(self->items && self->got);
+	memset(self->items, UNSET & 0xff,
+	       (FBUF_BATCH_MAX + 1) * sizeof(*self->items));
+	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS, 0));
+	ASSERT_EQ((int)NR_BUFS,
+		  pool_alloc(self->pool.fd, self->names, NR_BUFS));
+	for (i = 0; i < NR_BUFS; i++) {
+		pattern_fill(buf_addr(&self->pool, self->names[i]), i, 0,
+			     BUF_SIZE);
+		self->segs[i] = buf_seg(&self->pool, self->names[i], 0,
+					BUF_SIZE);
+	}
+}
+
+FIXTURE_TEARDOWN(batch)
+{
+	unsigned int i;
+
+	for (i = 0; i < self->nr; i++) {
+		close(self->pairs[i][0]);
+		close(self->pairs[i][1]);
+	}
+	pool_unmake(&self->pool);
+	free(self->items);
+	free(self->got);
+}
+
+static void item(struct fbuf_send_item *item, const struct fbuf_seg *segs,
+		 unsigned int nr_segs, int fd)
+{
+	item->segs = (uintptr_t)segs;
+	item->nr_segs = nr_segs;
+	item->fd = fd;
+	item->name = 0;
+	item->namelen = 0;
+	item->segment = 0;
+}
+
+/* One more item: a buffer of its own, to a socket of its own. */
+static int add(struct _test_data_batch *self, int family, int type)
+{
+	unsigned int i = self->nr;
+	int err = sock_pair(family, type, self->pairs[i]);
+
+	if (err)
+		return err;
+	self->nr++;
+	item(&self->items[i], &self->segs[i], 1, self->pairs[i][0]);
+	return 0;
+}
+
+static int add_tcp(struct _test_data_batch *self, unsigned int nr)
+{
+	int err = 0;
+
+	while (nr-- && !err)
+		err = add(self, AF_INET, SOCK_STREAM);
+	return err;
+}
+
+static int send_batch(int fd, struct fbuf_send_item *items, unsigned int count,
+		      __u32 flags, __u32 engines)
+{
+	struct fbuf_send_batch arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.items = (uintptr_t)items,
+		.count = count,
+		.engines = engines,
+	};
+	int ret = ioctl(fd, FBUF_IOC_SEND_BATCH, &arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+/* Whether a buffer comes to a socket, and nothing else. */
+static bool arrived(struct _test_data_batch *self, int sock, unsigned int buf)
+{
+	return read_full(sock, self->got, BUF_SIZE) == BUF_SIZE &&
+	       pattern_differs(self->got, buf, 0, BUF_SIZE) == -1 &&
+	       sock_empty(sock);
+}
+
+static bool left_alone(const struct fbuf_send_item *item)
+{
+	return (__u32)item->result == UNSET && item->engine == UNSET &&
+	       (__u32)item->copied == UNSET;
+}
+
+/* That no reference is lost or dropped twice shows in the pool's being idle. */
+static bool all_idle(struct _test_data_batch *self)
+{
+	return pool_free(self->pool.fd, self->names, NR_BUFS) == (int)NR_BUFS &&
+	       !pool_wait_idle(self->pool.fd, NR_BUFS, DEADLINE_MS);
+}
+
+TEST_F(batch, each_to_its_own)
+{
+	struct fbuf_info info;
+	unsigned int i;
+
+	ASSERT_EQ(0, add_tcp(self, NR_BUFS));
+	ASSERT_EQ((int)NR_BUFS,
+		  send_batch(self->pool.fd, self->items, NR_BUFS, 0, 0));
+	for (i = 0; i < NR_BUFS; i++) {
+		EXPECT_EQ((int)BUF_SIZE, self->items[i].result);
+		EXPECT_EQ(FBUF_ENGINE_PAGEREF, self->items[i].engine);
+		EXPECT_EQ(0ULL, self->items[i].copied);
+		EXPECT_TRUE(arrived(self, self->pairs[i][1], i));
+	}
+	EXPECT_TRUE(left_alone(&self->items[NR_BUFS]));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(NR_BUFS, info.sends);
+	EXPECT_EQ(NR_BUFS * BUF_SIZE, info.bytes);
+	EXPECT_EQ(0ULL, info.copied);
+	EXPECT_TRUE(all_idle(self));
+}
+
+TEST_F(batch, in_order)
+{
+	unsigned int i;
+
+	ASSERT_EQ(0, add_tcp(self, 1));
+	for (i = 0; i < 4; i++)
+		item(&self->items[i], &self->segs[3 - i], 1, self->pairs[0][0]);
+	ASSERT_EQ(4, send_batch(self->pool.fd, self->items, 4, 0, 0));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ((ssize_t)BUF_SIZE,
+			  read_full(self->pairs[0][1], self->got, BUF_SIZE));
+		EXPECT_EQ(-1, pattern_differs(self->got, 3 - i, 0, BUF_SIZE));
+	}
+	EXPECT_TRUE(all_idle(self));
+}
+
+/* The most that there may be; each with a header of its own. */
+TEST_F(batch, most_items)
+{
+	struct fbuf_seg *segs = calloc(FBUF_BATCH_MAX, 2 * sizeof(*segs));
+	unsigned int i, *heads = calloc(FBUF_BATCH_MAX, sizeof(*heads)), buf;
+	struct reader r;
+
+	ASSERT_TRUE(segs && heads);
+	ASSERT_EQ(0, add_tcp(self, 1));
+	ASSERT_EQ(0, reader_start(&r, self->pairs[0][1], FBUF_BATCH_MAX * 12UL,
+				  -1));
+	for (i = 0; i < FBUF_BATCH_MAX; i++) {
+		heads[i] = i;
+		segs[2 * i] = inline_seg(&heads[i], 4);
+		segs[2 * i + 1] = buf_seg(&self->pool,
+					  self->names[i % NR_BUFS], i, 8);
+		item(&self->items[i], &segs[2 * i], 2, self->pairs[0][0]);
+	}
+	/* What finds the socket full comes again; most need not. */
+	for (i = 0; i < FBUF_BATCH_MAX;) {
+		unsigned int n = 0;
+
+		ASSERT_EQ((int)(FBUF_BATCH_MAX - i),
+			  send_batch(self->pool.fd, &self->items[i],
+				     FBUF_BATCH_MAX - i, 0, 0));
+		while (i + n < FBUF_BATCH_MAX && self->items[i + n].result == 12)
+			n++;
+		/* Whole messages of 12 bytes fit, or the rest must wait. */
+		if (i + n < FBUF_BATCH_MAX)
+			ASSERT_EQ(-EAGAIN, self->items[i + n].result);
+		i += n;
+		relax();
+		if (n)
+			continue;
+		ASSERT_EQ(1, poll(&(struct pollfd) {
+			.fd = self->pairs[0][0], .events = POLLOUT }, 1,
+			DEADLINE_MS));
+	}
+	ASSERT_EQ(FBUF_BATCH_MAX * 12L, reader_join(&r));
+	for (i = 0; i < FBUF_BATCH_MAX; i++) {
+		memcpy(&buf, r.data + i * 12, 4);
+		ASSERT_EQ(i, buf);
+		ASSERT_EQ(-1, pattern_differs(r.data + i * 12 + 4, i % NR_BUFS,
+					      i, 8));
+	}
+	free(r.data);
+	free(segs);
+	free(heads);
+	EXPECT_TRUE(all_idle(self));
+}
+
+TEST_F(batch, same_segment_again)
+{
+	struct fbuf_seg segs[] = {
+		self->segs[0], self->segs[1], self->segs[0], self->segs[0],
+	};
+	static const unsigned int want[] = { 0, 1, 0, 0 };
+	unsigned int i, j;
+
+	ASSERT_EQ(0, add_tcp(self, 1));
+	for (i = 0; i < 2; i++)
+		item(&self->items[i], segs, 4, self->pairs[0][0]);
+	ASSERT_EQ(2, send_batch(self->pool.fd, self->items, 2, 0, 0));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(4 * (int)BUF_SIZE, self->items[i].result);
+		for (j = 0; j < 4; j++) {
+			ASSERT_EQ((ssize_t)BUF_SIZE,
+				  read_full(self->pairs[0][1], self->got,
+					    BUF_SIZE));
+			EXPECT_EQ(-1, pattern_differs(self->got, want[j], 0,
+						      BUF_SIZE));
+		}
+	}
+	EXPECT_TRUE(all_idle(self));
+}
+
+TEST_F(batch, full_socket)
+{
+	ASSERT_EQ(0, add_tcp(self, 3));
+	sock_small(self->pairs[1]);
+	ASSERT_LT(0, sock_fill(self->pairs[1][0]));
+	ASSERT_EQ(3, send_batch(self->pool.fd, self->items, 3, 0, 0));
+	EXPECT_EQ((int)BUF_SIZE, self->items[0].result);
+	EXPECT_EQ(-EAGAIN, self->items[1].result);
+	EXPECT_EQ(UNSET, self->items[1].engine);
+	EXPECT_EQ((int)BUF_SIZE, self->items[2].result);
+	EXPECT_TRUE(arrived(self, self->pairs[0][1], 0));
+	EXPECT_TRUE(arrived(self, self->pairs[2][1], 2));
+}
+
+TEST_F(batch, errors_of_items)
+{
+	struct fbuf_seg odd[] = {
+		{ .addr = (__u64)NR_BUFS * BUF_SIZE, .len = 1 },
+		{ .addr = BUF_SIZE - 1, .len = 2 },
+		{ .addr = 0, .len = 0 },
+		{ .addr = 0, .len = 1, .flags = 2 },
+		self->segs[NR_BUFS - 1],
+	};
+	static const struct {
+		int result;
+	} want[] = {
+		{ BUF_SIZE }, { -EBADF }, { -ENOTSOCK }, { -EINVAL },
+		{ -EINVAL }, { -EINVAL }, { -EINVAL }, { -ESTALE },
+		{ -EINVAL }, { -EINVAL }, { -EFAULT }, { -EINVAL },
+		{ -EINVAL }, { -EINVAL }, { -EPIPE }, { BUF_SIZE },
+	};
+	unsigned int i;
+
+	ASSERT_EQ(0, add_tcp(self, ARRAY_SIZE(want)));
+	ASSERT_EQ(1, pool_free(self->pool.fd, &self->names[NR_BUFS - 1], 1));
+	self->items[1].fd = NO_FD;
+	self->items[2].fd = self->pool.fd;
+	for (i = 0; i < ARRAY_SIZE(odd); i++)
+		self->items[3 + i].segs = (uintptr_t)&odd[i];
+	self->items[8].nr_segs = 0;
+	self->items[9].nr_segs = FBUF_SEGS_MAX + 1;
+	self->items[10].segs = (__u64)-4096L;
+	self->items[11].namelen = FBUF_NAME_MAX + 1;
+	self->items[12].name = (uintptr_t)self->got;
+	self->items[13].segment = 65536;
+	shutdown(self->pairs[14][0], SHUT_WR);
+	ASSERT_EQ((int)ARRAY_SIZE(want),
+		  send_batch(self->pool.fd, self->items, ARRAY_SIZE(want), 0,
+			     0));
+	for (i = 0; i < ARRAY_SIZE(want); i++) {
+		EXPECT_EQ(want[i].result, self->items[i].result)
+			TH_LOG("item %u", i);
+		if (want[i].result < 0) {
+			EXPECT_EQ(UNSET, self->items[i].engine);
+			if (i != 14)
+				EXPECT_TRUE(sock_empty(self->pairs[i][1]));
+		} else {
+			EXPECT_TRUE(arrived(self, self->pairs[i][1], i));
+		}
+	}
+}
+
+TEST_F(batch, bad_call)
+{
+	int fd = self->pool.fd;
+
+	ASSERT_EQ(0, add_tcp(self, 1));
+	EXPECT_EQ(-EINVAL, send_batch(fd, self->items, 0, 0, 0));
+	EXPECT_EQ(-EINVAL, send_batch(fd, self->items, FBUF_BATCH_MAX + 1, 0,
+				      0));
+	EXPECT_EQ(-EINVAL, send_batch(fd, self->items, 1, 0, 1U << 31));
+	EXPECT_EQ(-EINVAL, send_batch(fd, self->items, 1, FBUF_SEND_NOTIFY, 0));
+	EXPECT_EQ(-EOPNOTSUPP, send_batch(fd, self->items, 1, FBUF_SEND_SECURED,
+					  0));
+	fd = pool_share(self->pool.fd, ALL_RIGHTS & ~FBUF_RIGHT_SEND, 0, NULL);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-EACCES, send_batch(fd, self->items, 1, 0, 0));
+	close(fd);
+	EXPECT_TRUE(left_alone(&self->items[0]));
+	EXPECT_TRUE(sock_empty(self->pairs[0][1]));
+}
+
+/* The last bytes of a page that has no next one. */
+static struct fbuf_send_item *at_the_edge(unsigned int nr)
+{
+	char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED || munmap(p + PAGE, PAGE))
+		return NULL;
+	return (struct fbuf_send_item *)(p + PAGE) - nr;
+}
+
+TEST_F(batch, items_that_cannot_be_read)
+{
+	struct fbuf_send_item *items = at_the_edge(2);
+
+	ASSERT_TRUE(items);
+	ASSERT_EQ(0, add_tcp(self, 3));
+	memcpy(items, self->items, 2 * sizeof(*items));
+	/* It comes to two of them. */
+	EXPECT_EQ(2, send_batch(self->pool.fd, items, 3, 0, 0));
+	EXPECT_EQ((int)BUF_SIZE, items[0].result);
+	EXPECT_EQ((int)BUF_SIZE, items[1].result);
+	EXPECT_TRUE(arrived(self, self->pairs[0][1], 0));
+	EXPECT_TRUE(arrived(self, self->pairs[1][1], 1));
+	EXPECT_EQ(-EFAULT, send_batch(self->pool.fd, items + 2, 1, 0, 0));
+}
+
+TEST_F(batch, results_that_cannot_be_written)
+{
+	struct fbuf_send_item *items = at_the_edge(2);
+
+	ASSERT_TRUE(items);
+	ASSERT_EQ(0, add_tcp(self, 2));
+	memcpy(items, self->items, 2 * sizeof(*items));
+	ASSERT_EQ(0, mprotect((char *)(items + 2) - PAGE, PAGE, PROT_READ));
+	EXPECT_EQ(2, send_batch(self->pool.fd, items, 2, 0, 0));
+	EXPECT_TRUE(left_alone(&items[0]));
+	EXPECT_TRUE(arrived(self, self->pairs[0][1], 0));
+	EXPECT_TRUE(arrived(self, self->pairs[1][1], 1));
+}
+
+TEST_F(batch, copies_are_counted)
+{
+	struct fbuf_info info;
+
+	ASSERT_EQ(0, add_tcp(self, 2));
+	ASSERT_EQ(2, send_batch(self->pool.fd, self->items, 2, 0,
+				FBUF_ENGINE_COPY));
+	EXPECT_EQ(FBUF_ENGINE_COPY, self->items[1].engine);
+	EXPECT_EQ(BUF_SIZE, self->items[1].copied);
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(2 * BUF_SIZE, info.copied);
+	EXPECT_TRUE(arrived(self, self->pairs[1][1], 1));
+}
+
+TEST_F(batch, notices)
+{
+	struct fbuf_ring_entry entry;
+	struct ring ring;
+	unsigned int i, seen = 0;
+
+	ASSERT_EQ(0, ring_make(&ring, self->pool.fd, 0, 8, 0));
+	ASSERT_EQ(0, add_tcp(self, 4));
+	ASSERT_EQ(4, send_batch(self->pool.fd, self->items, 4, FBUF_SEND_NOTIFY,
+				0));
+	for (i = 0; i < 4; i++)
+		EXPECT_TRUE(arrived(self, self->pairs[i][1], i));
+	for (i = 0; i < 4; i++) {
+		ASSERT_TRUE(ring_wait(&ring, &entry, DEADLINE_MS));
+		EXPECT_EQ(FBUF_RING_IDLE, entry.type);
+		seen |= 1U << FBUF_NAME_INDEX(entry.name);
+	}
+	for (i = 0; i < 4; i++)
+		EXPECT_TRUE(seen & (1U << FBUF_NAME_INDEX(self->names[i])));
+	ring_unmake(&ring);
+}
+
+/* UDP: datagrams to addresses, or cut from one gather. */
+
+FIXTURE(udp)
+{
+	struct pool pool;
+	__u64 name;
+	struct fbuf_seg seg;
+	int fd[2];
+	__u8 got[65536];
+};
+
+FIXTURE_VARIANT(udp)
+{
+	int family;
+};
+
+FIXTURE_VARIANT_ADD(udp, ipv4)
+{
+	.family = AF_INET,
+};
+
+FIXTURE_VARIANT_ADD(udp, ipv6)
+{
+	.family = AF_INET6,
+};
+
+FIXTURE_SETUP(udp)
+{
+	int size = 8 << 20;
+
+	ASSERT_EQ(0, pool_make(&self->pool, 65536, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &self->name, 1));
+	pattern_fill(self->pool.map, 7, 0, 65536);
+	ASSERT_EQ(0, udp_pair(variant->family, self->fd));
+	setsockopt(self->fd[1], SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+}
+
+FIXTURE_TEARDOWN(udp)
+{
+	pool_unmake(&self->pool);
+	close(self->fd[0]);
+	close(self->fd[1]);
+}
+
+static int send_segments(struct _test_data_udp *self, size_t len, __u32 segment,
+			 struct fbuf_send *arg)
+{
+	int ret;
+
+	self->seg = buf_seg(&self->pool, self->name, 0, len);
+	*arg = (struct fbuf_send) {
+		.size = sizeof(*arg),
+		.flags = FBUF_SEND_DONTWAIT,
+		.segs = (uintptr_t)&self->seg,
+		.nr_segs = 1,
+		.fd = self->fd[0],
+		.segment = segment,
+	};
+	ret = ioctl(self->pool.fd, FBUF_IOC_SEND, arg);
+	return ret < 0 ? -errno : ret;
+}
+
+static bool datagrams_come(struct _test_data_udp *self, size_t len,
+			   size_t segment)
+{
+	size_t pos, n;
+
+	for (pos = 0; pos < len; pos += n) {
+		struct pollfd p = { .fd = self->fd[1], .events = POLLIN };
+
+		n = len - pos < segment ? len - pos : segment;
+		if (poll(&p, 1, DEADLINE_MS) != 1 ||
+		    recv(self->fd[1], self->got, sizeof(self->got), 0) !=
+		    (ssize_t)n ||
+		    pattern_differs(self->got, 7, pos, n) != -1)
+			return false;
+	}
+	return sock_empty(self->fd[1]);
+}
+
+TEST_F(udp, cut_into_datagrams)
+{
+	static const struct {
+		size_t len;
+		__u32 segment;
+	} cuts[] = {
+		{ 10300, 1000 }, { 3000, 1000 }, { 999, 1000 }, { 60000, 1400 },
+		{ 64, 1 },
+	};
+	struct fbuf_send arg;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cuts); i++) {
+		ASSERT_EQ((int)cuts[i].len,
+			  send_segments(self, cuts[i].len, cuts[i].segment,
+					&arg))
+			TH_LOG("%zu by %u", cuts[i].len, cuts[i].segment);
+		EXPECT_EQ(FBUF_ENGINE_PAGEREF, arg.engine);
+		EXPECT_EQ(0ULL, arg.copied);
+		EXPECT_TRUE(datagrams_come(self, cuts[i].len, cuts[i].segment))
+			TH_LOG("%zu by %u", cuts[i].len, cuts[i].segment);
+	}
+}
+
+TEST_F(udp, cuts_that_cannot_be)
+{
+	struct fbuf_send arg;
+	int tcp[2];
+
+	EXPECT_EQ(-EINVAL, send_segments(self, 1000, 65536, &arg));
+	/* More datagrams than one call may make. */
+	EXPECT_EQ(-EINVAL, send_segments(self, 2000, 1, &arg));
+	EXPECT_TRUE(sock_empty(self->fd[1]));
+	close(self->fd[0]);
+	close(self->fd[1]);
+	ASSERT_EQ(0, tcp_pair(variant->family, tcp));
+	memcpy(self->fd, tcp, sizeof(tcp));
+	EXPECT_EQ(-EOPNOTSUPP, send_segments(self, 1000, 100, &arg));
+	EXPECT_TRUE(sock_empty(self->fd[1]));
+	/* The pages are not kept by what was refused. */
+	EXPECT_EQ(1, pool_free(self->pool.fd, &self->name, 1));
+	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, 1, DEADLINE_MS));
+}
+
+TEST_F(udp, batch_to_addresses)
+{
+	struct fbuf_send_item items[3] = {};
+	struct sockaddr_storage name;
+	struct fbuf_seg segs[3];
+	socklen_t len = variant->family == AF_INET ?
+			sizeof(struct sockaddr_in) :
+			sizeof(struct sockaddr_in6);
+	unsigned int i;
+	int fd;
+
+	/* Neither of them is connected. */
+	fd = socket(variant->family, SOCK_DGRAM, 0);
+	close(self->fd[1]);
+	self->fd[1] = socket(variant->family, SOCK_DGRAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, self->fd[1]);
+	memset(&name, 0, sizeof(name));
+	name.ss_family = variant->family;
+	if (variant->family == AF_INET)
+		((struct sockaddr_in *)&name)->sin_addr.s_addr =
+			htonl(INADDR_LOOPBACK);
+	else
+		((struct sockaddr_in6 *)&name)->sin6_addr = in6addr_loopback;
+	ASSERT_EQ(0, bind(self->fd[1], (struct sockaddr *)&name, len));
+	ASSERT_EQ(0, getsockname(self->fd[1], (struct sockaddr *)&name, &len));
+	for (i = 0; i < 3; i++) {
+		segs[i] = buf_seg(&self->pool, self->name, i * 2000, 2000);
+		item(&items[i], &segs[i], 1, fd);
+		items[i].name = (uintptr_t)&name;
+		items[i].namelen = len;
+		items[i].segment = 500;
+	}
+	items[1].name = (__u64)-4096L;
+	ASSERT_EQ(3, send_batch(self->pool.fd, items, 3, 0, 0));
+	EXPECT_EQ(2000, items[0].result);
+	EXPECT_EQ(-EFAULT, items[1].result);
+	EXPECT_EQ(2000, items[2].result);
+	for (i = 0; i < 8; i++) {
+		ASSERT_EQ(500, recv(self->fd[1], self->got, sizeof(self->got),
+				    0));
+		EXPECT_EQ(-1, pattern_differs(self->got, 7,
+					      i * 500 + (i < 4 ? 0 : 2000),
+					      500));
+	}
+	EXPECT_TRUE(sock_empty(self->fd[1]));
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	need_device(argc, argv);
+	return test_harness_run(argc, argv);
+}
