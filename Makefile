@@ -56,6 +56,13 @@ demo: deps
 cost: deps
 	@$(VM)/cost
 
+# Where the instructions of one send go: METHOD=sendfile SIZE=64K
+METHOD	?= fbuf
+SIZE	?= 4K
+profile: deps user
+	dir=$$($(VM)/kernel fetch $(KERNEL)) && $(MAKE) -s modules KDIR=$$dir/headers
+	$(VM)/profile --kernel $(KERNEL) --method $(METHOD) --size $(SIZE)
+
 check: deps
 	@$(VM)/check 6.1 6.12
 
@@ -76,10 +83,11 @@ help:
 	@echo 'make load         insmod; make unload: rmmod; as root'
 	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
+	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug)'
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
-.PHONY: all user modules install load unload deps vm demo cost check check-debug lint clean help
+.PHONY: all user modules install load unload deps vm demo cost profile check check-debug lint clean help

@@ -408,6 +408,40 @@ TEST_F(batch, notices)
 	ring_unmake(&ring);
 }
 
+/* A contiguous run that many packets have parts of, and its end the last one. */
+TEST_F(batch, run_of_many_packets)
+{
+	const size_t size = 1 << 20;
+	struct fbuf_seg segs[2];
+	struct reader r;
+	struct pool pool;
+	__u64 names[2];
+	ssize_t sent = 0, n;
+
+	ASSERT_EQ(0, pool_make(&pool, size, 2));
+	ASSERT_EQ(2, pool_alloc(pool.fd, names, 2));
+	pattern_fill(buf_addr(&pool, names[0]), 1, 0, size);
+	pattern_fill(buf_addr(&pool, names[1]), 1, size, size);
+	ASSERT_EQ(0, add_tcp(self, 1));
+	ASSERT_EQ(0, reader_start(&r, self->pairs[0][1], 2 * size, -1));
+	while (sent < 2 * (ssize_t)size) {
+		size_t at = sent % size;
+
+		segs[0] = buf_seg(&pool, names[sent / size], at, size - at);
+		segs[1] = buf_seg(&pool, names[1], 0, size);
+		n = pool_send(pool.fd, self->pairs[0][0], segs,
+			      sent < (ssize_t)size ? 2 : 1, 0, 0, NULL);
+		ASSERT_LT(0, n);
+		sent += n;
+	}
+	ASSERT_EQ(2 * (ssize_t)size, reader_join(&r));
+	EXPECT_EQ(-1, pattern_differs(r.data, 1, 0, 2 * size));
+	free(r.data);
+	EXPECT_EQ(2, pool_free(pool.fd, names, 2));
+	EXPECT_EQ(0, pool_wait_idle(pool.fd, 2, DEADLINE_MS));
+	pool_unmake(&pool);
+}
+
 /* UDP: datagrams to addresses, or cut from one gather. */
 
 FIXTURE(udp)
