@@ -53,6 +53,8 @@ enum fbuf_protection {
  * @gen: generation, changed at each ALLOC
  * @holds: number of handles with a hold
  * @secures: number of handles that secure it
+ * @fills: number of FILLs under way; while it is not 0, the buffer cannot be
+ *         protected: @prot is FBUF_VOLATILE and @secures is 0
  * @prot: enum fbuf_protection; while it is not FBUF_VOLATILE, or @secures is not
  *        0, no page table has a writable entry for the buffer
  * @mark: number of the last batch that named it, so that a name twice in one
@@ -68,6 +70,7 @@ struct fbuf_buf {
 	u32 gen;
 	u32 holds;
 	u32 secures;
+	u32 fills;
 	u32 prot;
 	u64 mark;
 	unsigned long sent;
@@ -87,6 +90,8 @@ struct fbuf_buf {
  * @snapshots: buffers that were copied because of a write
  * @waits: times that a task or the watch looked for a buffer in vain, and slept
  * @reclaims: buffers whose memory went back under pressure
+ * @fills: FILLs that did not fail
+ * @filled: bytes that they read
  */
 struct fbuf_counters {
 	u64 sends;
@@ -100,6 +105,8 @@ struct fbuf_counters {
 	u64 snapshots;
 	u64 waits;
 	u64 reclaims;
+	u64 fills;
+	u64 filled;
 };
 
 /**
@@ -324,6 +331,9 @@ struct fbuf_flight {
 	u64 sock;
 };
 
+/* In a pool with FBUF_POOL_SIGBUS, how long a write may wait all the same. */
+#define FBUF_SIGBUS_GRACE_MS	10
+
 /* Runs that a gather keeps without an allocation. */
 #define FBUF_RUNS_FAST		16
 
@@ -531,7 +541,13 @@ bool fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
 int fbuf_shrink_init(void);
 void fbuf_shrink_exit(void);
 
+/* fill.c */
+int fbuf_fill(struct fbuf_handle *h, const struct fbuf_fill *args);
+
 /* gather.c; those that every send takes are in gather.h */
+void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock);
+int fbuf_gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
+		     unsigned long i, unsigned int offset, unsigned int len);
 int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
 		    const struct fbuf_seg *seg, unsigned long sock,
 		    enum fbuf_protection prot);

@@ -111,20 +111,10 @@ static int gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
 	return ret ?: len;
 }
 
-static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
-		       u64 addr, unsigned int left, enum fbuf_protection prot)
+/* All of them, however many folios have them. */
+static int gather_parts(struct fbuf_gather *g, const struct fbuf_pool *pool,
+			unsigned long i, unsigned int offset, unsigned int left)
 {
-	struct fbuf_pool *pool = h->pool;
-	unsigned long i = addr >> PAGE_SHIFT, index;
-	unsigned int offset = offset_in_page(addr);
-
-	if (i >= pool->nr_pages)
-		return -EINVAL;
-	i = array_index_nospec(i, pool->nr_pages);
-	index = i >> (pool->buf_shift - PAGE_SHIFT);
-	/* To its last byte in the buffer. */
-	if ((addr + left - 1) >> pool->buf_shift != index)
-		return -EINVAL;
 	while (left) {
 		/* 0: the page was just replaced; look again. */
 		int part = gather_part(g, pool, i, offset, left);
@@ -136,6 +126,47 @@ static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
 		i += offset >> PAGE_SHIFT;
 		offset = offset_in_page(offset);
 	}
+	return 0;
+}
+
+/**
+ * fbuf_gather_part() - add a part of a buffer, whatever becomes of the buffer
+ * @g: the gather
+ * @pool: the pool
+ * @i: the page in which the part begins, which was checked
+ * @offset: where in that page
+ * @len: bytes, within the buffer
+ *
+ * Context: may sleep.
+ * Return: 0; -ESTALE if the buffer has no memory; -ENOMEM.
+ */
+int fbuf_gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
+		     unsigned long i, unsigned int offset, unsigned int len)
+{
+	int err = gather_parts(g, pool, i, offset, len);
+
+	if (!err)
+		g->len += len;
+	return err;
+}
+
+static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
+		       u64 addr, unsigned int left, enum fbuf_protection prot)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned long i = addr >> PAGE_SHIFT, index;
+	int err;
+
+	if (i >= pool->nr_pages)
+		return -EINVAL;
+	i = array_index_nospec(i, pool->nr_pages);
+	index = i >> (pool->buf_shift - PAGE_SHIFT);
+	/* To its last byte in the buffer. */
+	if ((addr + left - 1) >> pool->buf_shift != index)
+		return -EINVAL;
+	err = gather_parts(g, pool, i, offset_in_page(addr), left);
+	if (err)
+		return err;
 	return gather_buf(pool, h, index, g->now, g->sock, prot);
 }
 
@@ -184,7 +215,14 @@ static int gather_slow(struct fbuf_gather *g, struct fbuf_handle *h,
 	return 0;
 }
 
-static void gather_init(struct fbuf_gather *g, unsigned long sock)
+/**
+ * fbuf_gather_init() - begin with a gather that has nothing
+ * @g: the gather
+ * @sock: inode number of the socket that it goes to, or 0
+ *
+ * Context: any.
+ */
+void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock)
 {
 	g->runs = g->fast;
 	g->nr = 0;
@@ -211,7 +249,7 @@ int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
 {
 	int err;
 
-	gather_init(g, sock);
+	fbuf_gather_init(g, sock);
 	err = gather_slow(g, h, seg, prot);
 	if (err)
 		fbuf_gather_release(g);
@@ -290,7 +328,7 @@ int fbuf_gather_many(struct fbuf_gather *g, struct fbuf_handle *h,
 	unsigned int n;
 	int err;
 
-	gather_init(g, sock);
+	fbuf_gather_init(g, sock);
 	if (!nr || nr > FBUF_SEGS_MAX)
 		return -EINVAL;
 	for (; nr; nr -= n, segs += n) {

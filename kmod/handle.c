@@ -298,6 +298,16 @@ static int handle_send_batch(struct fbuf_handle *h, unsigned int cmd,
 	return err ?: fbuf_send_batch(h, &args);
 }
 
+static int handle_fill(struct fbuf_handle *h, unsigned int cmd,
+		       unsigned long arg)
+{
+	struct fbuf_fill args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	return ret ?: fbuf_fill(h, &args);
+}
+
 static int handle_info(struct fbuf_handle *h, unsigned int cmd,
 		       unsigned long arg)
 {
@@ -337,6 +347,8 @@ static noinline long handle_call(struct fbuf_handle *h, unsigned int cmd,
 		return handle_fanout(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_SEND_BATCH):
 		return handle_send_batch(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_FILL):
+		return handle_fill(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_SHARE):
 		return handle_share(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_RING):

@@ -17,8 +17,6 @@
 #include "compat.h"
 #include "fbuf.h"
 
-#define SIGBUS_GRACE_MS	10
-
 /**
  * fbuf_unmap() - take a buffer out of all page tables
  * @pool: the pool
@@ -143,7 +141,8 @@ static void map_upgrade(struct vm_area_struct *vma,
 static vm_fault_t map_sigbus(struct fbuf_pool *pool, struct fbuf_buf *buf)
 {
 	if (READ_ONCE(buf->secures) ||
-	    !fbuf_write_wait(pool, buf, SIGBUS_GRACE_MS, TASK_KILLABLE))
+	    !fbuf_write_wait(pool, buf, FBUF_SIGBUS_GRACE_MS,
+			     TASK_KILLABLE))
 		return VM_FAULT_SIGBUS;
 	return VM_FAULT_NOPAGE;
 }

@@ -348,7 +348,9 @@ static int stats_put(struct sk_buff *msg, const struct fbuf_counters *c)
 	    put_u64(msg, FBUF_A_STATS_PROTECTS, c->protects, pad) ||
 	    put_u64(msg, FBUF_A_STATS_SNAPSHOTS, c->snapshots, pad) ||
 	    put_u64(msg, FBUF_A_STATS_WAITS, c->waits, pad) ||
-	    put_u64(msg, FBUF_A_STATS_RECLAIMS, c->reclaims, pad))
+	    put_u64(msg, FBUF_A_STATS_RECLAIMS, c->reclaims, pad) ||
+	    put_u64(msg, FBUF_A_STATS_FILLS, c->fills, pad) ||
+	    put_u64(msg, FBUF_A_STATS_FILLED, c->filled, pad))
 		return -EMSGSIZE;
 	return 0;
 }

@@ -38,13 +38,18 @@ static bool buf_pinned(struct fbuf_pool *pool, const struct fbuf_buf *buf)
 	return false;
 }
 
-/* Make the buffer one that can have no writable page-table entry. */
+/*
+ * Make the buffer one that can have no writable page-table entry, and that no
+ * FILL writes to.
+ */
 static int protect_begin(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
 	lockdep_assert_held(&pool->lock);
 	if (buf->prot != FBUF_VOLATILE || buf->secures)
 		return 0;
+	if (buf->fills)
+		return -EBUSY;
 	fbuf_wrprotect(pool, buf);
 	if (buf_pinned(pool, buf))
 		return -EBUSY;
@@ -76,7 +81,7 @@ static noinline int protect_slow(struct fbuf_pool *pool, struct fbuf_buf *buf,
  * @prot: how
  *
  * Context: may sleep; takes the pool's lock if the buffer is not protected.
- * Return: 0, or -EBUSY if pages are pinned.
+ * Return: 0, or -EBUSY if pages are pinned or being filled.
  */
 int fbuf_protect(struct fbuf_pool *pool, unsigned int index,
 		 enum fbuf_protection prot)
@@ -121,7 +126,7 @@ static int secure_all(struct fbuf_handle *h, const u64 *names,
  *
  * Context: may sleep; takes the pool's lock.
  * Return: @count; or, with none secured, -EOPNOTSUPP, -EINVAL, -ESTALE, or
- * -EBUSY if pages are pinned.
+ * -EBUSY if pages are pinned or being filled.
  */
 int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count)
 {

@@ -158,6 +158,8 @@ void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info)
 		.reuses = sum.reuses,
 		.protects = sum.protects,
 		.snapshots = sum.snapshots,
+		.fills = sum.fills,
+		.filled = sum.filled,
 	};
 	info_state(h, info);
 }

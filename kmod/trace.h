@@ -126,6 +126,34 @@ TRACE_EVENT(fbuf_send,
 		  __entry->engine, __entry->ret)
 );
 
+TRACE_EVENT(fbuf_fill,
+	TP_PROTO(const struct fbuf_pool *pool, const struct fbuf_fill *args,
+		 int ret),
+	TP_ARGS(pool, args, ret),
+	TP_STRUCT__entry(
+		__field(u64, pool)
+		__field(u64, name)
+		__field(u64, pos)
+		__field(u32, offset)
+		__field(u32, len)
+		__field(u32, flags)
+		__field(int, ret)
+	),
+	TP_fast_assign(
+		__entry->pool = pool->id;
+		__entry->name = args->name;
+		__entry->pos = args->pos;
+		__entry->offset = args->offset;
+		__entry->len = args->len;
+		__entry->flags = args->flags;
+		__entry->ret = ret;
+	),
+	TP_printk("pool=%llu buf=%u gen=%u offset=%u len=%u flags=%#x pos=%llu ret=%d",
+		  __entry->pool, FBUF_NAME_INDEX(__entry->name),
+		  FBUF_NAME_GEN(__entry->name), __entry->offset, __entry->len,
+		  __entry->flags, __entry->pos, __entry->ret)
+);
+
 /* Bytes that the CPU copied all the same. */
 TRACE_EVENT(fbuf_copy,
 	TP_PROTO(const struct fbuf_pool *pool, u64 bytes),

@@ -45,6 +45,7 @@ union any_arg {
 	struct fbuf_send send;
 	struct fbuf_fanout fanout;
 	struct fbuf_send_batch send_batch;
+	struct fbuf_fill fill;
 	struct fbuf_info info;
 	struct fbuf_share share;
 	struct fbuf_pass pass;
@@ -61,6 +62,7 @@ FIXTURE(call)
 	int fd;		/* where the call belongs */
 	int other;	/* where it does not */
 	int sock[2];
+	int zero;	/* a file */
 	__u64 names[NR_BUFS];
 	struct fbuf_seg seg;
 	struct fbuf_item item;
@@ -179,6 +181,15 @@ FIXTURE_VARIANT_ADD(call, send_batch)
 	.pad = offsetof(struct fbuf_send_batch, pad),
 };
 
+FIXTURE_VARIANT_ADD(call, fill)
+{
+	.nr = _IOC_NR(FBUF_IOC_FILL),
+	.size = sizeof(struct fbuf_fill),
+	.flags = FBUF_FILL_DIRECT | FBUF_FILL_POS | FBUF_FILL_DONTWAIT |
+		 FBUF_FILL_ALL,
+	.pad = offsetof(struct fbuf_fill, pos),
+};
+
 FIXTURE_VARIANT_ADD(call, info)
 {
 	.nr = _IOC_NR(FBUF_IOC_INFO),
@@ -242,6 +253,11 @@ static void call_arg(struct _test_data_call *self, unsigned int nr)
 		arg->send_batch.items = (uintptr_t)&self->send_item;
 		arg->send_batch.count = 1;
 		break;
+	case _IOC_NR(FBUF_IOC_FILL):
+		arg->fill.name = self->names[0];
+		arg->fill.len = 64;
+		arg->fill.fd = self->zero;
+		break;
 	}
 }
 
@@ -252,6 +268,8 @@ FIXTURE_SETUP(call)
 	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS,
 				     FBUF_POOL_SNAPSHOT));
 	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	self->zero = open("/dev/zero", O_RDONLY);
+	ASSERT_LE(0, self->zero);
 	self->second = pool_share(self->pool.fd, ALL_RIGHTS, 0, NULL);
 	ASSERT_LE(0, self->second);
 	ASSERT_EQ(0, ring_make(&self->ring, self->second, FBUF_RING_ACCEPT, 8,
@@ -276,6 +294,7 @@ FIXTURE_TEARDOWN(call)
 	close(self->second);
 	pool_unmake(&self->pool);
 	close(self->control);
+	close(self->zero);
 	close(self->sock[0]);
 	close(self->sock[1]);
 }
@@ -287,8 +306,8 @@ static bool no_effect(struct _test_data_call *self)
 
 	return !pool_info(self->pool.fd, &info) && info.nr_held == 2 &&
 	       info.holds == 2 && info.nr_handles == 2 && info.allocs == 2 &&
-	       !info.sends && !info.protects && !ring_len(&self->ring) &&
-	       sock_empty(self->sock[1]);
+	       !info.sends && !info.protects && !info.fills &&
+	       !ring_len(&self->ring) && sock_empty(self->sock[1]);
 }
 
 TEST_F(call, good)
@@ -307,6 +326,7 @@ TEST_F(call, good)
 		EXPECT_EQ(1, ret);
 		break;
 	case _IOC_NR(FBUF_IOC_SEND):
+	case _IOC_NR(FBUF_IOC_FILL):
 		EXPECT_EQ(64, ret);
 		break;
 	case _IOC_NR(FBUF_IOC_INFO):
@@ -504,6 +524,7 @@ TEST(unknown_command)
 				TH_LOG("control, number %#x", nr);
 		}
 		if (nr < _IOC_NR(FBUF_IOC_ALLOC) ||
+		    nr > _IOC_NR(FBUF_IOC_SEND_BATCH)) {
 		    nr > _IOC_NR(FBUF_IOC_SEND_BATCH)) {
 			EXPECT_EQ(-ENOTTY, call(fd, nr, arg.size, &arg))
 				TH_LOG("pool, number %#x", nr);
@@ -1535,6 +1556,8 @@ TEST(info_of_a_new_pool)
 	EXPECT_EQ(0ULL, info.reuses);
 	EXPECT_EQ(0ULL, info.protects);
 	EXPECT_EQ(0ULL, info.snapshots);
+	EXPECT_EQ(0ULL, info.fills);
+	EXPECT_EQ(0ULL, info.filled);
 	pool_unmake(&pool);
 }
 

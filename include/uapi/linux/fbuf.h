@@ -33,6 +33,7 @@
 #define FBUF_NAME_MAX		128U		/* bytes in a socket address */
 #define FBUF_RING_MAX		65536U		/* entries in a ring */
 #define FBUF_TARGETS_MAX	4096U		/* sockets of a fan-out */
+#define FBUF_AHEAD_MAX		(16U << 20)	/* bytes to read ahead */
 
 /* Offsets for mmap() of a pool fd. Those from 1 << 40 up are reserved. */
 #define FBUF_MMAP_POOL		0ULL
@@ -56,7 +57,7 @@
 
 /* What a handle may do. */
 #define FBUF_RIGHT_READ		(1U << 0)	/* map for reading */
-#define FBUF_RIGHT_WRITE	(1U << 1)	/* map for writing */
+#define FBUF_RIGHT_WRITE	(1U << 1)	/* map for writing; FILL */
 #define FBUF_RIGHT_ALLOC	(1U << 2)	/* ALLOC */
 #define FBUF_RIGHT_SEND		(1U << 3)	/* SEND */
 
@@ -361,6 +362,41 @@ struct fbuf_fanout {
 	__u32 pad;
 };
 
+/* &struct fbuf_fill.flags */
+#define FBUF_FILL_DIRECT	(1U << 0)	/* past the page cache */
+#define FBUF_FILL_POS		(1U << 1)	/* from @pos on, as pread() */
+#define FBUF_FILL_DONTWAIT	(1U << 2)	/* as RWF_NOWAIT, MSG_DONTWAIT */
+#define FBUF_FILL_ALL		(1U << 3)	/* all, as MSG_WAITALL */
+
+/**
+ * struct fbuf_fill - FBUF_IOC_FILL, on a pool fd
+ * @size: sizeof(struct fbuf_fill)
+ * @flags: FBUF_FILL_*
+ * @name: a buffer that the handle holds
+ * @pos: with FBUF_FILL_POS where in the file to begin, and the file's own
+ *       position stays; else 0
+ * @offset: where in the buffer the bytes go
+ * @len: how many, at least 1; within the buffer
+ * @fd: a file to read from, or a socket
+ * @ahead: bytes after those read that are to be read into the page cache
+ *         meanwhile, up to FBUF_AHEAD_MAX; else, as for direct I/O, 0
+ *
+ * Reads into the buffer what read() or recv() would, and returns what they
+ * would: the bytes read, which may be fewer than @len; 0 at the end; or an error,
+ * after which the bytes of the buffer from @offset on may be any. Nothing is
+ * copied by way of user memory, and with direct I/O, nothing by the CPU at all.
+ */
+struct fbuf_fill {
+	__u32 size;
+	__u32 flags;
+	__u64 name;
+	__u64 pos;
+	__u32 offset;
+	__u32 len;
+	__s32 fd;
+	__u32 ahead;
+};
+
 /**
  * struct fbuf_send_item - one send of a batch
  * @segs: as &struct fbuf_send.segs, like all that follows but @result
@@ -440,6 +476,8 @@ struct fbuf_send_batch {
  * @reuses: buffers that were in flight when they were freed, and are idle since
  * @protects: buffers that were protected against writes
  * @snapshots: buffers that were copied because of a write
+ * @fills: FILLs that did not fail
+ * @filled: bytes that they read
  *
  * All but @size and @flags are out.
  */
@@ -472,6 +510,8 @@ struct fbuf_info {
 	__u64 reuses;
 	__u64 protects;
 	__u64 snapshots;
+	__u64 fills;
+	__u64 filled;
 };
 
 #define FBUF_IOC_MAGIC		0xfb
@@ -487,6 +527,7 @@ struct fbuf_info {
 #define FBUF_IOC_PASS		_IOWR(FBUF_IOC_MAGIC, 0x18, struct fbuf_pass)
 #define FBUF_IOC_RING		_IOWR(FBUF_IOC_MAGIC, 0x19, struct fbuf_ring_setup)
 #define FBUF_IOC_FANOUT		_IOWR(FBUF_IOC_MAGIC, 0x1a, struct fbuf_fanout)
+#define FBUF_IOC_FILL		_IOWR(FBUF_IOC_MAGIC, 0x1b, struct fbuf_fill)
 #define FBUF_IOC_SEND_BATCH	_IOWR(FBUF_IOC_MAGIC, 0x1c, struct fbuf_send_batch)
 
 #endif /* _UAPI_LINUX_FBUF_H */
