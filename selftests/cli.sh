@@ -4,7 +4,7 @@
 # The tool fbuf: files through a pool, and its messages.
 
 KSFT_SKIP=4
-PLAN=15
+PLAN=16
 tmp=$(mktemp -d)
 nr=0
 failed=0
@@ -52,21 +52,29 @@ wait_for_port()
 transfer()
 {
 	size=$1
+	shift
+	head -c "$size" /dev/urandom >"$tmp/file"
+	transfer_file "$tmp/file" "$@"
+}
+
+# transfer_file FILE HOST [OPTIONS]: the same of a file that there is
+transfer_file()
+{
+	file=$1
 	host=$2
 	shift 2
 	rm -f "$tmp/got"
 	# Else the last receiver's port could be read from it.
 	: >"$tmp/err-recv"
-	head -c "$size" /dev/urandom >"$tmp/file"
 	fbuf recv 0 "$tmp/got" >"$tmp/out-recv" 2>"$tmp/err-recv" &
 	recv=$!
 	if ! wait_for_port; then
 		kill "$recv"
 		return 1
 	fi
-	fbuf send "$@" "$tmp/file" "$host" "$port" >"$tmp/out" 2>"$tmp/err" ||
+	fbuf send "$@" "$file" "$host" "$port" >"$tmp/out" 2>"$tmp/err" ||
 		{ kill "$recv" 2>/dev/null; return 1; }
-	wait "$recv" && cmp "$tmp/file" "$tmp/got"
+	wait "$recv" && cmp "$file" "$tmp/got"
 }
 
 # Fails with a message, on standard error, that has these words.
@@ -98,6 +106,16 @@ report $? "empty_file_arrives"
 
 transfer 500000 127.0.0.1 --engine copy
 report $? "file_arrives_by_copy"
+
+# A disk takes direct I/O, which not every file system does.
+[ -b /dev/ram0 ] || modprobe -q brd rd_nr=1 rd_size=4096
+if [ -b /dev/ram0 ] && [ -d /sys/module/brd ]; then
+	head -c 4194304 /dev/urandom >/dev/ram0
+	transfer_file /dev/ram0 127.0.0.1 --direct
+	report $? "disk_arrives_by_direct_io"
+else
+	skip "disk_arrives_by_direct_io" "no RAM disk"
+fi
 
 fbuf pool make --json >"$tmp/out" 2>"$tmp/err" &&
 	grep -q '"nr_bufs": *16' "$tmp/out" &&

@@ -1141,6 +1141,55 @@ TEST_F(lib, fanout_refused)
 	close(pair[1]);
 }
 
+TEST_F(lib, fill)
+{
+	uint8_t *buf = fbuf_addr(self->pool, self->names[2]);
+	uint8_t data[300];
+	int fd = memfd_create("fill", 0);
+
+	pattern_fill(data, 77, 0, sizeof(data));
+	ASSERT_EQ((ssize_t)sizeof(data), write(fd, data, sizeof(data)));
+	/* From its position on is nothing. */
+	EXPECT_EQ(0, fbuf_fill(self->pool, self->names[2], 0, 100, fd, 0));
+	EXPECT_EQ(100, fbuf_fill_at(self->pool, self->names[2], 20, 100, fd,
+				    50, 4096, FBUF_FILL_ALL));
+	EXPECT_EQ(-1, pattern_differs(buf + 20, 77, 50, 100));
+	EXPECT_EQ(-1, pattern_differs(buf, 2, 0, 20));
+	EXPECT_EQ(-1, pattern_differs(buf + 120, 2, 120, BUF_SIZE - 120));
+	ASSERT_EQ(0, lseek(fd, 0, SEEK_SET));
+	EXPECT_EQ(100, fbuf_fill(self->pool, self->names[2], 0, 100, fd, 0));
+	EXPECT_EQ(200, fbuf_fill_at(self->pool, self->names[2], 100, 5000, fd,
+				    -1, 0, FBUF_FILL_ALL));
+	EXPECT_EQ(-1, pattern_differs(buf, 77, 0, 300));
+	close(fd);
+}
+
+TEST_F(lib, fill_errors)
+{
+	const size_t wrap = 1ULL << 32;
+	int fd = memfd_create("fill", 0);
+	uint64_t name = self->names[2];
+
+	ASSERT_EQ(0, ftruncate(fd, BUF_SIZE));
+	errno = 4711;
+	/* What 32 bits cannot hold must not come out as less. */
+	EXPECT_EQ(-EINVAL, fbuf_fill(self->pool, name, wrap, 1, fd, 0));
+	EXPECT_EQ(-EINVAL, fbuf_fill(self->pool, name, 0, wrap + 1, fd, 0));
+	EXPECT_EQ(-EINVAL, fbuf_fill_at(self->pool, name, 0, 1, fd, 0, wrap,
+					0));
+	EXPECT_EQ(-EINVAL, fbuf_fill_at(self->pool, name, 0, 1, fd, -2, 0, 0));
+	EXPECT_EQ(-EINVAL, fbuf_fill(self->pool, name, 0, 0, fd, 0));
+	EXPECT_EQ(-EINVAL, fbuf_fill(self->pool, name, 0, 1, fd, 1U << 31));
+	EXPECT_EQ(-EBADF, fbuf_fill(self->pool, name, 0, 1, -1, 0));
+	EXPECT_EQ(-ESPIPE, fbuf_fill_at(self->pool, name, 0, 1, self->sock[1],
+					0, 0, 0));
+	ASSERT_EQ(0, fbuf_free(self->pool, &name, 1));
+	EXPECT_EQ(-ESTALE, fbuf_fill(self->pool, name, 0, 1, fd, 0));
+	EXPECT_EQ(4711, errno);
+	EXPECT_EQ(0, lseek(fd, 0, SEEK_CUR));
+	close(fd);
+}
+
 /* By those who know nothing of the library. */
 TEST_F(lib, sendfile)
 {

@@ -4,7 +4,7 @@
 # Tracepoints: each fires when what it is named after happens.
 
 KSFT_SKIP=4
-EVENTS="create alloc send copy reuse protect snapshot free"
+EVENTS="create alloc fill send copy reuse protect snapshot free"
 dir=$(cd "$(dirname "$0")" && pwd)
 tracing=/sys/kernel/tracing
 trace=$tracing/instances/fbuf-$$

@@ -107,6 +107,23 @@ int fbuf_wait(struct fbuf_pool *pool, const uint64_t *names,
 int fbuf_secure(struct fbuf_pool *pool, const uint64_t *names,
 		unsigned int count);
 
+/* Filling: fbuf_fill(3). */
+
+/*
+ * Read up to len bytes from a file or a socket into a buffer, from its byte
+ * offset on, as read() or recv() would; returns how many, 0 at the end. flags is
+ * FBUF_FILL_*.
+ */
+ssize_t fbuf_fill(struct fbuf_pool *pool, uint64_t name, size_t offset,
+		  size_t len, int fd, unsigned int flags);
+/*
+ * The same from a position of the file, as pread(), or with -1 from its own; and
+ * have the kernel read up to ahead bytes after that into the page cache.
+ */
+ssize_t fbuf_fill_at(struct fbuf_pool *pool, uint64_t name, size_t offset,
+		     size_t len, int fd, off_t pos, size_t ahead,
+		     unsigned int flags);
+
 /* Sharing: fbuf_share(3). */
 
 /*

@@ -64,6 +64,8 @@ static const struct ctl_field stats_fields[] = {
 	STATS(SNAPSHOTS, CTL_U64, snapshots),
 	STATS(WAITS, CTL_U64, waits),
 	STATS(RECLAIMS, CTL_U64, reclaims),
+	STATS(FILLS, CTL_U64, fills),
+	STATS(FILLED, CTL_U64, filled),
 };
 
 static const struct ctl_field limit_fields[] = {

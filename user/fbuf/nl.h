@@ -58,6 +58,8 @@ struct ctl_stats {
 	uint64_t snapshots;
 	uint64_t waits;
 	uint64_t reclaims;
+	uint64_t fills;
+	uint64_t filled;
 };
 
 struct ctl_limit {

@@ -141,7 +141,7 @@ static void print_flight(const struct ctl_pool *p)
 
 static void print_stats(const struct ctl_stats *s)
 {
-	char sent[FMT_BYTES_MAX], copied[FMT_BYTES_MAX];
+	char sent[FMT_BYTES_MAX], copied[FMT_BYTES_MAX], filled[FMT_BYTES_MAX];
 	static const struct {
 		unsigned int attr;
 		const char *what;
@@ -171,6 +171,8 @@ static void print_stats(const struct ctl_stats *s)
 			printf("  %-12s %llu\n", lines[i].what,
 			       *(const unsigned long long *)val);
 	}
+	printf("  filled       %llu times, %s\n", (unsigned long long)s->fills,
+	       fmt_bytes(filled, s->filled));
 	printf("  sent         %llu gathers, %s, of which copied %s\n",
 	       (unsigned long long)s->sends, fmt_bytes(sent, s->bytes),
 	       fmt_bytes(copied, s->copied));
@@ -238,10 +240,13 @@ static int view_fd(int fd)
 			CTL_SEEN(FBUF_A_STATS_ALLOCS) |
 			CTL_SEEN(FBUF_A_STATS_REUSES) |
 			CTL_SEEN(FBUF_A_STATS_PROTECTS) |
-			CTL_SEEN(FBUF_A_STATS_SNAPSHOTS),
+			CTL_SEEN(FBUF_A_STATS_SNAPSHOTS) |
+			CTL_SEEN(FBUF_A_STATS_FILLS) |
+			CTL_SEEN(FBUF_A_STATS_FILLED),
 		.sends = i.sends, .bytes = i.bytes, .copied = i.copied,
 		.allocs = i.allocs, .reuses = i.reuses,
 		.protects = i.protects, .snapshots = i.snapshots,
+		.fills = i.fills, .filled = i.filled,
 	};
 	handle = (struct ctl_handle){
 		.seen = -1ULL & ~CTL_SEEN(FBUF_A_HANDLE_QUEUED),

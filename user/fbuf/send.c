@@ -26,6 +26,7 @@ static const char help[] =
 "                        with commas (default: the module chooses)\n"
 "  -b, --buf-size SIZE   bytes in a buffer, a power of two (default 256K)\n"
 "  -n, --buffers N       buffers (default 16)\n"
+"  -d, --direct          read FILE past the page cache (direct I/O)\n"
 "  -4, -6                IPv4 or IPv6 only\n"
 "      --sha256          print the SHA-256 of what was sent\n"
 "  -j, --json            results as JSON\n"
@@ -38,6 +39,7 @@ struct job {
 	uint64_t nr_bufs;
 	unsigned int engines;	/* that may run, 0: all */
 	int family;
+	bool direct;
 	bool hash;
 	const char *file;
 	const char *host;
@@ -81,27 +83,30 @@ static void end_progress(struct job *j)
 	j->progress = false;
 }
 
-/* Fill a buffer: fewer bytes than len only at the end of the file. */
-static ssize_t fill(struct job *j, char *buf, size_t len)
+static void explain_fill(struct job *j, int err)
 {
-	size_t have = 0;
+	end_progress(j);
+	if (j->direct && (err == EOPNOTSUPP || err == EINVAL))
+		tool_err("%s does not take direct I/O, or not to buffers of %llu bytes; leave out --direct.",
+			 j->file, (unsigned long long)j->buf_size);
+	else
+		tool_err("Cannot read %s: %s.", j->file, strerror(err));
+}
+
+/* Fill a buffer: fewer bytes than it has only at the end, or after a signal. */
+static ssize_t fill(struct job *j, uint64_t name)
+{
+	unsigned int flags = FBUF_FILL_ALL;
 	ssize_t ret;
 
-	while (have < len) {
-		ret = read(j->fd, buf + have, len - have);
-		if (!ret)
-			break;
-		if (ret < 0 && errno == EINTR)
-			continue;
-		if (ret < 0) {
-			end_progress(j);
-			tool_err("Cannot read %s: %s.", j->file,
-				 strerror(errno));
-			return -1;
-		}
-		have += ret;
-	}
-	return have;
+	if (j->direct)
+		flags |= FBUF_FILL_DIRECT;
+	do {
+		ret = fbuf_fill(j->pool, name, 0, j->buf_size, j->fd, flags);
+	} while (ret == -EINTR);
+	if (ret < 0)
+		explain_fill(j, -ret);
+	return ret;
 }
 
 static void explain_send(struct job *j, int err)
@@ -154,7 +159,6 @@ static int send_buffer(struct job *j)
 {
 	uint64_t name;
 	ssize_t len;
-	char *buf;
 	int ret;
 
 	do {
@@ -166,11 +170,10 @@ static int send_buffer(struct job *j)
 		return -1;
 	}
 
-	buf = fbuf_addr(j->pool, name);
-	len = fill(j, buf, j->buf_size);
+	len = fill(j, name);
 	if (len > 0) {
 		if (j->sha)
-			tool_sha_update(j->sha, buf, len);
+			tool_sha_update(j->sha, fbuf_addr(j->pool, name), len);
 		fbuf_gather_reset(j->gather);
 		ret = fbuf_gather_append(j->gather, name, 0, len);
 		if (ret < 0 || !send_gather(j))
@@ -261,6 +264,7 @@ static int parse(int argc, char **argv, struct job *j)
 		{ "engine", required_argument, NULL, 'e' },
 		{ "buf-size", required_argument, NULL, 'b' },
 		{ "buffers", required_argument, NULL, 'n' },
+		{ "direct", no_argument, NULL, 'd' },
 		{ "sha256", no_argument, NULL, OPT_SHA },
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
@@ -268,7 +272,7 @@ static int parse(int argc, char **argv, struct job *j)
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "e:b:n:46jh", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "e:b:n:d46jh", longs, NULL)) != -1) {
 		switch (c) {
 		case 'e':
 			if (!tool_engines(optarg, &j->engines))
@@ -281,6 +285,9 @@ static int parse(int argc, char **argv, struct job *j)
 		case 'n':
 			if (!tool_nr_bufs(optarg, &j->nr_bufs))
 				return TOOL_USAGE;
+			break;
+		case 'd':
+			j->direct = true;
 			break;
 		case '4':
 		case '6':
