@@ -230,4 +230,74 @@ int name(struct sk_buff *skb, struct iov_iter *from, size_t length)	\
 }
 #endif
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#include <linux/io_uring.h>
+#include <linux/io_uring_types.h>
+#else
+#include <linux/io_uring/cmd.h>
+#endif
+
+/*
+ * A command of io_uring that waits without a thread has to be cancelled when its
+ * ring goes (from 6.7 on), and its task work to run under uring_lock (from 6.10
+ * on). Before, none waits.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+#define FBUF_URING_WAITS	0
+#define FBUF_URING_F_CANCEL	0
+static inline void fbuf_uring_mark_cancelable(struct io_uring_cmd *cmd,
+					      unsigned int issue_flags)
+{
+}
+
+static inline void
+fbuf_uring_in_task(struct io_uring_cmd *cmd,
+		   void (*fn)(struct io_uring_cmd *cmd, unsigned int flags))
+{
+}
+#else
+#define FBUF_URING_WAITS	1
+#define FBUF_URING_F_CANCEL	IO_URING_F_CANCEL
+#define fbuf_uring_mark_cancelable	io_uring_cmd_mark_cancelable
+/*
+ * For wait queues' callbacks: the flag is IOU_F_TWQ_IN_WAKE, which tells not to
+ * signal an eventfd from there. Kernels that do not have it ignore it. Never
+ * lazily: a send that goes on need not be a completion.
+ */
+static inline void
+fbuf_uring_in_task(struct io_uring_cmd *cmd,
+		   void (*fn)(struct io_uring_cmd *cmd, unsigned int flags))
+{
+	__io_uring_cmd_do_in_task(cmd, fn, 2);
+}
+#endif
+
+/* What the caller wrote to the sqe; it is in user memory. */
+static inline const void *fbuf_uring_sqe_cmd(const struct io_uring_cmd *cmd)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	return cmd->cmd;
+#else
+	return cmd->sqe->cmd;
+#endif
+}
+
+static inline void fbuf_uring_done(struct io_uring_cmd *cmd, int ret,
+				   unsigned int issue_flags)
+{
+	io_uring_cmd_done(cmd, ret, 0, issue_flags);
+}
+
+/* As io_uring's own req_set_fail(): nothing that is linked to it is to run. */
+static inline void fbuf_uring_set_fail(struct io_uring_cmd *cmd)
+{
+	struct io_kiocb *req = cmd_to_io_kiocb(cmd);
+
+	req->flags |= REQ_F_FAIL;
+	if (req->flags & REQ_F_CQE_SKIP) {
+		req->flags &= ~REQ_F_CQE_SKIP;
+		req->flags |= REQ_F_SKIP_LINK_CQES;
+	}
+}
+
 #endif /* FBUF_COMPAT_H */

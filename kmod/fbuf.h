@@ -25,6 +25,7 @@
 
 struct eventfd_ctx;
 struct folio;
+struct io_uring_cmd;
 struct mem_cgroup;
 struct pipe_inode_info;
 struct poll_table_struct;
@@ -374,6 +375,40 @@ struct fbuf_gather {
 	struct bio_vec fast[FBUF_RUNS_FAST];
 };
 
+/**
+ * struct fbuf_rest - a send that goes on when its socket has room
+ * @g: the gather
+ * @done: bytes of it that were taken so far
+ * @args: what was asked for, with FBUF_SEND_DONTWAIT
+ * @file: the socket, with a reference
+ * @engine: the last that took bytes
+ * @copied: bytes that were copied so far
+ */
+struct fbuf_rest {
+	struct fbuf_gather g;
+	size_t done;
+	struct fbuf_send args;
+	struct file *file;
+	u32 engine;
+	u64 copied;
+};
+
+/**
+ * struct fbuf_later - of a send that must not wait itself
+ * @waits: in: if the socket is full, it is to go on later
+ * @size: in: bytes to allocate for what begins with a struct fbuf_rest
+ * @rest: out: what goes on, the caller's; or NULL
+ * @punt: out: it is to be done again, by somebody who may wait
+ * @left: out: bytes were left
+ */
+struct fbuf_later {
+	bool waits;
+	size_t size;
+	struct fbuf_rest *rest;
+	bool punt;
+	bool left;
+};
+
 /* main.c, called by fbuf_args_get() */
 int fbuf_args_get_grown(void *args, size_t size, size_t min, size_t usize,
 			const void __user *uargs);
@@ -443,6 +478,9 @@ static inline bool fbuf_buf_bare(const struct fbuf_pool *pool,
 /* handle.c, called by pool.c */
 int fbuf_handle_install(struct fbuf_pool *pool, unsigned int rights,
 			unsigned int max_holds, u32 __user *uid);
+
+/* handle.c, called by uring.c */
+int fbuf_fanout_call(struct fbuf_handle *h, const struct fbuf_fanout *args);
 
 /* pool.c: life and memory of pools */
 extern struct workqueue_struct *fbuf_wq;
@@ -558,6 +596,7 @@ void fbuf_gather_free(struct fbuf_gather *g);
 void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 		       unsigned long sock);
 void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h);
+void fbuf_gather_move(struct fbuf_gather *to, const struct fbuf_gather *from);
 struct page *fbuf_page_get(const struct fbuf_pool *pool, unsigned long i);
 
 /* pipe.c: the pool as a file */
@@ -569,9 +608,16 @@ loff_t fbuf_llseek(struct file *file, loff_t offset, int whence);
 /* send.c */
 long fbuf_send_user(struct fbuf_handle *h, struct fbuf_send __user *uargs);
 int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args);
+int fbuf_send_later(struct fbuf_handle *h, struct fbuf_send *args,
+		    struct fbuf_later *later);
+int fbuf_send_on(struct fbuf_handle *h, struct fbuf_rest *rest);
+int fbuf_send_end(struct fbuf_handle *h, struct fbuf_rest *rest, int err);
 int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 		struct fbuf_target *targets);
 int fbuf_send_batch(struct fbuf_handle *h, const struct fbuf_send_batch *args);
+
+/* uring.c */
+int fbuf_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
 /* splice.c; the other engine is in pageref.h */
 bool fbuf_splice_takes(struct socket *sock, const struct fbuf_gather *g);

@@ -421,3 +421,17 @@ void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 			WRITE_ONCE(buf->sock, sock);
 	}
 }
+
+/**
+ * fbuf_gather_move() - move a gather to memory that lasts longer
+ * @to: where to
+ * @from: a gather that was imported; it is none any more
+ *
+ * Context: any.
+ */
+void fbuf_gather_move(struct fbuf_gather *to, const struct fbuf_gather *from)
+{
+	*to = *from;
+	if (from->runs == from->fast)
+		to->runs = to->fast;
+}

@@ -196,28 +196,41 @@ fault:
 	user_write_access_end();
 }
 
+/**
+ * fbuf_fanout_call() - FANOUT, as an ioctl or by io_uring
+ * @h: the handle
+ * @args: copied from the caller
+ *
+ * Context: may sleep.
+ * Return: as fbuf_fanout(); -EINVAL, -EFAULT, -ENOMEM.
+ */
+int fbuf_fanout_call(struct fbuf_handle *h, const struct fbuf_fanout *args)
+{
+	struct fbuf_target fast[ITEMS_FAST] __uninitialized, *targets;
+	int ret;
+
+	if (!args->nr_targets || args->nr_targets > FBUF_TARGETS_MAX)
+		return -EINVAL;
+	targets = array_get(fast, sizeof(fast), args->targets,
+			    args->nr_targets * sizeof(*targets));
+	if (IS_ERR(targets))
+		return PTR_ERR(targets);
+	ret = fbuf_fanout(h, args, targets);
+	if (ret >= 0)
+		targets_put(u64_to_user_ptr(args->targets), targets,
+			    args->nr_targets);
+	array_put(targets, fast);
+	return ret;
+}
+
 static int handle_fanout(struct fbuf_handle *h, unsigned int cmd,
 			 unsigned long arg)
 {
-	struct fbuf_target fast[ITEMS_FAST] __uninitialized, *targets;
 	struct fbuf_fanout args;
 	int ret;
 
 	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
-	if (ret)
-		return ret;
-	if (!args.nr_targets || args.nr_targets > FBUF_TARGETS_MAX)
-		return -EINVAL;
-	targets = array_get(fast, sizeof(fast), args.targets,
-			    args.nr_targets * sizeof(*targets));
-	if (IS_ERR(targets))
-		return PTR_ERR(targets);
-	ret = fbuf_fanout(h, &args, targets);
-	if (ret >= 0)
-		targets_put(u64_to_user_ptr(args.targets), targets,
-			    args.nr_targets);
-	array_put(targets, fast);
-	return ret;
+	return ret ?: fbuf_fanout_call(h, &args);
 }
 
 static int share_check(const struct fbuf_handle *h,
@@ -410,6 +423,7 @@ static const struct file_operations handle_fops = {
 	.mmap		= fbuf_mmap,
 	.poll		= fbuf_poll,
 	.splice_read	= fbuf_splice_read,
+	.uring_cmd	= fbuf_uring_cmd,
 	.llseek		= fbuf_llseek,
 };
 

@@ -10,6 +10,7 @@
 #include <linux/fs.h>
 #include <linux/net.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/udp.h>
 
@@ -100,7 +101,6 @@ static __always_inline int send_by_engine(struct socket *sock,
 	unsigned int engines = args->engines ?: SEND_ENGINES;
 	int ret;
 
-	fbuf_iov_iter_bvec(&fm->msg.msg_iter, g->runs, g->nr, g->len);
 	args->copied = 0;
 	if (engines & FBUF_ENGINE_PAGEREF && fbuf_pageref_takes(sock, g)) {
 		args->engine = FBUF_ENGINE_PAGEREF;
@@ -167,13 +167,14 @@ static noinline int send_with_extra(struct socket *sock, struct fbuf_msg *fm,
 }
 
 /*
- * To one socket; counted, if bytes were taken. Of a gather that is not needed
- * after it, @give the references away.
+ * To one socket, from byte @done on; counted, if bytes were taken. Of a gather
+ * that is not needed after it, @give the references away.
  */
 static __always_inline int send_one(struct fbuf_pool *pool,
 				    const struct fbuf_gather *g,
 				    struct socket *sock,
-				    struct fbuf_send *args, bool give)
+				    struct fbuf_send *args, bool give,
+				    size_t done)
 {
 	struct fbuf_msg fm __uninitialized;
 	int ret;
@@ -183,6 +184,9 @@ static __always_inline int send_one(struct fbuf_pool *pool,
 		.msg_flags = send_msg_flags(args->flags, sock),
 	};
 	fm.give = give;
+	fbuf_iov_iter_bvec(&fm.msg.msg_iter, g->runs, g->nr, g->len);
+	if (done)
+		iov_iter_advance(&fm.msg.msg_iter, done);
 	if (unlikely(args->namelen || args->segment))
 		ret = send_with_extra(sock, &fm, g, args);
 	else
@@ -199,10 +203,60 @@ static __always_inline int send_one(struct fbuf_pool *pool,
 	return ret;
 }
 
-/* What was not checked yet is where to, and the gather. */
+/*
+ * Whether poll() can tell when the socket takes more. Who sends to an address
+ * waits for room with the receiver, of which poll() knows only in AF_UNIX when
+ * connected.
+ */
+static bool send_polls(const struct socket *sock, const struct fbuf_send *args)
+{
+	return FBUF_URING_WAITS &&
+	       !(sock->sk->sk_family == AF_UNIX && args->namelen);
+}
+
+/*
+ * Not for long under io_uring: if the send took less than all, and may wait for
+ * room, keep the gather, what is done of it and the socket in later->rest. Where
+ * that cannot be, have it done again by a thread, or end it here. Returns the
+ * result, if there is no rest.
+ */
+static noinline int send_leave(struct fbuf_later *later,
+			       const struct fbuf_gather *g,
+			       struct socket *sock,
+			       const struct fbuf_send *args, int ret)
+{
+	struct fbuf_rest *rest;
+
+	if (ret == g->len || (ret < 0 && ret != -EAGAIN))
+		return ret;
+	later->left = true;
+	if (!later->waits || sock->file->f_flags & O_NONBLOCK)
+		return ret;
+	if (!send_polls(sock, args)) {
+		later->punt = ret == -EAGAIN;
+		return ret;
+	}
+	rest = kmalloc(later->size, GFP_KERNEL_ACCOUNT);
+	if (!rest)
+		return ret < 0 ? -ENOMEM : ret;
+	fbuf_gather_move(&rest->g, g);
+	rest->done = max(ret, 0);
+	rest->args = *args;
+	rest->file = get_file(sock->file);
+	rest->engine = args->engine;
+	rest->copied = ret > 0 ? args->copied : 0;
+	later->rest = rest;
+	return -EAGAIN;
+}
+
+/*
+ * What was not checked yet is where to, and the gather. @later is NULL for sends
+ * that are over when this returns.
+ */
 static __always_inline int send_checked(struct fbuf_handle *h,
 					struct fbuf_send *args,
-					enum fbuf_protection prot)
+					enum fbuf_protection prot,
+					struct fbuf_later *later)
 {
 	bool notify = args->flags & FBUF_SEND_NOTIFY;
 	struct fbuf_gather g __uninitialized;
@@ -220,13 +274,30 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 				 args->nr_segs, SOCK_INODE(sock)->i_ino, prot);
 	if (unlikely(ret))
 		goto out;
-	ret = send_one(h->pool, &g, sock, args, !notify);
+	ret = send_one(h->pool, &g, sock, args, !notify && !later, 0);
+	if (later) {
+		ret = send_leave(later, &g, sock, args, ret);
+		if (later->rest)
+			goto out;
+	}
 	if (unlikely(notify) && ret >= 0)
 		fbuf_gather_notify(&g, h);
 	fbuf_gather_release(&g);
 out:
 	fdput(f);
 	return ret;
+}
+
+static noinline int send_called(struct fbuf_handle *h, struct fbuf_send *args,
+				struct fbuf_later *later)
+{
+	int prot, err;
+
+	prot = send_check(h, args->flags, args->engines);
+	if (unlikely(prot < 0))
+		return prot;
+	err = send_check_to(args);
+	return err ?: send_checked(h, args, prot, later);
 }
 
 /**
@@ -241,13 +312,72 @@ out:
  */
 int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args)
 {
-	int prot, err;
+	return send_called(h, args, NULL);
+}
 
-	prot = send_check(h, args->flags, args->engines);
-	if (unlikely(prot < 0))
-		return prot;
-	err = send_check_to(args);
-	return err ?: send_checked(h, args, prot);
+/**
+ * fbuf_send_later() - fbuf_send() that need not be over when it returns
+ * @h: the handle, which must have a hold on each buffer
+ * @args: what and where; with FBUF_SEND_DONTWAIT, if later->waits
+ * @later: see there; its out words are set
+ *
+ * Context: as fbuf_send().
+ * Return: as fbuf_send(); -EAGAIN if there is a rest.
+ */
+int fbuf_send_later(struct fbuf_handle *h, struct fbuf_send *args,
+		    struct fbuf_later *later)
+{
+	later->rest = NULL;
+	later->punt = false;
+	later->left = false;
+	return send_called(h, args, later);
+}
+
+/**
+ * fbuf_send_on() - go on with a send
+ * @h: the handle
+ * @rest: what is left of it
+ *
+ * Context: may sleep, but does not wait for room.
+ * Return: -EAGAIN if bytes are left for which there is no room; or whatever
+ * fbuf_send_end() is to be given.
+ */
+int fbuf_send_on(struct fbuf_handle *h, struct fbuf_rest *rest)
+{
+	int ret;
+
+	ret = send_one(h->pool, &rest->g, sock_from_file(rest->file),
+		       &rest->args, false, rest->done);
+	if (ret <= 0)
+		return ret;
+	/* It is one send, however many pieces it goes in. */
+	if (rest->done)
+		this_cpu_add(h->pool->counters->sends, -1);
+	rest->done += ret;
+	rest->engine = rest->args.engine;
+	rest->copied += rest->args.copied;
+	return rest->done < rest->g.len ? -EAGAIN : ret;
+}
+
+/**
+ * fbuf_send_end() - end a send that went on later
+ * @h: the handle
+ * @rest: what is left of it, whose pages and socket are let go of; engine and
+ *        copied stay
+ * @err: what it is to say if no bytes were taken
+ *
+ * Context: may sleep; takes the pool's lock for notices.
+ * Return: the bytes taken, or @err.
+ */
+int fbuf_send_end(struct fbuf_handle *h, struct fbuf_rest *rest, int err)
+{
+	int ret = rest->done ?: err;
+
+	if (ret >= 0 && rest->args.flags & FBUF_SEND_NOTIFY)
+		fbuf_gather_notify(&rest->g, h);
+	fbuf_gather_release(&rest->g);
+	fput(rest->file);
+	return ret;
 }
 
 /* As fbuf_args_get(), but with no call. */
@@ -309,7 +439,7 @@ long fbuf_send_user(struct fbuf_handle *h, struct fbuf_send __user *uargs)
 	ret = send_check_to(&args);
 	if (unlikely(ret))
 		return ret;
-	ret = send_checked(h, &args, prot);
+	ret = send_checked(h, &args, prot, NULL);
 	if (likely(ret >= 0))
 		send_put(uargs, &args);
 	return ret;
@@ -379,7 +509,8 @@ int fbuf_send_batch(struct fbuf_handle *h, const struct fbuf_send_batch *args)
 						      item_get(&one, &items[i]);
 		if (ret)
 			return i ?: ret;
-		ret = send_check_to(&one) ?: send_checked(h, &one, prot);
+		ret = send_check_to(&one) ?:
+		      send_checked(h, &one, prot, NULL);
 		item_put(&items[i], &one, ret);
 		cond_resched();
 	}
@@ -405,7 +536,7 @@ static int fanout_one(struct fbuf_pool *pool, const struct fbuf_gather *g,
 		return -EBADF;
 	sock = sock_from_file(fd_file(f));
 	if (likely(sock)) {
-		ret = send_one(pool, g, sock, one, false);
+		ret = send_one(pool, g, sock, one, false, 0);
 		/* If buffers stay in flight, this is a socket to look at. */
 		if (unlikely(ret < (int)g->len))
 			fanout_short(pool, g, sock, ret);

@@ -525,7 +525,6 @@ TEST(unknown_command)
 		}
 		if (nr < _IOC_NR(FBUF_IOC_ALLOC) ||
 		    nr > _IOC_NR(FBUF_IOC_SEND_BATCH)) {
-		    nr > _IOC_NR(FBUF_IOC_SEND_BATCH)) {
 			EXPECT_EQ(-ENOTTY, call(fd, nr, arg.size, &arg))
 				TH_LOG("pool, number %#x", nr);
 		}

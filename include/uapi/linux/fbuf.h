@@ -445,6 +445,19 @@ struct fbuf_send_batch {
 };
 
 /**
+ * struct fbuf_uring_cmd - FBUF_IOC_SEND or FBUF_IOC_FANOUT by io_uring
+ * @args: address of the struct fbuf_send or struct fbuf_fanout
+ * @reserved: 0
+ *
+ * Goes to sqe->cmd of an IORING_OP_URING_CMD on a pool fd, whose sqe->cmd_op is
+ * the ioctl. The cqe's res is what the ioctl returns, with -errno for errors.
+ */
+struct fbuf_uring_cmd {
+	__u64 args;
+	__u64 reserved;
+};
+
+/**
  * struct fbuf_info - FBUF_IOC_INFO, on a pool fd
  * @size: sizeof(struct fbuf_info)
  * @flags: 0
