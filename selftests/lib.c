@@ -3,6 +3,7 @@
  * libfbuf with a kernel under it.
  */
 #include <fcntl.h>
+#include <liburing.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -1097,6 +1098,56 @@ TEST_F(lib, fanout)
 	EXPECT_EQ(-EINVAL, fbuf_fanout(self->g, targets, 0, 0, 0));
 	EXPECT_EQ(2, fbuf_fanout(self->g, targets, 3, 0, FBUF_ENGINE_COPY));
 	EXPECT_EQ(64U, targets[0].copied);
+}
+
+static int complete(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	io_uring_submit(ring);
+	ret = io_uring_wait_cqe(ring, &cqe);
+	if (ret)
+		return ret;
+	ret = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return ret;
+}
+
+TEST_F(lib, uring)
+{
+	struct fbuf_target target = { .fd = self->sock[0] };
+	struct io_uring_sqe *sqe;
+	struct fbuf_fanout fanout;
+	struct fbuf_send send;
+	struct io_uring ring;
+	char got[128];
+
+	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
+	ASSERT_EQ(0, fbuf_gather_append(self->g, self->names[0], 0, 64));
+	memset(&send, 0xff, sizeof(send));
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fbuf_pool_fd(self->pool),
+			 NULL, 0, 0);
+	sqe->cmd_op = fbuf_uring_send(&send, sqe->cmd, self->g, self->sock[0],
+				      FBUF_SEND_MORE, FBUF_ENGINE_COPY);
+	EXPECT_EQ(64, complete(&ring));
+	EXPECT_EQ(FBUF_ENGINE_COPY, send.engine);
+	EXPECT_EQ(64U, send.copied);
+
+	memset(&fanout, 0xff, sizeof(fanout));
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fbuf_pool_fd(self->pool),
+			 NULL, 0, 0);
+	sqe->cmd_op = fbuf_uring_fanout(&fanout, sqe->cmd, self->g, &target, 1,
+					0, FBUF_ENGINE_PAGEREF);
+	EXPECT_EQ(1, complete(&ring));
+	EXPECT_EQ(64, target.result);
+	EXPECT_EQ(FBUF_ENGINE_PAGEREF, target.engine);
+	ASSERT_EQ(128, read_full(self->sock[1], got, sizeof(got)));
+	EXPECT_EQ(0, memcmp(got, fbuf_addr(self->pool, self->names[0]), 64));
+	EXPECT_EQ(0, memcmp(got, got + 64, 64));
+	io_uring_queue_exit(&ring);
 }
 
 /* A full one is not waited for, and what the call refuses goes to nobody. */

@@ -228,6 +228,18 @@ int fbuf_send_batch(const struct fbuf_pool *pool, struct fbuf_send_item *items,
 		    unsigned int count, unsigned int flags,
 		    unsigned int engines);
 
+/*
+ * The same by io_uring, fbuf_uring(3): fill in args, which must last until the
+ * completion, and sqe->cmd; return what sqe->cmd_op is to be.
+ */
+unsigned int fbuf_uring_send(struct fbuf_send *args, void *cmd,
+			     const struct fbuf_gather *g, int sock,
+			     unsigned int flags, unsigned int engines);
+unsigned int fbuf_uring_fanout(struct fbuf_fanout *args, void *cmd,
+			       const struct fbuf_gather *g,
+			       struct fbuf_target *targets, unsigned int count,
+			       unsigned int flags, unsigned int engines);
+
 /* "pageref", "splice", "copy". */
 const char *fbuf_engine_name(unsigned int engine);
 /* Version of the library, "MAJOR.MINOR.PATCH". */
