@@ -24,7 +24,7 @@
  * A folio of PMD size would be mapped by one entry for all of it, a case that
  * is not worth its trouble: no packet takes a run as long as this.
  */
-#define FOLIO_ORDER_MAX		(HPAGE_PMD_ORDER - 1)
+#define FOLIO_ORDER_MAX		(PMD_SHIFT - PAGE_SHIFT - 1)
 
 /* How often a retired pool looks whether it is idle, in jiffies. */
 #define RETIRE_FIRST		max(HZ / 100, 1)
