@@ -10,6 +10,8 @@ export BUILD
 KREL	:= $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
 		   $(KDIR)/include/generated/utsrelease.h 2>/dev/null)
 KMOD	:= $(BUILD)/kmod-$(KREL)
+# Headers of User Mode Linux are for an architecture of their own.
+UML	:= $(if $(shell grep -s '^CONFIG_UML=y' $(KDIR)/include/config/auto.conf),ARCH=um)
 # Some distributions' headers ask for pahole, and their packages do not.
 NO_BTF	:= $(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=)
 
@@ -26,7 +28,7 @@ modules:
 	@[ -n "$(KREL)" ] || { echo "No kernel headers in $(KDIR); set KDIR." >&2; exit 1; }
 	@mkdir -p $(KMOD)
 	@cp -ru --preserve=timestamps Kbuild kmod include $(KMOD)/
-	$(MAKE) -C $(KDIR) M=$(KMOD) $(NO_BTF) modules
+	$(MAKE) -C $(KDIR) M=$(KMOD) $(UML) $(NO_BTF) modules
 
 install: user
 	$(MAKE) -C user O=$(BUILD)/user install
@@ -84,7 +86,7 @@ help:
 	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
-	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug)'
+	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug, uml)'
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
