@@ -32,9 +32,12 @@ static const char help[] =
 "  -j, --json           print JSON, not tables\n"
 "  -o, --out FILE       write the JSON to FILE, too\n"
 "  -f, --from FILE      print the tables of a JSON report; measure nothing\n"
+"      --source SIZE    let messages go round in so many bytes of memory, file\n"
+"                       or pool (default: one message, over and over)\n"
 "      --cpu-label TEXT name the CPU in the report\n"
-"      --clock UNIT     what a nanosecond of the clock is: nanoseconds\n"
-"                       (default) or instructions (under QEMU -icount)\n"
+"      --clock CLOCK    nanoseconds (default); tsc: the same, counted by the\n"
+"                       processor, where asking the kernel takes long; or\n"
+"                       instructions, which the clock counts under QEMU -icount\n"
 "  -h, --help           print this\n"
 "\n"
 "Exit status: 0; 1 if data arrived changed, a row failed, or fbuf rows are\n"
@@ -48,10 +51,10 @@ struct options {
 	unsigned int repeats;	/* 0: the default */
 	double seconds;		/* 0: the default */
 	const char *out, *from, *cpu_label;
-	bool instructions;
+	bool instructions, tsc;
 };
 
-enum { OPT_CPU_LABEL = 256, OPT_CLOCK };
+enum { OPT_CPU_LABEL = 256, OPT_CLOCK, OPT_SOURCE };
 
 static const struct option longopts[] = {
 	{ "mode", required_argument, NULL, 'm' },
@@ -66,6 +69,7 @@ static const struct option longopts[] = {
 	{ "from", required_argument, NULL, 'f' },
 	{ "cpu-label", required_argument, NULL, OPT_CPU_LABEL },
 	{ "clock", required_argument, NULL, OPT_CLOCK },
+	{ "source", required_argument, NULL, OPT_SOURCE },
 	{ "help", no_argument, NULL, 'h' },
 	{ }
 };
@@ -121,7 +125,8 @@ static bool parse_seconds(struct options *o, const char *arg)
 static bool parse_clock(struct options *o, const char *arg)
 {
 	o->instructions = !strcmp(arg, "instructions");
-	return o->instructions || !strcmp(arg, "nanoseconds");
+	o->tsc = !strcmp(arg, "tsc");
+	return o->instructions || o->tsc || !strcmp(arg, "nanoseconds");
 }
 
 static bool parse_option(struct options *o, int opt)
@@ -142,6 +147,11 @@ static bool parse_option(struct options *o, int opt)
 		return true;
 	case 'S':
 		return parse_seconds(o, optarg);
+	case OPT_SOURCE:
+		if (!tool_size("source", optarg, 1, 1ULL << 40, &val))
+			return false;
+		source_size = val;
+		return true;
 	case OPT_CLOCK:
 		return parse_clock(o, optarg);
 	case 'd':
@@ -220,7 +230,13 @@ static json_t *make_conditions(const struct options *o, const json_t *where)
 	set(c, "date", date);
 	set(c, "fbuf_version", fbuf_version());
 	set(c, "module_version", module);
-	set(c, "source", "one message, sent over and over: hot in the cache");
+	set(c, "source", source_size ?
+	    "many messages, of which each send takes the next" :
+	    "one message, sent over and over: hot in the cache");
+	json_object_set_new(c, "source_bytes", json_integer(source_size));
+	json_object_set_new(c, "system_call_ns",
+			    o->instructions ? json_null() :
+			    json_real(clock_syscall()));
 	set(c, "files", file_dir ?: "memfd");
 	set(c, "sockets",
 	    "TCP_NODELAY; buffers: lockstep 8 MiB if allowed, stream default");
@@ -263,7 +279,7 @@ static unsigned int make_rows(const struct options *o, struct row *rows,
 				.send = NAN, .total = NAN, .min = NAN,
 				.max = NAN, .send_cpu = NAN,
 				.gbytes_per_s = NAN, .cpu_s_per_gib = NAN,
-				.copied = NAN,
+				.copied = NAN, .calls = NAN,
 			};
 		}
 	}
@@ -393,6 +409,10 @@ int cmd_compare(int argc, char **argv)
 	}
 	if (optind < argc)
 		return tool_usage(argv[0], "too many arguments");
+	if (o.tsc && !clock_tsc()) {
+		tool_err("this processor has no counter to tell the time by");
+		return TOOL_FAIL;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	return run(&o);
 }

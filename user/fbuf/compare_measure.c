@@ -24,6 +24,7 @@
 #define SOCKBUF		(8 << 20)	/* takes a message without waiting */
 
 const char *file_dir;
+size_t source_size;
 
 /* As far as the caller may. */
 static void sockbuf(int fd)
@@ -85,6 +86,28 @@ static uint8_t *memory(struct lane *l, size_t size)
 	return NULL;
 }
 
+/* Messages do not share pages, as those that one program owns would not. */
+static void lane_layout(struct lane *l)
+{
+	l->stride = sysconf(_SC_PAGESIZE);
+	while (l->stride < l->size)
+		l->stride *= 2;
+	l->source = source_size / l->stride * l->stride;
+	if (!l->source)
+		l->source = l->stride;
+}
+
+static int lane_fill_all(struct lane *l)
+{
+	uint64_t seed = 0;
+	int err = 0;
+
+	for (l->at = 0; !err && l->at < l->source; l->at += l->stride)
+		err = lane_fill(l, seed++, NULL);
+	l->at = 0;
+	return err;
+}
+
 int lane_open(struct lane *l, const struct method *m, size_t size, bool wait)
 {
 	int err;
@@ -92,6 +115,7 @@ int lane_open(struct lane *l, const struct method *m, size_t size, bool wait)
 	*l = (struct lane){
 		.size = size, .wait = wait, .tx = -1, .rx = -1, .file = -1,
 	};
+	lane_layout(l);
 	err = lane_connect(l);
 	if (err)
 		goto fail;
@@ -100,7 +124,7 @@ int lane_open(struct lane *l, const struct method *m, size_t size, bool wait)
 	if (!l->sink)
 		goto fail;
 	if (!m->memory) {
-		l->mem = memory(l, size);
+		l->mem = memory(l, m->file ? l->stride : l->source);
 		if (!l->mem)
 			goto fail;
 	}
@@ -117,7 +141,7 @@ int lane_open(struct lane *l, const struct method *m, size_t size, bool wait)
 	if (err)
 		goto fail;
 	l->method = m;
-	err = lane_fill(l, 0, NULL);
+	err = lane_fill_all(l);
 	if (!err)
 		return 0;
 fail:
@@ -133,10 +157,10 @@ void lane_close(struct lane *l)
 		close(l->rx);
 	if (l->method && l->method->fini)
 		l->method->fini(l);
+	if (l->mem)
+		munmap(l->mem, l->file >= 0 ? l->stride : l->source);
 	if (l->file >= 0)
 		close(l->file);
-	if (l->mem)
-		munmap(l->mem, l->size);
 	if (l->sink)
 		munmap(l->sink, SINK_SIZE);
 }
@@ -144,27 +168,37 @@ void lane_close(struct lane *l)
 int lane_fill(struct lane *l, uint64_t seed, struct tool_sha *sha)
 {
 	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + l->size;
-	size_t i;
+	uint8_t *p = l->file < 0 ? l->mem + l->at : l->mem;
+	size_t i, part;
 	ssize_t n;
 
 	/* Another message for every method. */
 	x ^= (uint64_t)(l->method - methods) << 56;
 	x |= 1;
-	for (i = 0; i < l->size; i++) {
+	for (i = 0; i < l->size; i += part) {
+		part = l->size - i < sizeof(x) ? l->size - i : sizeof(x);
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
-		l->mem[i] = x >> 32;
+		memcpy(p + i, &x, part);
 	}
 	if (sha)
-		tool_sha_update(sha, l->mem, l->size);
+		tool_sha_update(sha, p, l->size);
 	if (l->file < 0)
 		return 0;
-	n = pwrite(l->file, l->mem, l->size, 0);
+	n = pwrite(l->file, p, l->size, l->at);
 	if (n != (ssize_t)l->size)
 		return lane_fail(l, n < 0 ? -errno : -ENOSPC, "file");
-	memset(l->mem, 0, l->size);
+	memset(p, 0, l->size);
 	return 0;
+}
+
+/* All of a message is sent: go on to the next. */
+static void lane_next(struct lane *l)
+{
+	l->at += l->stride;
+	if (l->at == l->source)
+		l->at = 0;
 }
 
 /* Receive up to len bytes; with MSG_TRUNC, TCP drops them uncopied. */
@@ -194,7 +228,8 @@ static int step(struct lane *l, int flags, bool patient, struct tool_sha *sha,
 		if (sent < l->size) {
 			uint64_t before = t;
 
-			n = l->method->send(l, sent, l->size - sent);
+			n = l->method->send(l, l->at + sent, l->size - sent);
+			l->calls += l->method->calls;
 			t = now_ns();
 			*send += t - before;
 			if (n < 0 && n != -EAGAIN)
@@ -202,6 +237,7 @@ static int step(struct lane *l, int flags, bool patient, struct tool_sha *sha,
 			sent += n > 0 ? n : 0;
 		}
 		m = drain(l, l->size - got, flags | MSG_DONTWAIT);
+		l->calls++;
 		t = now_ns();
 		if (m < 0 && m != -EAGAIN)
 			return m;
@@ -220,6 +256,7 @@ static int step(struct lane *l, int flags, bool patient, struct tool_sha *sha,
 			return -EINPROGRESS;
 	}
 	*total = t - start;
+	lane_next(l);
 	if (l->method->reap)
 		l->method->reap(l);
 	return 0;
@@ -292,8 +329,10 @@ static int lockstep_calls(struct row *r, struct lane *l, double *send,
 		err = step(l, flags, false, NULL, &s, &t);
 		if (err)
 			return err;
-		if (i < WARM_UP)
+		if (i < WARM_UP) {
+			l->calls = 0;
 			continue;
+		}
 		send[i - WARM_UP] = s;
 		total[i - WARM_UP] = t;
 	}
@@ -302,6 +341,7 @@ static int lockstep_calls(struct row *r, struct lane *l, double *send,
 	r->min = total[0];
 	r->max = total[calls - 1];
 	r->repeats = calls;
+	r->calls = l->calls / calls;
 	/* This thread never sleeps: its CPU time is the time that passes. */
 	r->gbytes_per_s = r->size / r->total;
 	r->cpu_s_per_gib = r->total / 1e9 / r->size * (1 << 30);
@@ -365,11 +405,12 @@ static int send_message(struct lane *l)
 	ssize_t n;
 
 	while (sent < l->size) {
-		n = l->method->send(l, sent, l->size - sent);
+		n = l->method->send(l, l->at + sent, l->size - sent);
 		if (n <= 0)
 			return n ? n : -EIO;
 		sent += n;
 	}
+	lane_next(l);
 	return 0;
 }
 
@@ -452,9 +493,12 @@ static void stream_verify(struct row *r)
 	}
 	run.sha = tool_sha_new();
 	tx = tool_sha_new();
-	/* The same message each time: only the hash needs it again. */
-	for (i = 0; !err && i < VERIFY_CALLS; i++)
-		err = lane_fill(&run.l, 0, tx);
+	/* Where messages share their place, the same: the hash needs it again. */
+	for (i = 0; !err && i < VERIFY_CALLS; i++) {
+		err = lane_fill(&run.l, run.l.at, tx);
+		lane_next(&run.l);
+	}
+	run.l.at = 0;
 	if (!err)
 		err = run_threads(&run, 0);
 	lane_close(&run.l);

@@ -46,23 +46,24 @@ static ssize_t write_send(struct lane *l, size_t off, size_t len)
 static ssize_t read_write_send(struct lane *l, size_t off, size_t len)
 {
 	/* What the socket did not take is still in memory. */
-	if (!off) {
-		ssize_t n = pread(l->file, l->mem, len, 0);
+	if (off == l->at) {
+		ssize_t n = pread(l->file, l->mem, len, off);
 
 		if (n != (ssize_t)len)
 			return n < 0 ? -errno : -EIO;
 	}
-	return result(write(l->tx, l->mem + off, len));
+	return result(write(l->tx, l->mem + (off - l->at), len));
 }
 
 static ssize_t mmap_write_send(struct lane *l, size_t off, size_t len)
 {
-	uint8_t *p = mmap(NULL, l->size, PROT_READ, MAP_SHARED, l->file, 0);
+	uint8_t *p = mmap(NULL, l->size, PROT_READ, MAP_SHARED, l->file,
+			  l->at);
 	ssize_t n;
 
 	if (p == MAP_FAILED)
 		return -errno;
-	n = result(write(l->tx, p + off, len));
+	n = result(write(l->tx, p + (off - l->at), len));
 	munmap(p, l->size);
 	return n;
 }
@@ -228,7 +229,7 @@ static int send_zc_ring(struct lane *l, struct send_zc *z)
 		.flags = IORING_SETUP_CQSIZE,
 		.cq_entries = 4096,
 	};
-	struct iovec iov = { .iov_base = l->mem, .iov_len = l->size };
+	struct iovec iov = { .iov_base = l->mem, .iov_len = l->source };
 	struct io_uring_probe *probe;
 	bool known;
 	int err;
@@ -331,7 +332,8 @@ static ssize_t send_zc_send(struct lane *l, size_t off, size_t len)
 struct fbuf_lane {
 	struct fbuf_pool *pool;
 	struct fbuf_gather *gather;
-	uint64_t name;
+	uint64_t *names;	/* by index: where they are in the source */
+	size_t off;		/* of what is in the gather */
 };
 
 static void fbuf_fini(struct lane *l)
@@ -340,40 +342,59 @@ static void fbuf_fini(struct lane *l)
 
 	fbuf_gather_destroy(f->gather);
 	fbuf_pool_close(f->pool);
+	free(f->names);
 	free(f);
 	l->mem = NULL;
 }
 
+/* All of the pool's buffers: together, in the order of the pool, the source. */
+static int fbuf_alloc_all(struct fbuf_lane *f, unsigned int nr)
+{
+	uint64_t names[64];
+	int n, i;
+
+	for (; nr; nr -= n) {
+		n = fbuf_alloc(f->pool, names,
+			       nr < ARRAY_SIZE(names) ? nr : ARRAY_SIZE(names), 0);
+		if (n <= 0)
+			return n ? n : -ENOBUFS;
+		for (i = 0; i < n; i++)
+			f->names[FBUF_NAME_INDEX(names[i])] = names[i];
+	}
+	return 0;
+}
+
 static int fbuf_init(struct lane *l)
 {
-	size_t page = sysconf(_SC_PAGESIZE), buf_size = page;
+	unsigned int nr = l->source / l->stride;
 	struct fbuf_lane *f = calloc(1, sizeof(*f));
 	int err;
 
 	if (!f)
 		return lane_fail(l, -ENOMEM, "fbuf");
 	l->priv = f;
-	while (buf_size < l->size)
-		buf_size *= 2;
-	err = fbuf_pool_create(&f->pool, buf_size, 1);
+	err = fbuf_pool_create(&f->pool, l->stride, nr);
 	if (err) {
 		lane_fail(l, err, "unsupported: making a pool");
 		goto free;
 	}
-	err = fbuf_alloc(f->pool, &f->name, 1, 0);
-	if (err < 0) {
-		lane_fail(l, err, "allocating a buffer");
+	err = -ENOMEM;
+	f->names = calloc(nr, sizeof(*f->names));
+	if (f->names)
+		err = fbuf_alloc_all(f, nr);
+	if (err) {
+		lane_fail(l, err, "allocating buffers");
 		goto close;
 	}
 	err = -ENOMEM;
 	f->gather = fbuf_gather_new(f->pool);
 	if (f->gather)
-		err = fbuf_gather_append(f->gather, f->name, 0, l->size);
+		err = fbuf_gather_append(f->gather, f->names[0], 0, l->size);
 	if (err) {
 		lane_fail(l, err, "making a gather");
 		goto destroy;
 	}
-	l->mem = fbuf_addr(f->pool, f->name);
+	l->mem = fbuf_addr(f->pool, f->names[0]);
 	return 0;
 
 destroy:
@@ -381,6 +402,7 @@ destroy:
 close:
 	fbuf_pool_close(f->pool);
 free:
+	free(f->names);
 	free(f);
 	return err;
 }
@@ -391,12 +413,14 @@ static ssize_t fbuf_lane_send(struct lane *l, size_t off, size_t len)
 	struct fbuf_result res;
 	ssize_t n;
 
-	/* The gather is made once; a short send needs another for the rest. */
-	if (len != fbuf_gather_len(f->gather)) {
+	/* The gather is made once; the rest of a short send needs another. */
+	if (off != f->off || len != fbuf_gather_len(f->gather)) {
 		fbuf_gather_reset(f->gather);
-		n = fbuf_gather_append(f->gather, f->name, off, len);
+		n = fbuf_gather_append(f->gather, f->names[off / l->stride],
+				       off % l->stride, len);
 		if (n)
 			return n;
+		f->off = off;
 	}
 	n = fbuf_send(f->gather, l->tx, l->wait ? 0 : FBUF_SEND_DONTWAIT, &res);
 	if (n < 0)
@@ -408,20 +432,22 @@ static ssize_t fbuf_lane_send(struct lane *l, size_t off, size_t len)
 }
 
 const struct method methods[] = {
-	{ .name = "write", .reads = true, .send = write_send },
-	{ .name = "read-write", .file = true, .send = read_write_send },
-	{ .name = "mmap-write", .file = true, .send = mmap_write_send },
+	{ .name = "write", .reads = true, .send = write_send, .calls = 1 },
+	{ .name = "read-write", .file = true, .send = read_write_send,
+	  .calls = 2 },
+	{ .name = "mmap-write", .file = true, .send = mmap_write_send,
+	  .calls = 3 },
 	{ .name = "sendfile", .file = true, .reads = true,
-	  .send = sendfile_send },
+	  .send = sendfile_send, .calls = 1 },
 	{ .name = "splice", .file = true, .init = pipe_init,
-	  .send = splice_send, .fini = pipe_fini },
+	  .send = splice_send, .fini = pipe_fini, .calls = 2 },
 	{ .name = "vmsplice", .init = pipe_init, .send = vmsplice_send,
-	  .fini = pipe_fini },
+	  .fini = pipe_fini, .calls = 2 },
 	{ .name = "msg-zerocopy", .init = msg_zc_init, .send = msg_zc_send,
-	  .reap = msg_zc_reap },
+	  .reap = msg_zc_reap, .calls = 1 },
 	{ .name = "send-zc", .init = send_zc_init, .send = send_zc_send,
-	  .reap = send_zc_reap, .fini = send_zc_fini },
-	{ .name = "fbuf", .reads = true, .memory = true,
+	  .reap = send_zc_reap, .fini = send_zc_fini, .calls = 1 },
+	{ .name = "fbuf", .reads = true, .memory = true, .calls = 1,
 	  .init = fbuf_init, .send = fbuf_lane_send, .fini = fbuf_fini },
 };
 

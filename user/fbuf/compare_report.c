@@ -51,6 +51,7 @@ json_t *report_row(const struct row *r, const json_t *where)
 			    number(rates ? r->cpu_s_per_gib : NAN));
 	json_object_set_new(row, "ratio_to_sendfile", json_null());
 	json_object_set_new(row, "copied", whole(r->copied));
+	json_object_set_new(row, "calls", number(r->calls));
 	if (r->engine)
 		json_object_set_new(row, "engine",
 				    json_string(fbuf_engine_name(r->engine)));

@@ -28,6 +28,8 @@ _fbuf()
 	case $prev in
 	-e|--engine)	choice="pageref splice copy" ;;
 	-m|--mode)	choice="lockstep stream both" ;;
+	--clock)	choice="nanoseconds instructions"
+			[[ $command == cost ]] || choice+=" tsc" ;;
 	-p|--protect)	choice="volatile secured snapshot" ;;
 	--uid)		choice=$(compgen -u) ;;
 	--pool)		choice="none" ;;
