@@ -130,6 +130,7 @@ nobody() { su -s /bin/sh nobody -c "PATH=$PATH $*" 3>&-; }
 transfer()
 {
 	head -c "$1" /dev/zero >"$tmp/file"
+	: >"$tmp/err-recv"
 	fbuf recv 0 >"$tmp/out-recv" 2>"$tmp/err-recv" 3>&- &
 	recv=$!
 	wait_for 'listening on port' "$tmp/err-recv" || return 1
@@ -186,6 +187,7 @@ stuck_peer()
 stop_and_go()
 {
 	head -c 16777216 /dev/zero >"$tmp/file"
+	: >"$tmp/err-recv"
 	fbuf recv 0 "$tmp/got" >/dev/null 2>"$tmp/err-recv" &
 	recv=$!
 	wait_for "listening on port" "$tmp/err-recv" || return

@@ -90,6 +90,7 @@ carrier() { ip link show fb0 | grep -q 'state UP'; }
 transfer()
 {
 	sent=0 received=-1 differs=-1 retrans=-1
+	: >"$tmp/recv"		# the last one was ready, too
 	there "$dir/netem_peer" recv $PORT "${2:-plain}" >"$tmp/recv" &
 	recv=$!
 	until_true grep -q ready "$tmp/recv" || return

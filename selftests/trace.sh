@@ -33,6 +33,7 @@ report()
 # A file through a small pool, to a receiver that drops it.
 transfer()
 {
+	: >"$tmp/recv"		# what the last one wrote must not be seen
 	fbuf recv 0 /dev/null >/dev/null 2>"$tmp/recv" &
 	tries=0
 	until grep -q listening "$tmp/recv"; do
@@ -65,7 +66,12 @@ report $? "buffers_are_used"
 cat "$trace/trace" >"$tmp/trace"
 for event in $EVENTS; do
 	# Name and fields, the first of which is the pool.
-	grep -q "fbuf_$event: pool=[1-9][0-9]* [a-z]*=[0-9]" "$tmp/trace"
-	report $? "$event"
+	if grep -q "fbuf_$event: pool=[1-9][0-9]* [a-z]*=[0-9]" "$tmp/trace"; then
+		report 0 "$event"
+	elif [ "$event" = reuse ] && [ "$(nproc)" = 1 ]; then
+		report 0 "$event # SKIP one CPU only: the receiver may keep up"
+	else
+		report 1 "$event"
+	fi
 done
 exit $failed
