@@ -65,11 +65,17 @@ profile: deps user
 	dir=$$($(VM)/kernel fetch $(KERNEL)) && $(MAKE) -s modules KDIR=$$dir/headers
 	$(VM)/profile --kernel $(KERNEL) --method $(METHOD) --size $(SIZE)
 
+native: deps
+	@$(VM)/native
+
 check: deps
 	@$(VM)/check 6.1 6.12
 
 check-debug: deps
 	@$(VM)/check debug
+
+check-uml: deps
+	@$(VM)/check uml
 
 lint:
 	@$(VM)/deps lint
@@ -86,10 +92,13 @@ help:
 	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
+	@echo 'make native       what each way to send costs at native speed'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug, uml)'
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
+	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
-.PHONY: all user modules install load unload deps vm demo cost profile check check-debug lint clean help
+.PHONY: all user modules install load unload deps vm demo cost \
+	profile native check check-debug check-uml lint clean help
