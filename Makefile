@@ -46,11 +46,11 @@ unload:
 deps:
 	@$(VM)/deps
 
-# The kernel in the VM: make vm KERNEL=6.1
+# The kernel in the VM: make vm KERNEL=6.1; NIC=virtio for two NICs as well
 KERNEL	?= 6.12
 vm: deps user
 	dir=$$($(VM)/kernel get $(KERNEL)) && \
-	$(MAKE) modules KDIR=$$dir/headers && { $(VM)/run --kernel $$dir || true; }
+	$(MAKE) modules KDIR=$$dir/headers && { $(VM)/run --kernel $$dir $(if $(NIC),--nic $(NIC)) || true; }
 
 demo: deps
 	@$(VM)/demo
@@ -94,6 +94,7 @@ help:
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug, uml)'
+	@echo '                  with two NICs: NIC=virtio, virtio-hub, e1000e or iommu'
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
