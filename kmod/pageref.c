@@ -117,3 +117,29 @@ static __always_inline int pageref_fill(struct sk_buff *skb,
 }
 
 FBUF_DEFINE_SG_FROM_ITER(fbuf_pageref_sg_from_iter, pageref_fill)
+
+/**
+ * fbuf_route_copies_slow() - fbuf_route_copies() where the answer takes a look
+ * @sk: a TCP socket
+ *
+ * Context: any.
+ * Return: as fbuf_route_copies().
+ */
+bool fbuf_route_copies_slow(const struct sock *sk)
+{
+	const struct dst_entry *dst;
+	bool copies = false;
+
+	rcu_read_lock();
+	dst = rcu_dereference(sk->sk_dst_cache);
+	if (dst) {
+		bool ip = dst->ops->family == AF_INET;
+
+		copies = !(dst->dev->features & NETIF_F_SG) ||
+			 !can_checksum_protocol(dst->dev->features,
+						htons(ip ? ETH_P_IP :
+							   ETH_P_IPV6));
+	}
+	rcu_read_unlock();
+	return copies;
+}

@@ -3,12 +3,15 @@
 #ifndef FBUF_PAGEREF_H
 #define FBUF_PAGEREF_H
 
+#include <net/dst.h>
+
 #include "compat.h"
 #include "fbuf.h"
 
 /* pageref.c */
 FBUF_DECLARE_UBUF_OPS(fbuf_pageref_ops);
 FBUF_DECLARE_SG_FROM_ITER(fbuf_pageref_sg_from_iter);
+bool fbuf_route_copies_slow(const struct sock *sk);
 
 /**
  * fbuf_pageref_takes() - would the engine send this gather without a copy?
@@ -36,6 +39,30 @@ static __always_inline bool fbuf_pageref_takes(const struct socket *sock,
 }
 
 /**
+ * fbuf_route_copies() - are pages copied after the socket has taken them?
+ * @sk: a TCP socket
+ *
+ * TCP takes pages whatever the device is. One without scatter-gather, or without
+ * checksums, which must not be made of pages that may change, is given a copy.
+ *
+ * Context: any.
+ * Return: whether the device that it sends to now is one of those.
+ */
+static __always_inline bool fbuf_route_copies(const struct sock *sk)
+{
+	netdev_features_t features = NETIF_F_SG | NETIF_F_HW_CSUM;
+	const struct dst_entry *dst;
+
+	rcu_read_lock_sched();
+	dst = rcu_dereference_sched(sk->sk_dst_cache);
+	if (dst)
+		features &= dst->dev->features;
+	rcu_read_unlock_sched();
+	return unlikely(features != (NETIF_F_SG | NETIF_F_HW_CSUM)) &&
+	       fbuf_route_copies_slow(sk);
+}
+
+/**
  * fbuf_pageref_send() - send a message whose iterator is over a gather's runs
  * @sock: a socket that fbuf_pageref_takes()
  * @fm: the message
@@ -57,8 +84,12 @@ static __always_inline int fbuf_pageref_send(struct socket *sock,
 	fm->msg.msg_flags |= MSG_ZEROCOPY;
 	fm->taken = 0;
 	ret = sock_sendmsg(sock, &fm->msg);
-	if (unlikely(ret > 0 && fm->taken < ret))
+	if (unlikely(ret <= 0))
+		return ret;
+	if (unlikely(fm->taken < ret))
 		*copied = ret - fm->taken;
+	else if (sock->type == SOCK_STREAM && fbuf_route_copies(sock->sk))
+		*copied = ret;
 	return ret;
 }
 

@@ -108,7 +108,10 @@ static __always_inline int send_by_engine(struct socket *sock,
 	}
 	if (engines & FBUF_ENGINE_SPLICE && fbuf_splice_takes(sock, g)) {
 		args->engine = FBUF_ENGINE_SPLICE;
-		return fbuf_splice_send(sock, fm, g);
+		ret = fbuf_splice_send(sock, fm, g);
+		if (ret > 0 && fbuf_route_copies(sock->sk))
+			args->copied = ret;
+		return ret;
 	}
 	if (!(engines & FBUF_ENGINE_COPY))
 		return -EOPNOTSUPP;

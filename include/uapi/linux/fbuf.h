@@ -297,8 +297,9 @@ struct fbuf_seg {
  * @engine: out: the engine that ran
  * @segment: for UDP: bytes in each datagram but the last, as UDP_SEGMENT takes
  *           it, into which the gather is cut; or 0 for one datagram
- * @copied: out: bytes of the result that the CPU copied into the socket; the
- *          copy that takes an inline segment into the kernel is not counted
+ * @copied: out: bytes of the result that the CPU copies, into the socket or for
+ *          a device that cannot gather; the copy that takes an inline segment
+ *          into the kernel is not counted
  *
  * Sends the gather by one sendmsg(): one message, or one stretch of stream,
  * which other senders' data interrupt only while it waits for room. Returns what
