@@ -160,7 +160,7 @@ static void datagram_len(struct __test_metadata *_metadata,
 TEST_F_TIMEOUT(wire, sizes_and_engines, 200)
 {
 	bool stream = variant->type == SOCK_STREAM;
-	unsigned int i, j;
+	unsigned int i, j, step = slower() > 1 ? 3 : 1;
 
 	for (i = 0; i < ARRAY_SIZE(masks); i++) {
 		__u32 engine = engine_of(stream, masks[i]);
@@ -169,7 +169,7 @@ TEST_F_TIMEOUT(wire, sizes_and_engines, 200)
 			ASSERT_EQ(-EOPNOTSUPP, send_len(self, 1, masks[i]));
 			continue;
 		}
-		for (j = 0; j < ARRAY_SIZE(sizes); j++) {
+		for (j = 0; j < ARRAY_SIZE(sizes); j += step) {
 			size_t len = sizes[j];
 
 			if (stream)
@@ -290,7 +290,7 @@ static unsigned int retransmitted(int sock)
 /* Fills a buffer, sends it and at once writes over it. */
 static bool send_and_spoil(const struct pool *pool, int sock, size_t pos)
 {
-	__u64 name;
+	__u64 name = 0;
 	struct fbuf_seg seg;
 	struct sent sent;
 	bool good;
