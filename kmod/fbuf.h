@@ -336,6 +336,12 @@ struct fbuf_flight {
 /* In a pool with FBUF_POOL_SIGBUS, how long a write may wait all the same. */
 #define FBUF_SIGBUS_GRACE_MS	10
 
+/*
+ * Segments of up to this many bytes are copied rather than referred to in gathers
+ * of more segments than a packet has frags. Documentation/design.rst says why.
+ */
+#define FBUF_COPY_MAX		512
+
 /* Runs that a gather keeps without an allocation. */
 #define FBUF_RUNS_FAST		16
 
@@ -361,9 +367,11 @@ struct fbuf_msg {
  * @nr: number of runs
  * @max: room in @runs
  * @len: bytes
+ * @copied: bytes of them in short segments that were copied
+ * @copy_max: how long those may be
  * @sock: inode number of the socket that it goes to, or 0 if there are many
- * @now: jiffies when it was imported; not 0. Like @max and @sock not set if it
- *       has one segment of the usual kind
+ * @now: jiffies when it was imported; not 0. Like @max, @copy_max and @sock not set
+ *       if it has one segment of the usual kind
  * @fast: where @runs points while they are few
  */
 struct fbuf_gather {
@@ -371,6 +379,8 @@ struct fbuf_gather {
 	unsigned int nr;
 	unsigned int max;
 	size_t len;
+	size_t copied;
+	unsigned int copy_max;
 	unsigned long sock;
 	unsigned long now;
 	struct bio_vec fast[FBUF_RUNS_FAST];
@@ -592,7 +602,7 @@ int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
 		    enum fbuf_protection prot);
 int fbuf_gather_many(struct fbuf_gather *g, struct fbuf_handle *h,
 		     const struct fbuf_seg __user *segs, unsigned int nr,
-		     unsigned long sock, enum fbuf_protection prot);
+		     unsigned long sock, enum fbuf_protection prot, bool copy);
 void fbuf_gather_free(struct fbuf_gather *g);
 void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 		       unsigned long sock);

@@ -170,11 +170,28 @@ static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
 	return gather_buf(pool, h, index, g->now, g->sock, prot);
 }
 
-/* The memory comes from the task's own page fragments, as for write(). */
+/* @len bytes of the task's own page fragment, where copies go to as for write(). */
+static __always_inline int gather_frag(struct fbuf_gather *g,
+				       struct page_frag *frag, unsigned int len)
+{
+	int err;
+
+	if (g->nr && run_continues(&g->runs[g->nr - 1], frag->page,
+				   frag->offset)) {
+		g->runs[g->nr - 1].bv_len += len;
+	} else {
+		get_page(frag->page);
+		err = gather_add(g, frag->page, frag->offset, len);
+		if (err)
+			return err;
+	}
+	frag->offset += len;
+	return 0;
+}
+
 static int gather_inline(struct fbuf_gather *g, const struct fbuf_seg *seg)
 {
 	struct page_frag *frag = &current->task_frag;
-	int err;
 
 	if (seg->len > FBUF_INLINE_MAX)
 		return -EINVAL;
@@ -183,17 +200,35 @@ static int gather_inline(struct fbuf_gather *g, const struct fbuf_seg *seg)
 	if (copy_from_user(page_address(frag->page) + frag->offset,
 			   u64_to_user_ptr(seg->addr), seg->len))
 		return -EFAULT;
-	if (g->nr && run_continues(&g->runs[g->nr - 1], frag->page,
-				   frag->offset)) {
-		g->runs[g->nr - 1].bv_len += seg->len;
-	} else {
-		get_page(frag->page);
-		err = gather_add(g, frag->page, frag->offset, seg->len);
-		if (err)
-			return err;
+	return gather_frag(g, frag, seg->len);
+}
+
+/*
+ * Copy a segment of the usual kind. It is referred to meanwhile: only what was
+ * read while the buffer was held, and so busy, may go out.
+ */
+static int gather_copy(struct fbuf_gather *g, const struct fbuf_handle *h,
+		       const struct bio_vec *from, unsigned long index)
+{
+	struct page_frag *frag = &current->task_frag;
+	unsigned int len = from->bv_len;
+	bool held;
+
+	if (unlikely(!frag->page || len > frag->size - frag->offset) &&
+	    !skb_page_frag_refill(len, frag, GFP_KERNEL_ACCOUNT)) {
+		put_page(from->bv_page);
+		return -ENOMEM;
 	}
-	frag->offset += seg->len;
-	return 0;
+	memcpy(page_address(frag->page) + frag->offset,
+	       page_address(from->bv_page) + from->bv_offset, len);
+	/* As in gather_buf(): the reference came first. */
+	smp_mb__after_atomic();
+	held = test_bit(index, h->holds);
+	put_page(from->bv_page);
+	if (unlikely(!held))
+		return -ESTALE;
+	g->copied += len;
+	return gather_frag(g, frag, len);
 }
 
 static int gather_slow(struct fbuf_gather *g, struct fbuf_handle *h,
@@ -209,10 +244,8 @@ static int gather_slow(struct fbuf_gather *g, struct fbuf_handle *h,
 		err = gather_pool(g, h, seg->addr, seg->len, prot);
 	if (err)
 		return err;
-	if (seg->len > FBUF_GATHER_MAX - g->len)
-		return -EMSGSIZE;
 	g->len += seg->len;
-	return 0;
+	return g->len > FBUF_GATHER_MAX ? -EMSGSIZE : 0;
 }
 
 /**
@@ -228,6 +261,8 @@ void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock)
 	g->nr = 0;
 	g->max = FBUF_RUNS_FAST;
 	g->len = 0;
+	g->copied = 0;
+	g->copy_max = 0;
 	g->sock = sock;
 	g->now = jiffies ?: 1;
 }
@@ -256,56 +291,100 @@ int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
 	return err;
 }
 
-/* Returns how many segments were done, all of the usual kind; or an error. */
+/*
+ * Is this one of @segs to be copied? Not if it adjoins the one before or after:
+ * then they are one run.
+ */
+static __always_inline bool seg_is_short(const struct fbuf_gather *g,
+					 const struct fbuf_seg *segs,
+					 unsigned int i, unsigned int nr)
+{
+	const struct fbuf_seg *seg = &segs[i];
+
+	if (seg->len > g->copy_max)
+		return false;
+	return !(i && seg[-1].addr + seg[-1].len == seg->addr) &&
+	       !(i + 1 < nr && seg->addr + seg->len == seg[1].addr);
+}
+
+/*
+ * These two do segments from number @i on, as long as they are of the usual kind
+ * and all to be copied, or all not. They return how many they did, or an error.
+ */
+static int gather_short(struct fbuf_gather *g, struct fbuf_handle *h,
+			const struct fbuf_seg *segs, unsigned int i,
+			unsigned int nr)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned int first = i;
+	unsigned long index;
+	struct bio_vec from;
+	int err;
+
+	for (; i < nr && seg_is_short(g, segs, i, nr); i++) {
+		if (unlikely(!gather_fast(pool, &segs[i], NULL, &from,
+					  &index)))
+			break;
+		err = gather_copy(g, h, &from, index);
+		if (unlikely(err))
+			return err;
+		g->len += segs[i].len;
+	}
+	return i - first;
+}
+
+static int gather_long(struct fbuf_gather *g, struct fbuf_handle *h,
+		       const struct fbuf_seg *segs, unsigned int i,
+		       unsigned int nr, enum fbuf_protection prot)
+{
+	unsigned int first = i, end = i + min(nr - i, g->max - g->nr);
+	struct bio_vec *run = &g->runs[g->nr], *last = g->nr ? run - 1 : NULL;
+	unsigned long now = g->now, sock = g->sock, index;
+	bool copies = g->copy_max;
+	struct fbuf_pool *pool = h->pool;
+	size_t len = g->len;
+	int err = 0;
+
+	for (; i < end && !(copies && seg_is_short(g, segs, i, nr)); i++) {
+		if (unlikely(!gather_fast(pool, &segs[i], last, run, &index)))
+			break;
+		len += segs[i].len;
+		last = run++;
+		err = gather_buf(pool, h, index, now, sock, prot);
+		if (unlikely(err))
+			break;
+	}
+	g->nr = run - g->runs;
+	g->len = len;
+	/* 1024 of 2 MiB are no more than twice that. */
+	if (unlikely(len > FBUF_GATHER_MAX))
+		err = -EMSGSIZE;
+	return err ?: i - first;
+}
+
 static int gather_chunk(struct fbuf_gather *g, struct fbuf_handle *h,
 			const struct fbuf_seg *segs, unsigned int nr,
 			enum fbuf_protection prot)
 {
-	struct fbuf_pool *pool = h->pool;
-	struct bio_vec *run = &g->runs[g->nr];
-	unsigned long now = g->now, sock = g->sock, index;
-	unsigned int i, room = min(nr, g->max - g->nr);
-	size_t len = g->len;
-	int err = 0;
-
-	for (i = 0; i < room; i++, run++) {
-		if (unlikely(segs[i].len > FBUF_GATHER_MAX - len ||
-			     !gather_fast(pool, &segs[i],
-					  run == g->runs ? NULL : run - 1,
-					  run, &index)))
-			break;
-		len += segs[i].len;
-		err = gather_buf(pool, h, index, now, sock, prot);
-		if (unlikely(err)) {
-			run++;
-			break;
-		}
-	}
-	g->nr = run - g->runs;
-	g->len = len;
-	return err ?: i;
-}
-
-static int gather_chunk_any(struct fbuf_gather *g, struct fbuf_handle *h,
-			    const struct fbuf_seg *segs, unsigned int nr,
-			    enum fbuf_protection prot)
-{
 	unsigned int i = 0;
 	int ret;
 
-	for (;;) {
-		ret = gather_chunk(g, h, &segs[i], nr - i, prot);
+	while (i < nr) {
+		if (seg_is_short(g, segs, i, nr))
+			ret = gather_short(g, h, segs, i, nr);
+		else
+			ret = gather_long(g, h, segs, i, nr, prot);
 		if (ret < 0)
 			return ret;
 		i += ret;
-		if (i == nr)
-			return 0;
+		if (ret)
+			continue;
 		ret = gather_slow(g, h, &segs[i], prot);
 		if (ret)
 			return ret;
-		if (++i == nr)
-			return 0;
+		i++;
 	}
+	return 0;
 }
 
 /**
@@ -316,13 +395,14 @@ static int gather_chunk_any(struct fbuf_gather *g, struct fbuf_handle *h,
  * @nr: how many
  * @sock: inode number of the socket that they go to, or 0
  * @prot: how their buffers are to be protected
+ * @copy: short segments may be copied
  *
  * Context: as fbuf_gather_import().
  * Return: as fbuf_gather_import().
  */
 int fbuf_gather_many(struct fbuf_gather *g, struct fbuf_handle *h,
 		     const struct fbuf_seg __user *segs, unsigned int nr,
-		     unsigned long sock, enum fbuf_protection prot)
+		     unsigned long sock, enum fbuf_protection prot, bool copy)
 {
 	struct fbuf_seg chunk[SEGS_CHUNK] __uninitialized;
 	unsigned int n;
@@ -331,12 +411,14 @@ int fbuf_gather_many(struct fbuf_gather *g, struct fbuf_handle *h,
 	fbuf_gather_init(g, sock);
 	if (!nr || nr > FBUF_SEGS_MAX)
 		return -EINVAL;
+	if (copy && nr > MAX_SKB_FRAGS)
+		g->copy_max = FBUF_COPY_MAX;
 	for (; nr; nr -= n, segs += n) {
 		n = min_t(unsigned int, nr, SEGS_CHUNK);
 		err = -EFAULT;
 		if (copy_from_user(chunk, segs, n * sizeof(*segs)))
 			goto err_release;
-		err = gather_chunk_any(g, h, chunk, n, prot);
+		err = gather_chunk(g, h, chunk, n, prot);
 		if (err)
 			goto err_release;
 	}
@@ -358,7 +440,7 @@ void fbuf_gather_free(struct fbuf_gather *g)
 	kvfree(g->runs);
 }
 
-/* The buffer that a run is of, or NULL if it is inline data. */
+/* The buffer that a run is of, or NULL if it is a copy. */
 static struct fbuf_buf *run_buf(const struct bio_vec *run,
 				struct fbuf_pool *pool)
 {

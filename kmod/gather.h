@@ -123,6 +123,7 @@ static __always_inline int gather_buf(struct fbuf_pool *pool,
  * @nr: how many
  * @sock: inode number of the socket that they go to, or 0
  * @prot: how their buffers are to be protected from now on
+ * @copy: short segments may be copied
  *
  * The gather keeps its pages, but not the holds, until fbuf_gather_release().
  *
@@ -133,7 +134,7 @@ static __always_inline int gather_buf(struct fbuf_pool *pool,
 static __always_inline int
 fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 		   const struct fbuf_seg __user *segs, unsigned int nr,
-		   unsigned long sock, enum fbuf_protection prot)
+		   unsigned long sock, enum fbuf_protection prot, bool copy)
 {
 	struct fbuf_seg seg __uninitialized;
 	struct fbuf_pool *pool = h->pool;
@@ -142,7 +143,7 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	int err;
 
 	if (unlikely(nr != 1))
-		return fbuf_gather_many(g, h, segs, nr, sock, prot);
+		return fbuf_gather_many(g, h, segs, nr, sock, prot, copy);
 	if (!user_read_access_begin(segs, sizeof(*segs)))
 		return -EFAULT;
 	unsafe_get_user(seg.addr, &segs->addr, fault);
@@ -160,6 +161,7 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	g->fast[0] = run;
 	g->nr = 1;
 	g->len = run.bv_len;
+	g->copied = 0;
 	return 0;
 
 fault:

@@ -82,6 +82,13 @@ static __always_inline int send_check(const struct fbuf_handle *h,
 	}
 }
 
+/* A notice is of a buffer that packets refer to. */
+static bool send_may_copy(unsigned int flags, unsigned int engines)
+{
+	return (!engines || engines & FBUF_ENGINE_COPY) &&
+	       !(flags & FBUF_SEND_NOTIFY);
+}
+
 /* The address and the like: 0, or an error. */
 static __always_inline int send_check_to(const struct fbuf_send *args)
 {
@@ -197,6 +204,8 @@ static __always_inline int send_one(struct fbuf_pool *pool,
 	trace_fbuf_send(pool, g, SOCK_INODE(sock)->i_ino, args->engine, ret);
 	if (unlikely(ret < 0))
 		return ret;
+	if (unlikely(g->copied) && args->engine != FBUF_ENGINE_COPY)
+		args->copied = min_t(u64, args->copied + g->copied, ret);
 	this_cpu_inc(pool->counters->sends);
 	this_cpu_add(pool->counters->bytes, ret);
 	if (unlikely(args->copied)) {
@@ -244,6 +253,9 @@ static noinline int send_leave(struct fbuf_later *later,
 		return ret < 0 ? -ENOMEM : ret;
 	fbuf_gather_move(&rest->g, g);
 	rest->done = max(ret, 0);
+	/* Once is enough. */
+	if (rest->done)
+		rest->g.copied = 0;
 	rest->args = *args;
 	rest->file = get_file(sock->file);
 	rest->engine = args->engine;
@@ -274,7 +286,8 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	if (unlikely(!sock))
 		goto out;
 	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
-				 args->nr_segs, SOCK_INODE(sock)->i_ino, prot);
+				 args->nr_segs, SOCK_INODE(sock)->i_ino, prot,
+				 send_may_copy(args->flags, args->engines));
 	if (unlikely(ret))
 		goto out;
 	ret = send_one(h->pool, &g, sock, args, !notify && !later, 0);
@@ -596,7 +609,8 @@ int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 	if (args->pad)
 		return -EINVAL;
 	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
-				 args->nr_segs, 0, prot);
+				 args->nr_segs, 0, prot,
+				 send_may_copy(args->flags, args->engines));
 	if (ret)
 		return ret;
 	ret = fanout_all(h->pool, &g, args, targets);

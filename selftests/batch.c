@@ -442,6 +442,160 @@ TEST_F(batch, run_of_many_packets)
 	pool_unmake(&pool);
 }
 
+/*
+ * Short segments, of which there are more than a packet has frags, are copied
+ * together; unless that is forbidden, or a notice asked for.
+ */
+
+#define MANY	40U
+
+FIXTURE(shorts)
+{
+	struct pool pool;
+	__u64 names[MANY];
+	struct fbuf_seg segs[MANY];
+	int sock[2];
+	struct sent sent;
+	__u8 got[MANY * 1024];
+};
+
+FIXTURE_SETUP(shorts)
+{
+	unsigned int i;
+
+	ASSERT_EQ(0, pool_make(&self->pool, PAGE, MANY));
+	ASSERT_EQ((int)MANY, pool_alloc(self->pool.fd, self->names, MANY));
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	for (i = 0; i < MANY; i++)
+		pattern_fill(buf_addr(&self->pool, self->names[i]), i, 0, PAGE);
+}
+
+FIXTURE_TEARDOWN(shorts)
+{
+	close(self->sock[0]);
+	close(self->sock[1]);
+	pool_unmake(&self->pool);
+}
+
+static ssize_t send_shorts(struct _test_data_shorts *self, unsigned int nr,
+			   size_t len, __u32 flags, __u32 engines)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		self->segs[i] = buf_seg(&self->pool, self->names[i], 100 + i,
+					len);
+	return pool_send(self->pool.fd, self->sock[0], self->segs, nr, flags,
+			 engines, &self->sent);
+}
+
+static bool shorts_come(struct _test_data_shorts *self, unsigned int nr,
+			size_t len)
+{
+	unsigned int i;
+
+	if (read_full(self->sock[1], self->got, nr * len) != (ssize_t)(nr * len))
+		return false;
+	for (i = 0; i < nr; i++) {
+		if (pattern_differs(self->got + i * len, i, 100 + i, len) != -1)
+			return false;
+	}
+	return sock_empty(self->sock[1]);
+}
+
+TEST_F(shorts, many_are_copied)
+{
+	struct fbuf_info info;
+
+	ASSERT_EQ(MANY * 512L, send_shorts(self, MANY, 512, 0, 0));
+	EXPECT_EQ(FBUF_ENGINE_PAGEREF, self->sent.engine);
+	EXPECT_EQ(MANY * 512ULL, self->sent.copied);
+	/* Nothing is in flight: they can be changed at once. */
+	EXPECT_EQ((int)MANY, pool_free(self->pool.fd, self->names, MANY));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(0U, info.nr_in_flight);
+	EXPECT_EQ(MANY * 512ULL, info.copied);
+	memset(self->pool.map, 0xff, self->pool.size);
+	EXPECT_TRUE(shorts_come(self, MANY, 512));
+}
+
+TEST_F(shorts, few_are_not)
+{
+	ASSERT_EQ(17 * 64L, send_shorts(self, 17, 64, 0, 0));
+	EXPECT_EQ(0ULL, self->sent.copied);
+	EXPECT_TRUE(shorts_come(self, 17, 64));
+}
+
+TEST_F(shorts, longer_ones_are_not)
+{
+	ASSERT_EQ(MANY * 513L, send_shorts(self, MANY, 513, 0, 0));
+	EXPECT_EQ(0ULL, self->sent.copied);
+	EXPECT_TRUE(shorts_come(self, MANY, 513));
+}
+
+TEST_F(shorts, mixed)
+{
+	unsigned int i;
+	size_t len, sum = 0;
+
+	for (i = 0; i < MANY; i++) {
+		len = i % 3 ? 100 : 900;
+		self->segs[i] = buf_seg(&self->pool, self->names[i], 0, len);
+		sum += len;
+	}
+	ASSERT_EQ((ssize_t)sum, pool_send(self->pool.fd, self->sock[0],
+					  self->segs, MANY, 0, 0, &self->sent));
+	EXPECT_EQ(26 * 100ULL, self->sent.copied);
+	ASSERT_EQ((ssize_t)sum, read_full(self->sock[1], self->got, sum));
+	for (i = 0, sum = 0; i < MANY; i++, sum += len) {
+		len = i % 3 ? 100 : 900;
+		EXPECT_EQ(-1, pattern_differs(self->got + sum, i, 0, len));
+	}
+	EXPECT_EQ((int)MANY, pool_free(self->pool.fd, self->names, MANY));
+	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, MANY, DEADLINE_MS));
+}
+
+TEST_F(shorts, forbidden)
+{
+	ASSERT_EQ(MANY * 64L, send_shorts(self, MANY, 64, 0,
+					  FBUF_ENGINE_PAGEREF));
+	EXPECT_EQ(0ULL, self->sent.copied);
+	EXPECT_TRUE(shorts_come(self, MANY, 64));
+}
+
+TEST_F(shorts, copied_by_the_engine_anyway)
+{
+	ASSERT_EQ(MANY * 64L, send_shorts(self, MANY, 64, 0, FBUF_ENGINE_COPY));
+	EXPECT_EQ(FBUF_ENGINE_COPY, self->sent.engine);
+	EXPECT_EQ(MANY * 64ULL, self->sent.copied);
+	EXPECT_TRUE(shorts_come(self, MANY, 64));
+}
+
+TEST_F(shorts, notices_come)
+{
+	struct fbuf_ring_entry entry;
+	struct ring ring;
+	unsigned int i;
+
+	ASSERT_EQ(0, ring_make(&ring, self->pool.fd, 0, 64, 0));
+	ASSERT_EQ(MANY * 64L, send_shorts(self, MANY, 64, FBUF_SEND_NOTIFY, 0));
+	EXPECT_EQ(0ULL, self->sent.copied);
+	EXPECT_TRUE(shorts_come(self, MANY, 64));
+	for (i = 0; i < MANY; i++)
+		ASSERT_TRUE(ring_wait(&ring, &entry, DEADLINE_MS));
+	ring_unmake(&ring);
+}
+
+TEST_F(shorts, not_held)
+{
+	ASSERT_EQ(1, pool_free(self->pool.fd, &self->names[30], 1));
+	EXPECT_EQ(-ESTALE, send_shorts(self, MANY, 64, 0, 0));
+	EXPECT_TRUE(sock_empty(self->sock[1]));
+	EXPECT_EQ(30, pool_free(self->pool.fd, self->names, 30));
+	EXPECT_EQ(9, pool_free(self->pool.fd, &self->names[31], 9));
+	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, MANY, DEADLINE_MS));
+}
+
 /* UDP: datagrams to addresses, or cut from one gather. */
 
 FIXTURE(udp)

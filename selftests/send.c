@@ -68,6 +68,7 @@ FIXTURE(conn)
 	size_t len;		/* bytes of the gather */
 	__u8 *got;
 	struct sent sent;
+	bool shorts;		/* so many and so short that they are copied */
 };
 
 /*
@@ -261,8 +262,8 @@ static void exchange(struct __test_metadata *_metadata,
 	}
 	EXPECT_TRUE(sock_empty(self->sock[1]));
 
-	EXPECT_EQ(self->sent.engine == FBUF_ENGINE_COPY ? self->len : 0,
-		  self->sent.copied);
+	EXPECT_EQ(self->sent.engine == FBUF_ENGINE_COPY || self->shorts ?
+		  self->len : 0, self->sent.copied);
 }
 
 /* The pool's buffers are in one piece, so that a buffer is one run. */
@@ -314,6 +315,7 @@ TEST_F(conn, most_segments)
 
 	for (i = 0; i < FBUF_SEGS_MAX; i++)
 		add(self, (i * 7) % NR_BUFS, i * 13 % 16000, 1 + i % 61);
+	self->shorts = true;
 	exchange(_metadata, self, !variant->max, 0);
 }
 
