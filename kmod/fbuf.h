@@ -59,6 +59,8 @@ enum fbuf_protection {
  *         protected: @prot is FBUF_VOLATILE and @secures is 0
  * @prot: enum fbuf_protection; while it is not FBUF_VOLATILE, or @secures is not
  *        0, no page table has a writable entry for the buffer
+ * @told: runs of it in sends by the ubuf engine, whose end wakes who waits; it
+ *        may be too low, but not too high for long
  * @mark: number of the last batch that named it, so that a name twice in one
  *        batch is noticed
  * @sent: jiffies when it was last sent; 0 before
@@ -74,6 +76,7 @@ struct fbuf_buf {
 	u32 secures;
 	u32 fills;
 	u32 prot;
+	u32 told;
 	u64 mark;
 	unsigned long sent;
 	unsigned long sock;
@@ -279,6 +282,7 @@ struct fbuf_kring {
 /**
  * struct fbuf_handle - one open file on a pool, the unit of ownership
  * @pool: the pool; the handle has a reference
+ * @file: its file; whoever is in a call on it may take a reference
  * @rights: FBUF_RIGHT_*
  * @max_holds: how many buffers it may hold, or 0
  * @id: its number in the pool
@@ -290,6 +294,7 @@ struct fbuf_kring {
  */
 struct fbuf_handle {
 	struct fbuf_pool *pool;
+	struct file *file;
 	unsigned int rights;
 	unsigned int max_holds;
 	u32 id;
@@ -556,6 +561,7 @@ int fbuf_wait(struct fbuf_handle *h, const u64 *names,
 void fbuf_watch_init(struct fbuf_pool *pool);
 void fbuf_watch_exit(struct fbuf_pool *pool);
 void fbuf_watch(struct fbuf_pool *pool);
+void fbuf_watch_look(struct fbuf_pool *pool);
 __poll_t fbuf_poll(struct file *file, struct poll_table_struct *table);
 
 /* ring.c */
@@ -608,6 +614,8 @@ void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 		       unsigned long sock);
 void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h);
 void fbuf_gather_move(struct fbuf_gather *to, const struct fbuf_gather *from);
+struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
+			      struct fbuf_pool *pool);
 struct page *fbuf_page_get(const struct fbuf_pool *pool, unsigned long i);
 
 /* pipe.c: the pool as a file */
@@ -630,7 +638,12 @@ int fbuf_send_batch(struct fbuf_handle *h, const struct fbuf_send_batch *args);
 /* uring.c */
 int fbuf_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
-/* splice.c; the other engine is in pageref.h */
+/* ubuf.c, splice.c; the other engine is in pageref.h */
+int fbuf_ubuf_send(struct socket *sock, struct fbuf_msg *fm,
+		   struct fbuf_handle *h, const struct fbuf_gather *g,
+		   u64 *copied);
+int fbuf_ubuf_start(void);
+void fbuf_ubuf_stop(void);
 bool fbuf_splice_takes(struct socket *sock, const struct fbuf_gather *g);
 int fbuf_splice_send(struct socket *sock, struct fbuf_msg *fm,
 		     const struct fbuf_gather *g);

@@ -440,9 +440,16 @@ void fbuf_gather_free(struct fbuf_gather *g)
 	kvfree(g->runs);
 }
 
-/* The buffer that a run is of, or NULL if it is a copy. */
-static struct fbuf_buf *run_buf(const struct bio_vec *run,
-				struct fbuf_pool *pool)
+/**
+ * fbuf_run_buf() - the buffer that a run of a gather is of
+ * @run: the run
+ * @pool: the pool that the gather is of
+ *
+ * Context: any.
+ * Return: the buffer, or NULL if the run is a copy.
+ */
+struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
+			      struct fbuf_pool *pool)
 {
 	struct folio *folio = page_folio(run->bv_page);
 	unsigned long i;
@@ -468,7 +475,7 @@ void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h)
 
 	mutex_lock(&pool->lock);
 	for (i = 0; i < g->nr; i++) {
-		struct fbuf_buf *buf = run_buf(&g->runs[i], pool);
+		struct fbuf_buf *buf = fbuf_run_buf(&g->runs[i], pool);
 
 		if (!buf)
 			continue;
@@ -497,7 +504,7 @@ void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 	unsigned int i;
 
 	for (i = 0; i < g->nr; i++) {
-		struct fbuf_buf *buf = run_buf(&g->runs[i], pool);
+		struct fbuf_buf *buf = fbuf_run_buf(&g->runs[i], pool);
 
 		if (buf)
 			WRITE_ONCE(buf->sock, sock);

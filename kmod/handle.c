@@ -489,6 +489,7 @@ static struct file *handle_open(struct fbuf_pool *pool, unsigned int rights,
 		handle_destroy(h);
 		return file;
 	}
+	h->file = file;
 	/* A file of the pool's bytes, for sendfile() and splice(). */
 	file->f_mode |= FMODE_LSEEK | FMODE_PREAD;
 	pool->mapping.host = file_inode(file);

@@ -75,9 +75,12 @@ static int __init fbuf_init(void)
 	err = fbuf_pool_init();
 	if (err)
 		goto err_nudge;
-	err = fbuf_shrink_init();
+	err = fbuf_ubuf_start();
 	if (err)
 		goto err_pool;
+	err = fbuf_shrink_init();
+	if (err)
+		goto err_ubuf;
 	err = fbuf_netlink_init();
 	if (err)
 		goto err_shrink;
@@ -90,6 +93,8 @@ err_netlink:
 	fbuf_netlink_exit();
 err_shrink:
 	fbuf_shrink_exit();
+err_ubuf:
+	fbuf_ubuf_stop();
 err_pool:
 	fbuf_pool_exit();
 err_nudge:
@@ -103,6 +108,7 @@ static void __exit fbuf_exit(void)
 	misc_deregister(&fbuf_device);
 	fbuf_netlink_exit();
 	fbuf_shrink_exit();
+	fbuf_ubuf_stop();
 	fbuf_pool_exit();
 	fbuf_users_exit();
 	fbuf_nudge_exit();

@@ -63,23 +63,23 @@ static __always_inline bool fbuf_route_copies(const struct sock *sk)
 }
 
 /**
- * fbuf_pageref_send() - send a message whose iterator is over a gather's runs
+ * fbuf_pageref_sendmsg() - fbuf_pageref_send() with a ubuf_info
  * @sock: a socket that fbuf_pageref_takes()
  * @fm: the message
+ * @ubuf: goes with the packets
  * @copied: set to the bytes that were copied all the same, if any
  *
  * Context: may sleep.
  * Return: as sock_sendmsg().
  */
-static __always_inline int fbuf_pageref_send(struct socket *sock,
-					     struct fbuf_msg *fm, u64 *copied)
+static __always_inline int fbuf_pageref_sendmsg(struct socket *sock,
+						struct fbuf_msg *fm,
+						struct ubuf_info *ubuf,
+						u64 *copied)
 {
 	int ret;
 
-	fbuf_ubuf_init(&fm->ubuf, fbuf_pageref_ops);
-	refcount_set(&fm->ubuf.refcnt, 1);
-	fm->ubuf.flags = SKBFL_SHARED_FRAG;
-	fm->msg.msg_ubuf = &fm->ubuf;
+	fm->msg.msg_ubuf = ubuf;
 	fm->msg.sg_from_iter = fbuf_pageref_sg_from_iter;
 	fm->msg.msg_flags |= MSG_ZEROCOPY;
 	fm->taken = 0;
@@ -91,6 +91,24 @@ static __always_inline int fbuf_pageref_send(struct socket *sock,
 	else if (sock->type == SOCK_STREAM && fbuf_route_copies(sock->sk))
 		*copied = ret;
 	return ret;
+}
+
+/**
+ * fbuf_pageref_send() - send a message whose iterator is over a gather's runs
+ * @sock: a socket that fbuf_pageref_takes()
+ * @fm: the message
+ * @copied: set to the bytes that were copied all the same, if any
+ *
+ * Context: may sleep.
+ * Return: as sock_sendmsg().
+ */
+static __always_inline int fbuf_pageref_send(struct socket *sock,
+					     struct fbuf_msg *fm, u64 *copied)
+{
+	fbuf_ubuf_init(&fm->ubuf, fbuf_pageref_ops);
+	refcount_set(&fm->ubuf.refcnt, 1);
+	fm->ubuf.flags = SKBFL_SHARED_FRAG;
+	return fbuf_pageref_sendmsg(sock, fm, &fm->ubuf, copied);
 }
 
 #endif /* FBUF_PAGEREF_H */

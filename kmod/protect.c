@@ -186,6 +186,7 @@ static void snapshot_swap(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	unsigned int i, nr = fbuf_buf_pages(pool);
 
 	fbuf_unmap(pool, buf);
+	buf->told = 0;
 	/* A send that gets a fresh page must see that it is not protected. */
 	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
 	smp_wmb();	/* pairs with the barrier before fbuf_protect() */

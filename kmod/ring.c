@@ -117,7 +117,8 @@ static void notify_done(struct fbuf_handle *h, unsigned int index)
  * A buffer that was handed out again was idle in between.
  *
  * Context: the pool's lock is held.
- * Return: whether some wait for packets, rather than for room in the ring.
+ * Return: whether some wait for packets of whose end nobody tells, rather than
+ * for others or for room in the ring.
  */
 bool fbuf_ring_notify(struct fbuf_handle *h)
 {
@@ -133,7 +134,7 @@ bool fbuf_ring_notify(struct fbuf_handle *h)
 
 		if (buf->gen == ring->notify_gen[i] &&
 		    !fbuf_settle(pool, buf)) {
-			more = true;
+			more |= !buf->told;
 			continue;
 		}
 		full = !room;

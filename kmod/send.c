@@ -26,8 +26,9 @@
 #define SEND_PLAIN	(FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR | \
 			 FBUF_SEND_SIGPIPE)
 #define SEND_FLAGS	(SEND_PLAIN | FBUF_SEND_NOTIFY | SEND_PROTS)
-#define SEND_ENGINES	(FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE | \
+#define SEND_DEFAULT	(FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE | \
 			 FBUF_ENGINE_COPY)
+#define SEND_ENGINES	(SEND_DEFAULT | FBUF_ENGINE_UBUF)
 
 static __always_inline unsigned int send_msg_flags(unsigned int flags,
 						   const struct socket *sock)
@@ -100,15 +101,21 @@ static __always_inline int send_check_to(const struct fbuf_send *args)
 }
 
 /* Returns the bytes taken; sets args->engine and args->copied. */
-static __always_inline int send_by_engine(struct socket *sock,
+static __always_inline int send_by_engine(struct fbuf_handle *h,
+					  struct socket *sock,
 					  struct fbuf_msg *fm,
 					  const struct fbuf_gather *g,
 					  struct fbuf_send *args)
 {
-	unsigned int engines = args->engines ?: SEND_ENGINES;
+	unsigned int engines = args->engines ?: SEND_DEFAULT;
 	int ret;
 
 	args->copied = 0;
+	if (unlikely(engines & FBUF_ENGINE_UBUF) &&
+	    fbuf_pageref_takes(sock, g)) {
+		args->engine = FBUF_ENGINE_UBUF;
+		return fbuf_ubuf_send(sock, fm, h, g, &args->copied);
+	}
 	if (engines & FBUF_ENGINE_PAGEREF && fbuf_pageref_takes(sock, g)) {
 		args->engine = FBUF_ENGINE_PAGEREF;
 		return fbuf_pageref_send(sock, fm, &args->copied);
@@ -154,7 +161,8 @@ static int extra_segment(struct socket *sock, struct fbuf_msg *fm,
 	return 0;
 }
 
-static noinline int send_with_extra(struct socket *sock, struct fbuf_msg *fm,
+static noinline int send_with_extra(struct fbuf_handle *h, struct socket *sock,
+				    struct fbuf_msg *fm,
 				    const struct fbuf_gather *g,
 				    struct fbuf_send *args)
 {
@@ -173,20 +181,21 @@ static noinline int send_with_extra(struct socket *sock, struct fbuf_msg *fm,
 		if (err)
 			return err;
 	}
-	return send_by_engine(sock, fm, g, args);
+	return send_by_engine(h, sock, fm, g, args);
 }
 
 /*
  * To one socket, from byte @done on; counted, if bytes were taken. Of a gather
  * that is not needed after it, @give the references away.
  */
-static __always_inline int send_one(struct fbuf_pool *pool,
+static __always_inline int send_one(struct fbuf_handle *h,
 				    const struct fbuf_gather *g,
 				    struct socket *sock,
 				    struct fbuf_send *args, bool give,
 				    size_t done)
 {
 	struct fbuf_msg fm __uninitialized;
+	struct fbuf_pool *pool = h->pool;
 	int ret;
 
 	/* The rest is the pageref engine's to set up. */
@@ -198,9 +207,9 @@ static __always_inline int send_one(struct fbuf_pool *pool,
 	if (done)
 		iov_iter_advance(&fm.msg.msg_iter, done);
 	if (unlikely(args->namelen || args->segment))
-		ret = send_with_extra(sock, &fm, g, args);
+		ret = send_with_extra(h, sock, &fm, g, args);
 	else
-		ret = send_by_engine(sock, &fm, g, args);
+		ret = send_by_engine(h, sock, &fm, g, args);
 	trace_fbuf_send(pool, g, SOCK_INODE(sock)->i_ino, args->engine, ret);
 	if (unlikely(ret < 0))
 		return ret;
@@ -290,7 +299,7 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 				 send_may_copy(args->flags, args->engines));
 	if (unlikely(ret))
 		goto out;
-	ret = send_one(h->pool, &g, sock, args, !notify && !later, 0);
+	ret = send_one(h, &g, sock, args, !notify && !later, 0);
 	if (later) {
 		ret = send_leave(later, &g, sock, args, ret);
 		if (later->rest)
@@ -362,7 +371,7 @@ int fbuf_send_on(struct fbuf_handle *h, struct fbuf_rest *rest)
 {
 	int ret;
 
-	ret = send_one(h->pool, &rest->g, sock_from_file(rest->file),
+	ret = send_one(h, &rest->g, sock_from_file(rest->file),
 		       &rest->args, false, rest->done);
 	if (ret <= 0)
 		return ret;
@@ -541,7 +550,7 @@ static void fanout_short(struct fbuf_pool *pool, const struct fbuf_gather *g,
 }
 
 /* What the socket of a target says is the target's result. */
-static int fanout_one(struct fbuf_pool *pool, const struct fbuf_gather *g,
+static int fanout_one(struct fbuf_handle *h, const struct fbuf_gather *g,
 		      struct fbuf_send *one, struct fbuf_target *target)
 {
 	struct fd f = fdget(target->fd);
@@ -552,10 +561,10 @@ static int fanout_one(struct fbuf_pool *pool, const struct fbuf_gather *g,
 		return -EBADF;
 	sock = sock_from_file(fd_file(f));
 	if (likely(sock)) {
-		ret = send_one(pool, g, sock, one, false, 0);
+		ret = send_one(h, g, sock, one, false, 0);
 		/* If buffers stay in flight, this is a socket to look at. */
 		if (unlikely(ret < (int)g->len))
-			fanout_short(pool, g, sock, ret);
+			fanout_short(h->pool, g, sock, ret);
 	}
 	fdput(f);
 	if (ret >= 0) {
@@ -565,7 +574,7 @@ static int fanout_one(struct fbuf_pool *pool, const struct fbuf_gather *g,
 	return ret;
 }
 
-static int fanout_all(struct fbuf_pool *pool, const struct fbuf_gather *g,
+static int fanout_all(struct fbuf_handle *h, const struct fbuf_gather *g,
 		      const struct fbuf_fanout *args,
 		      struct fbuf_target *targets)
 {
@@ -579,7 +588,7 @@ static int fanout_all(struct fbuf_pool *pool, const struct fbuf_gather *g,
 		int ret = -EINTR;
 
 		if (!fatal_signal_pending(current))
-			ret = fanout_one(pool, g, &one, &targets[i]);
+			ret = fanout_one(h, g, &one, &targets[i]);
 		targets[i].result = ret;
 		served += ret > 0;
 		cond_resched();
@@ -613,7 +622,7 @@ int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 				 send_may_copy(args->flags, args->engines));
 	if (ret)
 		return ret;
-	ret = fanout_all(h->pool, &g, args, targets);
+	ret = fanout_all(h, &g, args, targets);
 	if (ret && args->flags & FBUF_SEND_NOTIFY)
 		fbuf_gather_notify(&g, h);
 	fbuf_gather_release(&g);

@@ -2,8 +2,8 @@
 /*
  * Tasks that wait for buffers: ALLOC, WAIT, and writes to protected buffers.
  *
- * When a packet lets go of a page, nobody tells. So whoever waits for a buffer
- * in flight looks again at intervals; FREE wakes him too.
+ * When a packet lets go of a page, nobody tells, but the ubuf engine. So whoever
+ * waits for a buffer in flight looks again at intervals; FREE wakes him too.
  */
 #include <linux/ktime.h>
 #include <linux/sched/signal.h>
@@ -45,7 +45,8 @@ void fbuf_waiter_begin(struct fbuf_waiter *w, struct fbuf_pool *pool,
 /**
  * fbuf_waiter_sleep() - sleep until it makes sense to look again
  * @w: the waiter
- * @in_flight: what it waits for is in flight, or may be
+ * @in_flight: what it waits for is in flight, or may be, and there may be no
+ *             wake-up when it is not any more
  *
  * Context: may sleep.
  * Return: 0; -ETIMEDOUT; on a signal that the mode allows for -EINTR, or
@@ -148,19 +149,24 @@ int fbuf_alloc_wait(struct fbuf_handle *h, u64 *names,
 	return err ?: ret;
 }
 
+/* Sets @told if there will be a wake-up for each that is not idle. */
 static int wait_look(struct fbuf_handle *h, const u64 *names,
-		     unsigned int count)
+		     unsigned int count, bool *told)
 {
 	struct fbuf_pool *pool = h->pool;
 	unsigned int i, idle = 0;
 	int index = 0;
 
+	*told = true;
 	mutex_lock(&pool->lock);
 	for (i = 0; i < count; i++) {
 		index = fbuf_buf_check(h, names[i]);
 		if (index < 0)
 			break;
-		idle += fbuf_settle(pool, &pool->bufs[index]);
+		if (fbuf_settle(pool, &pool->bufs[index]))
+			idle++;
+		else if (!pool->bufs[index].told)
+			*told = false;
 	}
 	mutex_unlock(&pool->lock);
 	return index < 0 ? index : idle;
@@ -182,13 +188,14 @@ int fbuf_wait(struct fbuf_handle *h, const u64 *names,
 	int need = args->flags & FBUF_WAIT_ANY ? 1 : args->count;
 	struct fbuf_waiter w;
 	int err = 0, ret;
+	bool told;
 
 	fbuf_waiter_begin(&w, h->pool, args->timeout, TASK_INTERRUPTIBLE);
 	for (;;) {
-		ret = wait_look(h, names, args->count);
+		ret = wait_look(h, names, args->count, &told);
 		if (ret < 0 || ret >= need)
 			break;
-		err = fbuf_waiter_sleep(&w, true);
+		err = fbuf_waiter_sleep(&w, !told);
 		if (err)
 			break;
 	}

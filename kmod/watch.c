@@ -14,7 +14,7 @@
 
 #define NAP_FIRST	(NSEC_PER_MSEC)
 #define NAP_LAST	(2 * NSEC_PER_MSEC)
-/* While notices only wait for room in rings. */
+/* While notices only wait for room in rings, or for packets that tell. */
 #define NAP_FULL	(32 * NSEC_PER_MSEC)
 
 static enum hrtimer_restart watch_fire(struct hrtimer *timer)
@@ -60,13 +60,12 @@ static bool watch_pollers(struct fbuf_pool *pool)
 	return false;
 }
 
-static void fbuf_watch_work(struct work_struct *work)
+/* Look, and see when to look again; true if somebody waits for packets. */
+static bool watch_look(struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
 {
-	struct fbuf_pool *pool = container_of(work, struct fbuf_pool,
-					      watch_work);
 	bool packets;
 
-	mutex_lock(&pool->lock);
 	packets = watch_notices(pool);
 	packets |= watch_pollers(pool);
 	if (pool->dead || !(packets || pool->nr_notify)) {
@@ -76,9 +75,33 @@ static void fbuf_watch_work(struct work_struct *work)
 		watch_start(pool);
 		this_cpu_inc(pool->counters->waits);
 	}
+	return packets;
+}
+
+static void fbuf_watch_work(struct work_struct *work)
+{
+	struct fbuf_pool *pool = container_of(work, struct fbuf_pool,
+					      watch_work);
+	bool packets;
+
+	mutex_lock(&pool->lock);
+	packets = watch_look(pool);
 	mutex_unlock(&pool->lock);
 	if (packets)
 		fbuf_nudge();
+}
+
+/**
+ * fbuf_watch_look() - look at once, as packets are gone
+ * @pool: the pool
+ *
+ * Context: may sleep; the pool's lock is held.
+ */
+void fbuf_watch_look(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	if (pool->watching)
+		watch_look(pool);
 }
 
 /**

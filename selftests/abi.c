@@ -1365,7 +1365,7 @@ TEST_F(send, unknown_engines)
 
 	for (bit = 0; bit < 32; bit++) {
 		if ((1U << bit) & (FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE |
-				   FBUF_ENGINE_COPY))
+				   FBUF_ENGINE_UBUF | FBUF_ENGINE_COPY))
 			continue;
 		self->arg.engines = 1U << bit;
 		EXPECT_SEND_FAILS(EINVAL);

@@ -385,6 +385,7 @@ TEST_F(lib, send_all_peer_goes)
 TEST(engine_names)
 {
 	EXPECT_STREQ("pageref", fbuf_engine_name(FBUF_ENGINE_PAGEREF));
+	EXPECT_STREQ("ubuf", fbuf_engine_name(FBUF_ENGINE_UBUF));
 	EXPECT_STREQ("splice", fbuf_engine_name(FBUF_ENGINE_SPLICE));
 	EXPECT_STREQ("copy", fbuf_engine_name(FBUF_ENGINE_COPY));
 }

@@ -26,7 +26,7 @@ _fbuf()
 		esac
 	done
 	case $prev in
-	-e|--engine)	choice="pageref splice copy" ;;
+	-e|--engine)	choice="pageref splice ubuf copy" ;;
 	-m|--mode)	choice="lockstep stream both" ;;
 	--clock)	choice="nanoseconds instructions"
 			[[ $command == cost ]] || choice+=" tsc" ;;

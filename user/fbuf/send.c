@@ -22,7 +22,7 @@ static const char help[] =
 "Read FILE, or standard input for \"-\", into the buffers of a pool and send\n"
 "them over TCP. Ends when the peer's kernel has taken everything.\n"
 "\n"
-"  -e, --engine ENGINE   demand an engine: pageref, splice, copy, or several\n"
+"  -e, --engine ENGINE   demand an engine: pageref, splice, ubuf, copy, or several\n"
 "                        with commas (default: the module chooses)\n"
 "  -b, --buf-size SIZE   bytes in a buffer, a power of two (default 256K)\n"
 "  -n, --buffers N       buffers (default 16)\n"

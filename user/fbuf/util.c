@@ -181,7 +181,8 @@ bool tool_seconds(const char *text, double *val)
 }
 
 static const unsigned int engines[] = {
-	FBUF_ENGINE_PAGEREF, FBUF_ENGINE_SPLICE, FBUF_ENGINE_COPY,
+	FBUF_ENGINE_PAGEREF, FBUF_ENGINE_SPLICE, FBUF_ENGINE_UBUF,
+	FBUF_ENGINE_COPY,
 };
 
 #define NR_ENGINES	(sizeof(engines) / sizeof(*engines))
@@ -209,7 +210,7 @@ bool tool_engines(const char *text, unsigned int *mask)
 		unsigned int bit = engine_bit(name, len);
 
 		if (!bit) {
-			tool_err("There is no engine \"%.*s\": take pageref, splice, copy, or several with commas.",
+			tool_err("There is no engine \"%.*s\": take pageref, splice, ubuf, copy, or several with commas.",
 				 (int)len, name);
 			return false;
 		}

@@ -176,6 +176,8 @@ const char *fbuf_engine_name(unsigned int engine)
 		return "pageref";
 	case FBUF_ENGINE_SPLICE:
 		return "splice";
+	case FBUF_ENGINE_UBUF:
+		return "ubuf";
 	case FBUF_ENGINE_COPY:
 		return "copy";
 	default:

@@ -270,6 +270,7 @@ struct fbuf_seg {
 /* How pages reach the socket, &struct fbuf_send.engines and .engine. */
 #define FBUF_ENGINE_PAGEREF	(1U << 0)	/* one frag a contiguous run */
 #define FBUF_ENGINE_SPLICE	(1U << 1)	/* one frag a page */
+#define FBUF_ENGINE_UBUF	(1U << 2)	/* as PAGEREF, tells when done */
 #define FBUF_ENGINE_COPY	(1U << 3)	/* the CPU copies every byte */
 
 /* &struct fbuf_send.flags */
@@ -290,8 +291,8 @@ struct fbuf_seg {
  * @segs: address of an array of @nr_segs struct fbuf_seg
  * @nr_segs: segments, 1 to FBUF_SEGS_MAX
  * @fd: a socket
- * @engines: mask of the engines that may run, FBUF_ENGINE_*, or 0 for all;
- *           EOPNOTSUPP when the socket takes none of them
+ * @engines: mask of the engines that may run, FBUF_ENGINE_*, or 0 for all but
+ *           UBUF; EOPNOTSUPP when the socket takes none of them
  * @namelen: bytes of the address at @name, or 0 for a connected socket
  * @name: address of a struct sockaddr, as sendto() takes it, or 0
  * @engine: out: the engine that ran
