@@ -3,9 +3,10 @@
  * For unload.sh: holds what it is told to, says "ready", waits for a line on
  * standard input, lets go, and looks at what its peer got.
  *
- *   flight_hold control|pool|map|flight
+ *   flight_hold control|pool|map|flight|ubuf
  *
- * "flight" holds nothing but packets in flight: no descriptor, no mapping.
+ * "flight" holds nothing but packets in flight: no descriptor, no mapping. So
+ * does "ubuf", by that engine, of packets that wait for a reader.
  */
 #include <netinet/in.h>
 #include <stdio.h>
@@ -62,6 +63,23 @@ static int pairs_check(int sock[NR_PAIRS][2])
 	return 0;
 }
 
+/* Until the socket takes no more: what was delivered, was copied. */
+static int ubuf_send(struct pool *pool, int sock)
+{
+	__u64 name;
+	struct fbuf_seg seg;
+	ssize_t ret;
+
+	if (pool_alloc(pool->fd, &name, 1) != 1)
+		return -1;
+	seg = buf_seg(pool, name, 0, BUF_SIZE);
+	do {
+		ret = pool_send(pool->fd, sock, &seg, 1, FBUF_SEND_DONTWAIT,
+				FBUF_ENGINE_UBUF, NULL);
+	} while (ret > 0);
+	return ret == -EAGAIN ? 0 : -1;
+}
+
 static int wait_for_word(void)
 {
 	char line[16];
@@ -91,6 +109,12 @@ int main(int argc, char **argv)
 		pool_unmake(&pool);
 	else if (!strcmp(what, "map"))
 		close(pool.fd);
+	if (!strcmp(what, "ubuf")) {
+		if (ubuf_send(&pool, sock[0][0]))
+			return 3;
+		pool_unmake(&pool);
+		return wait_for_word();
+	}
 	if (strcmp(what, "flight"))
 		return wait_for_word();
 	if (pairs_send(&pool, sock))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * SEND over a wire: that the right bytes arrive by each engine, that those that
- * the CPU copied are told, and that what is sent again is what was sent first.
+ * the CPU copied are told, that what is sent again is what was sent first, and
+ * that who waits for a send by the ubuf engine is told at once.
  */
 #include <time.h>
 
@@ -16,6 +17,7 @@
 
 #include "kselftest_harness.h"
 #include "bed.h"
+#include "nl.h"
 #include "util.h"
 
 #define BUF_SIZE	65536U
@@ -33,7 +35,8 @@ static const size_t sizes[] = {
 };
 
 static const __u32 masks[] = {
-	0, FBUF_ENGINE_PAGEREF, FBUF_ENGINE_SPLICE, FBUF_ENGINE_COPY,
+	0, FBUF_ENGINE_PAGEREF, FBUF_ENGINE_SPLICE, FBUF_ENGINE_UBUF,
+	FBUF_ENGINE_COPY,
 };
 
 FIXTURE(wire)
@@ -109,7 +112,7 @@ static __u32 engine_of(bool stream, __u32 mask)
 		return FBUF_ENGINE_PAGEREF;
 	if (stream && mask & FBUF_ENGINE_SPLICE && !kernel_before(6, 5))
 		return FBUF_ENGINE_SPLICE;
-	return mask & FBUF_ENGINE_COPY;
+	return mask & (FBUF_ENGINE_UBUF | FBUF_ENGINE_COPY);
 }
 
 /*
@@ -257,10 +260,12 @@ FIXTURE(loss)
 FIXTURE_VARIANT(loss)
 {
 	__u32 flags;
+	__u32 engines;
 };
 
-FIXTURE_VARIANT_ADD(loss, secured) { FBUF_POOL_SECURED };
-FIXTURE_VARIANT_ADD(loss, snapshot) { FBUF_POOL_SNAPSHOT };
+FIXTURE_VARIANT_ADD(loss, secured) { FBUF_POOL_SECURED, 0 };
+FIXTURE_VARIANT_ADD(loss, snapshot) { FBUF_POOL_SNAPSHOT, 0 };
+FIXTURE_VARIANT_ADD(loss, secured_ubuf) { FBUF_POOL_SECURED, FBUF_ENGINE_UBUF };
 
 FIXTURE_SETUP(loss)
 {
@@ -288,7 +293,8 @@ static unsigned int retransmitted(int sock)
 }
 
 /* Fills a buffer, sends it and at once writes over it. */
-static bool send_and_spoil(const struct pool *pool, int sock, size_t pos)
+static bool send_and_spoil(const struct pool *pool, int sock, size_t pos,
+			   __u32 engines)
 {
 	__u64 name = 0;
 	struct fbuf_seg seg;
@@ -300,7 +306,8 @@ static bool send_and_spoil(const struct pool *pool, int sock, size_t pos)
 		return false;
 	pattern_fill(buf_addr(pool, name), SEED, pos, BUF_SIZE);
 	seg = buf_seg(pool, name, 0, BUF_SIZE);
-	good = pool_send(pool->fd, sock, &seg, 1, 0, 0, &sent) == BUF_SIZE &&
+	good = pool_send(pool->fd, sock, &seg, 1, 0, engines, &sent) ==
+	       BUF_SIZE &&
 	       sent.copied == (bed_has_sg() ? 0 : BUF_SIZE);
 	memset(buf_addr(pool, name), 0xdd, BUF_SIZE);
 	return pool_free(pool->fd, &name, 1) == 1 && good;
@@ -319,7 +326,7 @@ TEST_F_TIMEOUT(loss, arrives_as_sent, 200)
 		ASSERT_EQ(0, reader_start(&reader, self->sock[1], step, -1));
 		for (; pos < end; pos += BUF_SIZE) {
 			EXPECT_TRUE(send_and_spoil(&self->pool, self->sock[0],
-						   pos))
+						   pos, variant->engines))
 				shutdown(self->sock[0], SHUT_RDWR);
 		}
 		ASSERT_EQ((ssize_t)step, reader_join(&reader));
@@ -328,6 +335,108 @@ TEST_F_TIMEOUT(loss, arrives_as_sent, 200)
 		free(reader.data);
 	}
 	EXPECT_GE(retransmitted(self->sock[0]), 2);
+}
+
+/* Acknowledged late, so that who waits has to sleep. */
+FIXTURE(late)
+{
+	struct pool pool;
+	__u64 name;
+	struct ring ring;
+	struct nl nl;
+	__u64 id;
+	int sock[2];
+};
+
+FIXTURE_SETUP(late)
+{
+	struct fbuf_info info;
+
+	ASSERT_EQ(0, bed_pair(AF_INET, SOCK_STREAM, self->sock));
+	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &self->name, 1));
+	ASSERT_EQ(0, ring_make(&self->ring, self->pool.fd, 0, 1, 0));
+	ASSERT_EQ(0, nl_open(&self->nl));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	self->id = info.id;
+	ASSERT_EQ(0, bed_netem("delay 100ms"));
+}
+
+FIXTURE_TEARDOWN(late)
+{
+	bed_netem(NULL);
+	nl_close(&self->nl);
+	ring_unmake(&self->ring);
+	close(self->sock[0]);
+	close(self->sock[1]);
+	pool_unmake(&self->pool);
+}
+
+static __u64 waits(struct _test_data_late *self)
+{
+	const struct nl_arg id = { FBUF_A_STATS_POOL_ID, 8, self->id };
+	struct nl_row row;
+
+	if (nl_do(&self->nl, FBUF_CMD_STATS_GET, &id, 1, &row))
+		return 0;
+	return row.val[FBUF_A_STATS_WAITS];
+}
+
+static ssize_t send_late(struct _test_data_late *self, __u32 engine,
+			 __u32 flags)
+{
+	struct fbuf_seg seg = buf_seg(&self->pool, self->name, 0, 4000);
+
+	return pool_send(self->pool.fd, self->sock[0], &seg, 1, flags, engine,
+			 NULL);
+}
+
+/* Looks in vain during WAIT, per send. */
+static double naps(struct __test_metadata *_metadata,
+		   struct _test_data_late *self, __u32 engine)
+{
+	const int rounds = 5;
+	__u64 before = waits(self);
+	int i;
+
+	for (i = 0; i < rounds; i++) {
+		EXPECT_EQ(4000, send_late(self, engine, 0));
+		EXPECT_EQ(1, pool_wait(self->pool.fd, &self->name, 1,
+				       DEADLINE_MS));
+	}
+	return (double)(waits(self) - before) / rounds;
+}
+
+/* One look, one sleep, and then it is there; else it takes many looks. */
+TEST_F(late, ubuf_wakes_who_waits)
+{
+	double told = naps(_metadata, self, FBUF_ENGINE_UBUF);
+	double looked = naps(_metadata, self, FBUF_ENGINE_PAGEREF);
+
+	TH_LOG("looks in vain: %.1f when told, %.1f else", told, looked);
+	EXPECT_LE(told, 2);
+	EXPECT_GE(looked, 5);
+}
+
+/*
+ * The notice is there before a waiter is woken, if he was asleep when it came:
+ * he was, if not for a machine that stands still.
+ */
+TEST_F(late, ubuf_posts_notices)
+{
+	struct fbuf_ring_entry e;
+	int i, at_once = 0;
+
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(4000, send_late(self, FBUF_ENGINE_UBUF,
+					  FBUF_SEND_NOTIFY));
+		ASSERT_EQ(1, pool_wait(self->pool.fd, &self->name, 1,
+				       DEADLINE_MS));
+		at_once += ring_len(&self->ring);
+		ASSERT_TRUE(ring_wait(&self->ring, &e, DEADLINE_MS));
+		EXPECT_EQ(FBUF_RING_IDLE, e.type);
+	}
+	EXPECT_GE(at_once, 3);
 }
 
 int main(int argc, char **argv)

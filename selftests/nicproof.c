@@ -328,6 +328,14 @@ static void by_pageref(struct __test_metadata *_metadata,
 					  FBUF_ENGINE_PAGEREF, &self->sent));
 }
 
+static void by_ubuf(struct __test_metadata *_metadata,
+		    struct _test_data_proof *self)
+{
+	ASSERT_EQ((ssize_t)LEN, pool_send(self->pool.fd, self->sock[0],
+					  self->seg, NR_BUFS, 0,
+					  FBUF_ENGINE_UBUF, &self->sent));
+}
+
 static void by_splice(struct __test_metadata *_metadata,
 		      struct _test_data_proof *self)
 {
@@ -406,6 +414,15 @@ TEST_F_TIMEOUT(proof, pageref_gathers, 100)
 	struct seen seen;
 
 	watch(_metadata, self, &seen, by_pageref);
+	expect_gathered(_metadata, self, &seen);
+	EXPECT_EQ(bed_has_sg() ? 0 : LEN, self->sent.copied);
+}
+
+TEST_F_TIMEOUT(proof, ubuf_gathers, 100)
+{
+	struct seen seen;
+
+	watch(_metadata, self, &seen, by_ubuf);
 	expect_gathered(_metadata, self, &seen);
 	EXPECT_EQ(bed_has_sg() ? 0 : LEN, self->sent.copied);
 }

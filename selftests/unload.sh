@@ -9,7 +9,7 @@
 # shellcheck disable=SC2015 # "&& pass || fail": pass cannot fail
 
 KSFT_SKIP=4
-PLAN=8
+PLAN=10
 dir=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
 nr=0
@@ -82,6 +82,14 @@ release()
 	wait "$holder"
 }
 
+# Ends it without a word.
+killed()
+{
+	kill -9 "$holder" || return
+	wait "$holder" 2>/dev/null
+	exec 8>&- 9<&-
+}
+
 # refused WHAT: with that in use the module stays
 refused()
 {
@@ -126,6 +134,15 @@ report $? "refused_with_pool_fd"
 
 refused map
 report $? "refused_with_mapping"
+
+refused ubuf
+report $? "refused_with_ubuf_in_flight"
+
+status=0
+for _ in 1 2 3 4 5; do
+	hold ubuf && killed && unload_soon && load || { status=1; break; }
+done
+report $status "unload_after_ubuf_is_killed"
 
 in_flight
 report $? "bytes_in_flight_arrive_after_unload"
