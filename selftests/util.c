@@ -555,9 +555,10 @@ ssize_t sock_fill(int sock)
 
 	/*
 	 * The peer may move bytes to its own queue a little later and so make
-	 * room again: it is full when it stays full for a while.
+	 * room again, and does when TCP's first probes of its closed window come,
+	 * after 200 and 600 ms: it is full when it stays full for longer.
 	 */
-	while (now_ms() - last < 250) {
+	while (now_ms() - last < 800) {
 		ret = send(sock, zeros, sizeof(zeros),
 			   MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (ret < 0 && errno != EAGAIN)
