@@ -30,6 +30,13 @@ modules:
 	@cp -ru --preserve=timestamps Kbuild kmod include $(KMOD)/
 	$(MAKE) -C $(KDIR) M=$(KMOD) $(UML) $(NO_BTF) modules
 
+# What make bench measures against: loaded in its VMs and nowhere else.
+FLOOR	:= $(BUILD)/floor-$(KREL)
+floor:
+	@mkdir -p $(FLOOR)
+	@cp -ru --preserve=timestamps selftests/floor/. kmod $(FLOOR)/
+	$(MAKE) -C $(KDIR) M=$(FLOOR) $(NO_BTF) modules
+
 install: user
 	$(MAKE) -C user O=$(BUILD)/user install
 ifneq ($(wildcard $(KMOD)/fbuf.ko),)
@@ -101,5 +108,5 @@ help:
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
-.PHONY: all user modules install load unload deps vm demo cost \
+.PHONY: all user modules floor install load unload deps vm demo cost \
 	profile native check check-debug check-uml lint clean help
