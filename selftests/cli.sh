@@ -4,7 +4,7 @@
 # The tool fbuf: files through a pool, and its messages.
 
 KSFT_SKIP=4
-PLAN=16
+PLAN=20
 tmp=$(mktemp -d)
 nr=0
 failed=0
@@ -135,6 +135,26 @@ for kind in volatile secured snapshot; do
 		grep -q "nothing was copied" "$tmp/out"
 	report $? "demo_of_a_chain_$kind"
 done
+
+# Every way to send, once: right, or not to be had here.
+fbuf bench --repeats 2 --sizes 3000 --fan-sizes 5001 --sockets 1,3 --segment-sizes 100 \
+	--segments 5 --json >"$tmp/out" 2>"$tmp/err" &&
+	[ "$(grep -c '"verified": true' "$tmp/out")" -ge 20 ] &&
+	[ "$(grep -c '"verified": false' "$tmp/out")" = \
+	  "$(grep -c '"note": "unsupported' "$tmp/out")" ]
+report $? "bench_sends_every_way"
+
+fbuf compare --repeats 2 --seconds 0.05 --sizes 3000 >"$tmp/out" 2>"$tmp/err" &&
+	grep -q "^fbuf" "$tmp/out"
+report $? "compare_sends_every_way"
+
+fails_with "no method" fbuf bench --methods write,frobnicate
+report $? "bench_knows_its_methods"
+
+# A row that fails is in the report, and in the exit status.
+! fbuf bench --repeats 2 --kinds one --sizes 1 --methods fbuf --netns-tx none >"$tmp/out" 2>"$tmp/err" &&
+	grep -q "fbuf .* connecting by TCP: No such file" "$tmp/out"
+report $? "bench_says_what_failed"
 
 fails_with "power of two" fbuf pool make -b 5000
 report $? "bad_buffer_size"

@@ -47,7 +47,7 @@ struct options {
 	bool lockstep, stream, quick, json;
 	size_t sizes[SIZES_MAX];
 	unsigned int nr_sizes;
-	bool use[ROWS_MAX];	/* indexed as methods[] */
+	bool use[METHODS_MAX];	/* by the number of method_get() */
 	unsigned int repeats;	/* 0: the default */
 	double seconds;		/* 0: the default */
 	const char *out, *from, *cpu_label;
@@ -100,14 +100,17 @@ static bool parse_sizes(struct options *o, char *arg)
 
 static bool parse_methods(struct options *o, char *arg)
 {
+	const struct method *m;
 	unsigned int i;
 	char *p;
 
 	memset(o->use, 0, sizeof(o->use));
 	while ((p = strsep(&arg, ","))) {
-		for (i = 0; i < nr_methods && strcmp(p, methods[i].name); i++)
-			;
-		if (i == nr_methods)
+		for (i = 0; (m = method_get(i)); i++) {
+			if (m->in & IN_COMPARE && !strcmp(p, m->name))
+				break;
+		}
+		if (!m)
 			return false;
 		o->use[i] = true;
 	}
@@ -266,15 +269,16 @@ static void progress(const char *mode, const char *method, size_t size)
 static unsigned int make_rows(const struct options *o, struct row *rows,
 			      bool stream, size_t size)
 {
+	const struct method *m;
 	unsigned int i, nr = 0;
 	int read;
 
 	for (read = 0; read < 2; read++) {
-		for (i = 0; i < nr_methods; i++) {
-			if (!o->use[i] || (read && !methods[i].reads))
+		for (i = 0; (m = method_get(i)); i++) {
+			if (!o->use[i] || (read && !m->reads))
 				continue;
 			rows[nr++] = (struct row){
-				.method = &methods[i], .stream = stream,
+				.method = m, .stream = stream,
 				.read = read, .size = size,
 				.send = NAN, .total = NAN, .min = NAN,
 				.max = NAN, .send_cpu = NAN,
@@ -345,11 +349,12 @@ static json_t *load(const char *path)
 /* True if fbuf is asked for and cannot run; says how to load it. */
 static bool fbuf_missing(const struct options *o)
 {
+	const struct method *m;
 	struct fbuf_pool *pool;
 	unsigned int i;
 
-	for (i = 0; i < nr_methods; i++) {
-		if (!o->use[i] || strcmp(methods[i].name, "fbuf"))
+	for (i = 0; (m = method_get(i)); i++) {
+		if (!o->use[i] || strcmp(m->name, "fbuf"))
 			continue;
 		if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1)) {
 			tool_err("the rows of fbuf will be missing");
@@ -393,9 +398,12 @@ int cmd_compare(int argc, char **argv)
 		.lockstep = true, .stream = true, .json = tool_json,
 		.sizes = { 1024, 4096, 65536, 1048576 }, .nr_sizes = 4,
 	};
+	const struct method *m;
+	unsigned int i;
 	int opt;
 
-	memset(o.use, true, nr_methods);
+	for (i = 0; (m = method_get(i)); i++)
+		o.use[i] = m->in & IN_COMPARE;
 	while ((opt = getopt_long(argc, argv, "m:s:M:r:S:d:qjo:f:h", longopts,
 				  NULL)) != -1) {
 		if (opt == 'h') {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* fbuf compare: the time, and what it costs to ask for it. */
+/* fbuf compare and bench: the time, and what it costs to ask for it. */
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* fbuf compare: connections, and the two ways to measure a method on one. */
+/* fbuf compare: the two ways to measure a method on one. */
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "compare.h"
 
@@ -21,177 +16,6 @@
 #define VERIFY_CALLS	2
 #define REAP_EVERY	16		/* sends, free running */
 #define STALL_NS	200000000ULL	/* without progress: it would block */
-#define SOCKBUF		(8 << 20)	/* takes a message without waiting */
-
-const char *file_dir;
-size_t source_size;
-
-/* As far as the caller may. */
-static void sockbuf(int fd)
-{
-	int size = SOCKBUF;
-
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-}
-
-/* Lock step needs big buffers; free running leaves them to the kernel. */
-static int lane_connect(struct lane *l)
-{
-	struct sockaddr_in addr = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t len = sizeof(addr);
-	int listener, one = 1, err = 0;
-
-	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	l->tx = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener < 0 || l->tx < 0)
-		goto fail;
-	if (!l->wait) {
-		sockbuf(listener);	/* an accepted socket inherits it */
-		sockbuf(l->tx);
-	}
-	if (bind(listener, (struct sockaddr *)&addr, len) ||
-	    listen(listener, 1) ||
-	    getsockname(listener, (struct sockaddr *)&addr, &len) ||
-	    connect(l->tx, (struct sockaddr *)&addr, len))
-		goto fail;
-	l->rx = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (l->rx < 0 ||
-	    setsockopt(l->tx, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
-	    (!l->wait && fcntl(l->tx, F_SETFL, O_NONBLOCK)))
-		goto fail;
-	close(listener);
-	return 0;
-
-fail:
-	err = lane_fail(l, -errno, "TCP over loopback");
-	if (listener >= 0)
-		close(listener);
-	return err;
-}
-
-static uint8_t *memory(struct lane *l, size_t size)
-{
-	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	if (p != MAP_FAILED)
-		return p;
-	lane_fail(l, -errno, "memory");
-	return NULL;
-}
-
-/* Messages do not share pages, as those that one program owns would not. */
-static void lane_layout(struct lane *l)
-{
-	l->stride = sysconf(_SC_PAGESIZE);
-	while (l->stride < l->size)
-		l->stride *= 2;
-	l->source = source_size / l->stride * l->stride;
-	if (!l->source)
-		l->source = l->stride;
-}
-
-static int lane_fill_all(struct lane *l)
-{
-	uint64_t seed = 0;
-	int err = 0;
-
-	for (l->at = 0; !err && l->at < l->source; l->at += l->stride)
-		err = lane_fill(l, seed++, NULL);
-	l->at = 0;
-	return err;
-}
-
-int lane_open(struct lane *l, const struct method *m, size_t size, bool wait)
-{
-	int err;
-
-	*l = (struct lane){
-		.size = size, .wait = wait, .tx = -1, .rx = -1, .file = -1,
-	};
-	lane_layout(l);
-	err = lane_connect(l);
-	if (err)
-		goto fail;
-	err = -ENOMEM;
-	l->sink = memory(l, SINK_SIZE);
-	if (!l->sink)
-		goto fail;
-	if (!m->memory) {
-		l->mem = memory(l, m->file ? l->stride : l->source);
-		if (!l->mem)
-			goto fail;
-	}
-	if (m->file) {
-		l->file = file_dir ?
-			  open(file_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) :
-			  memfd_create("fbuf-compare", MFD_CLOEXEC);
-		if (l->file < 0) {
-			err = lane_fail(l, -errno, file_dir ?: "memfd");
-			goto fail;
-		}
-	}
-	err = m->init ? m->init(l) : 0;
-	if (err)
-		goto fail;
-	l->method = m;
-	err = lane_fill_all(l);
-	if (!err)
-		return 0;
-fail:
-	lane_close(l);
-	return err;
-}
-
-void lane_close(struct lane *l)
-{
-	if (l->tx >= 0)
-		close(l->tx);
-	if (l->rx >= 0)
-		close(l->rx);
-	if (l->method && l->method->fini)
-		l->method->fini(l);
-	if (l->mem)
-		munmap(l->mem, l->file >= 0 ? l->stride : l->source);
-	if (l->file >= 0)
-		close(l->file);
-	if (l->sink)
-		munmap(l->sink, SINK_SIZE);
-}
-
-int lane_fill(struct lane *l, uint64_t seed, struct tool_sha *sha)
-{
-	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + l->size;
-	uint8_t *p = l->file < 0 ? l->mem + l->at : l->mem;
-	size_t i, part;
-	ssize_t n;
-
-	/* Another message for every method. */
-	x ^= (uint64_t)(l->method - methods) << 56;
-	x |= 1;
-	for (i = 0; i < l->size; i += part) {
-		part = l->size - i < sizeof(x) ? l->size - i : sizeof(x);
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		memcpy(p + i, &x, part);
-	}
-	if (sha)
-		tool_sha_update(sha, p, l->size);
-	if (l->file < 0)
-		return 0;
-	n = pwrite(l->file, p, l->size, l->at);
-	if (n != (ssize_t)l->size)
-		return lane_fail(l, n < 0 ? -errno : -ENOSPC, "file");
-	memset(p, 0, l->size);
-	return 0;
-}
 
 /* All of a message is sent: go on to the next. */
 static void lane_next(struct lane *l)
@@ -199,15 +23,6 @@ static void lane_next(struct lane *l)
 	l->at += l->stride;
 	if (l->at == l->source)
 		l->at = 0;
-}
-
-/* Receive up to len bytes; with MSG_TRUNC, TCP drops them uncopied. */
-static ssize_t drain(struct lane *l, size_t len, int flags)
-{
-	ssize_t n;
-
-	n = recv(l->rx, l->sink, len < SINK_SIZE ? len : SINK_SIZE, flags);
-	return n < 0 ? -errno : n;
 }
 
 /*
@@ -236,7 +51,7 @@ static int step(struct lane *l, int flags, bool patient, struct tool_sha *sha,
 				return n;
 			sent += n > 0 ? n : 0;
 		}
-		m = drain(l, l->size - got, flags | MSG_DONTWAIT);
+		m = lane_drain(l, l->size - got, flags | MSG_DONTWAIT);
 		l->calls++;
 		t = now_ns();
 		if (m < 0 && m != -EAGAIN)
@@ -443,7 +258,7 @@ static void *receiver(void *arg)
 	ssize_t n;
 
 	do {
-		n = drain(&run->l, SINK_SIZE, flags);
+		n = lane_drain(&run->l, SINK_SIZE, flags);
 		if (n > 0 && run->sha)
 			tool_sha_update(run->sha, run->l.sink, n);
 	} while (n > 0 || n == -EINTR);

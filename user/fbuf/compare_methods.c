@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* fbuf compare: the methods, from write() to fbuf. */
+/* fbuf compare and bench: what system calls there are for it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,35 +12,18 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <liburing.h>
 #include <linux/errqueue.h>
 
-#include "compare.h"
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-
-/* Newer than liburing 2.3. */
-#ifndef IORING_SEND_ZC_REPORT_USAGE
-#define IORING_SEND_ZC_REPORT_USAGE	(1U << 3)
-#endif
-#ifndef IORING_NOTIF_USAGE_ZC_COPIED
-#define IORING_NOTIF_USAGE_ZC_COPIED	(1U << 31)
-#endif
-
-int lane_fail(struct lane *l, int err, const char *what)
-{
-	snprintf(l->why, sizeof(l->why), "%s: %s", what, strerror(-err));
-	return err;
-}
-
-static ssize_t result(ssize_t n)
-{
-	return n < 0 ? -errno : n;
-}
+#include "lane.h"
 
 static ssize_t write_send(struct lane *l, size_t off, size_t len)
 {
-	return result(write(l->tx, l->mem + off, len));
+	return lane_result(write(l->tx, l->mem + off, len));
+}
+
+static ssize_t write_gather(struct lane *l)
+{
+	return lane_result(writev(l->tx, l->iov, l->nr_iov));
 }
 
 static ssize_t read_write_send(struct lane *l, size_t off, size_t len)
@@ -52,7 +35,7 @@ static ssize_t read_write_send(struct lane *l, size_t off, size_t len)
 		if (n != (ssize_t)len)
 			return n < 0 ? -errno : -EIO;
 	}
-	return result(write(l->tx, l->mem + (off - l->at), len));
+	return lane_result(write(l->tx, l->mem + (off - l->at), len));
 }
 
 static ssize_t mmap_write_send(struct lane *l, size_t off, size_t len)
@@ -63,7 +46,7 @@ static ssize_t mmap_write_send(struct lane *l, size_t off, size_t len)
 
 	if (p == MAP_FAILED)
 		return -errno;
-	n = result(write(l->tx, p + (off - l->at), len));
+	n = lane_result(write(l->tx, p + (off - l->at), len));
 	munmap(p, l->size);
 	return n;
 }
@@ -72,7 +55,7 @@ static ssize_t sendfile_send(struct lane *l, size_t off, size_t len)
 {
 	off_t pos = off;
 
-	return result(sendfile(l->tx, l->file, &pos, len));
+	return lane_result(sendfile(l->tx, l->file, &pos, len));
 }
 
 /* A pipe that holds a whole message, where the system allows it. */
@@ -115,8 +98,8 @@ static ssize_t pipe_drain(struct lane *l)
 	struct pipe *p = l->priv;
 	ssize_t n;
 
-	n = result(splice(p->out, NULL, l->tx, NULL, p->filled,
-			  l->wait ? 0 : SPLICE_F_NONBLOCK));
+	n = lane_result(splice(p->out, NULL, l->tx, NULL, p->filled,
+			       l->wait ? 0 : SPLICE_F_NONBLOCK));
 	if (n > 0)
 		p->filled -= n;
 	return n;
@@ -157,17 +140,118 @@ static ssize_t vmsplice_send(struct lane *l, size_t off, size_t len)
 	return pipe_drain(l);
 }
 
+/* All pieces in one pipe, at a slot each. */
+static int vmsplice_init(struct lane *l)
+{
+	struct pipe *p;
+	int err = pipe_init(l);
+
+	if (err || l->nr_iov == 1)
+		return err;
+	p = l->priv;
+	fcntl(p->in, F_SETPIPE_SZ, (int)(l->nr_iov * sysconf(_SC_PAGESIZE)));
+	return 0;
+}
+
+static ssize_t vmsplice_gather(struct lane *l)
+{
+	struct pipe *p = l->priv;
+	ssize_t n = vmsplice(p->in, l->iov, l->nr_iov, SPLICE_F_NONBLOCK);
+
+	if (n <= 0)
+		return n < 0 ? -errno : -EIO;
+	p->filled = n;
+	return pipe_drain(l);
+}
+
+/* A second pipe, from which each socket but the last is served. */
+struct tee {
+	struct pipe pipe;	/* with what splice_send() wants */
+	int in, out;
+};
+
+static int tee_init(struct lane *l)
+{
+	struct tee *t = calloc(1, sizeof(*t));
+	int fds[2], err;
+
+	if (!t)
+		return lane_fail(l, -ENOMEM, "tee");
+	if (pipe2(fds, O_CLOEXEC)) {
+		free(t);
+		return lane_fail(l, -errno, "tee");
+	}
+	t->out = fds[0];
+	t->in = fds[1];
+	fcntl(t->in, F_SETPIPE_SZ, (int)l->size);
+	err = pipe_init(l);
+	if (err) {
+		close(t->in);
+		close(t->out);
+	} else {
+		t->pipe = *(struct pipe *)l->priv;
+		free(l->priv);
+		l->priv = t;
+	}
+	return err;
+}
+
+static void tee_fini(struct lane *l)
+{
+	struct tee *t = l->priv;
+
+	close(t->in);
+	close(t->out);
+	pipe_fini(l);
+}
+
+static ssize_t tee_one(struct lane *l)
+{
+	struct tee *t = l->priv;
+	ssize_t n = tee(t->pipe.out, t->in, l->size, SPLICE_F_NONBLOCK);
+
+	if (n != (ssize_t)l->size)
+		return n < 0 ? -errno : -EMSGSIZE;
+	return lane_result(splice(t->out, NULL, l->tx, NULL, n,
+				  SPLICE_F_NONBLOCK));
+}
+
+static ssize_t tee_fan(struct lane *l)
+{
+	struct tee *t = l->priv;
+	ssize_t n, sum = 0;
+	unsigned int i;
+	off_t pos = 0;
+
+	n = splice(l->file, &pos, t->pipe.in, NULL, l->size, SPLICE_F_NONBLOCK);
+	if (n != (ssize_t)l->size)
+		return n < 0 ? -errno : -EMSGSIZE;
+	t->pipe.filled = n;
+	for (i = 0; i < l->nr; i++) {
+		l->tx = l->txs[i];
+		n = i + 1 < l->nr ? tee_one(l) : pipe_drain(l);
+		if (n < 0)
+			return n;
+		sum += n;
+	}
+	return sum;
+}
+
 static int msg_zc_init(struct lane *l)
 {
+	unsigned int i;
 	int one = 1;
 
-	if (setsockopt(l->tx, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)))
-		return lane_fail(l, -errno, "SO_ZEROCOPY");
+	for (i = 0; i < l->nr; i++) {
+		if (setsockopt(l->txs[i], SOL_SOCKET, SO_ZEROCOPY, &one,
+			       sizeof(one)))
+			return lane_fail(l, -errno, "SO_ZEROCOPY");
+	}
 	return 0;
 }
 
 /* One notice covers a range of sends. */
-static void msg_zc_reap(struct lane *l)
+static void msg_zc_reap_one(struct lane *l, int sock)
 {
 	union {
 		struct cmsghdr hdr;
@@ -183,7 +267,7 @@ static void msg_zc_reap(struct lane *l)
 			.msg_controllen = sizeof(control),
 		};
 
-		if (recvmsg(l->tx, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+		if (recvmsg(sock, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
 			return;
 		c = CMSG_FIRSTHDR(&msg);
 		if (!c)
@@ -198,6 +282,21 @@ static void msg_zc_reap(struct lane *l)
 	}
 }
 
+static void msg_zc_reap(struct lane *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < l->nr; i++)
+		msg_zc_reap_one(l, l->txs[i]);
+}
+
+static ssize_t msg_zc_gather(struct lane *l)
+{
+	struct msghdr msg = { .msg_iov = l->iov, .msg_iovlen = l->nr_iov };
+
+	return lane_result(sendmsg(l->tx, &msg, MSG_ZEROCOPY | MSG_DONTWAIT));
+}
+
 static ssize_t msg_zc_send(struct lane *l, size_t off, size_t len)
 {
 	int flags = MSG_ZEROCOPY | (l->wait ? 0 : MSG_DONTWAIT);
@@ -205,7 +304,7 @@ static ssize_t msg_zc_send(struct lane *l, size_t off, size_t len)
 	ssize_t n;
 
 	for (;;) {
-		n = result(send(l->tx, l->mem + off, len, flags));
+		n = lane_result(send(l->tx, l->mem + off, len, flags));
 		if (n != -ENOBUFS)
 			return n;
 		/* No room for one more notice: fetch those that wait. */
@@ -216,239 +315,45 @@ static ssize_t msg_zc_send(struct lane *l, size_t off, size_t len)
 	}
 }
 
-struct send_zc {
-	struct io_uring ring;
-	unsigned int flags;
-	bool busy;		/* a send has no result yet */
-	int res;
+#define ALL	(IN_COMPARE | IN_ONE | IN_FAN | IN_GATHER)
+
+static const struct method plain[] = {
+	{ .name = "write", .in = ALL, .reads = true, .calls = 1,
+	  .send = write_send, .gather = write_gather },
+	{ .name = "read-write", .in = IN_COMPARE | IN_ONE, .file = true,
+	  .calls = 2, .send = read_write_send },
+	{ .name = "read-write-disk", .in = IN_ONE, .file = true, .disk = true,
+	  .send = read_write_send },
+	{ .name = "mmap-write", .in = IN_COMPARE | IN_ONE, .file = true,
+	  .calls = 3, .send = mmap_write_send },
+	{ .name = "sendfile", .in = IN_COMPARE | IN_ONE | IN_FAN, .file = true,
+	  .reads = true, .calls = 1, .send = sendfile_send },
+	{ .name = "sendfile-disk", .in = IN_ONE | IN_FAN, .file = true,
+	  .disk = true, .send = sendfile_send },
+	{ .name = "splice", .in = IN_COMPARE | IN_ONE, .file = true,
+	  .calls = 2, .init = pipe_init, .send = splice_send, .fini = pipe_fini },
+	{ .name = "tee", .in = IN_FAN, .file = true, .init = tee_init,
+	  .fan = tee_fan, .fini = tee_fini },
+	{ .name = "vmsplice", .in = IN_COMPARE | IN_ONE | IN_GATHER,
+	  .calls = 2, .init = vmsplice_init, .send = vmsplice_send,
+	  .gather = vmsplice_gather, .fini = pipe_fini },
+	{ .name = "msg-zerocopy", .in = ALL, .calls = 1, .init = msg_zc_init,
+	  .send = msg_zc_send, .gather = msg_zc_gather, .reap = msg_zc_reap },
 };
 
-static int send_zc_ring(struct lane *l, struct send_zc *z)
+static const struct method_list plain_methods = { plain, ARRAY_SIZE(plain) };
+
+const struct method *method_get(unsigned int i)
 {
-	struct io_uring_params params = {
-		.flags = IORING_SETUP_CQSIZE,
-		.cq_entries = 4096,
+	const struct method_list * const lists[] = {
+		&plain_methods, &uring_methods, &fbuf_methods,
 	};
-	struct iovec iov = { .iov_base = l->mem, .iov_len = l->source };
-	struct io_uring_probe *probe;
-	bool known;
-	int err;
+	unsigned int j;
 
-	err = io_uring_queue_init_params(8, &z->ring, &params);
-	if (err)
-		return lane_fail(l, err, "unsupported: io_uring_setup");
-	probe = io_uring_get_probe_ring(&z->ring);
-	known = probe && io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);
-	io_uring_free_probe(probe);
-	if (!known)
-		err = lane_fail(l, -EOPNOTSUPP, "unsupported: SEND_ZC");
-	else
-		err = io_uring_register_buffers(&z->ring, &iov, 1);
-	if (err)
-		io_uring_queue_exit(&z->ring);
-	if (err && !l->why[0])
-		lane_fail(l, err, "unsupported: registering a buffer");
-	return err;
-}
-
-static int send_zc_init(struct lane *l)
-{
-	struct send_zc *z = calloc(1, sizeof(*z));
-	int err;
-
-	if (!z)
-		return lane_fail(l, -ENOMEM, "send-zc");
-	z->flags = IORING_SEND_ZC_REPORT_USAGE;
-	err = send_zc_ring(l, z);
-	if (err)
-		free(z);
-	else
-		l->priv = z;
-	return err;
-}
-
-static void send_zc_fini(struct lane *l)
-{
-	struct send_zc *z = l->priv;
-
-	io_uring_queue_exit(&z->ring);
-	free(z);
-}
-
-/* Two kinds of completion: a send's result, and that its memory is free. */
-static void send_zc_reap(struct lane *l)
-{
-	struct send_zc *z = l->priv;
-	struct io_uring_cqe *cqe;
-
-	while (!io_uring_peek_cqe(&z->ring, &cqe)) {
-		if (!(cqe->flags & IORING_CQE_F_NOTIF)) {
-			z->res = cqe->res;
-			z->busy = false;
-		} else if (z->flags & IORING_SEND_ZC_REPORT_USAGE) {
-			l->reported += l->size;
-			if (cqe->res & IORING_NOTIF_USAGE_ZC_COPIED)
-				l->copied += l->size;
-		}
-		io_uring_cqe_seen(&z->ring, cqe);
+	for (j = 0; j < ARRAY_SIZE(lists); j++) {
+		if (i < lists[j]->nr)
+			return &lists[j]->methods[i];
+		i -= lists[j]->nr;
 	}
+	return NULL;
 }
-
-static void send_zc_start(struct lane *l, size_t off, size_t len)
-{
-	struct send_zc *z = l->priv;
-
-	io_uring_prep_send_zc_fixed(io_uring_get_sqe(&z->ring), l->tx,
-				    l->mem + off, len,
-				    l->wait ? MSG_WAITALL : MSG_DONTWAIT,
-				    z->flags, 0);
-	z->busy = true;
-	io_uring_submit_and_wait(&z->ring, l->wait);
-	send_zc_reap(l);
-}
-
-static ssize_t send_zc_send(struct lane *l, size_t off, size_t len)
-{
-	struct send_zc *z = l->priv;
-	struct io_uring_cqe *cqe;
-
-	if (z->busy)
-		send_zc_reap(l);
-	else
-		send_zc_start(l, off, len);
-	/* Linux before 6.2 cannot say whether it copied. */
-	if (!z->busy && z->res == -EINVAL && z->flags) {
-		z->flags = 0;
-		send_zc_start(l, off, len);
-	}
-	while (z->busy && l->wait && !io_uring_wait_cqe(&z->ring, &cqe))
-		send_zc_reap(l);
-	if (!z->busy)
-		return z->res;
-	l->punted = true;
-	return -EAGAIN;
-}
-
-struct fbuf_lane {
-	struct fbuf_pool *pool;
-	struct fbuf_gather *gather;
-	uint64_t *names;	/* by index: where they are in the source */
-	size_t off;		/* of what is in the gather */
-};
-
-static void fbuf_fini(struct lane *l)
-{
-	struct fbuf_lane *f = l->priv;
-
-	fbuf_gather_destroy(f->gather);
-	fbuf_pool_close(f->pool);
-	free(f->names);
-	free(f);
-	l->mem = NULL;
-}
-
-/* All of the pool's buffers: together, in the order of the pool, the source. */
-static int fbuf_alloc_all(struct fbuf_lane *f, unsigned int nr)
-{
-	uint64_t names[64];
-	int n, i;
-
-	for (; nr; nr -= n) {
-		n = fbuf_alloc(f->pool, names,
-			       nr < ARRAY_SIZE(names) ? nr : ARRAY_SIZE(names), 0);
-		if (n <= 0)
-			return n ? n : -ENOBUFS;
-		for (i = 0; i < n; i++)
-			f->names[FBUF_NAME_INDEX(names[i])] = names[i];
-	}
-	return 0;
-}
-
-static int fbuf_init(struct lane *l)
-{
-	unsigned int nr = l->source / l->stride;
-	struct fbuf_lane *f = calloc(1, sizeof(*f));
-	int err;
-
-	if (!f)
-		return lane_fail(l, -ENOMEM, "fbuf");
-	l->priv = f;
-	err = fbuf_pool_create(&f->pool, l->stride, nr);
-	if (err) {
-		lane_fail(l, err, "unsupported: making a pool");
-		goto free;
-	}
-	err = -ENOMEM;
-	f->names = calloc(nr, sizeof(*f->names));
-	if (f->names)
-		err = fbuf_alloc_all(f, nr);
-	if (err) {
-		lane_fail(l, err, "allocating buffers");
-		goto close;
-	}
-	err = -ENOMEM;
-	f->gather = fbuf_gather_new(f->pool);
-	if (f->gather)
-		err = fbuf_gather_append(f->gather, f->names[0], 0, l->size);
-	if (err) {
-		lane_fail(l, err, "making a gather");
-		goto destroy;
-	}
-	l->mem = fbuf_addr(f->pool, f->names[0]);
-	return 0;
-
-destroy:
-	fbuf_gather_destroy(f->gather);
-close:
-	fbuf_pool_close(f->pool);
-free:
-	free(f->names);
-	free(f);
-	return err;
-}
-
-static ssize_t fbuf_lane_send(struct lane *l, size_t off, size_t len)
-{
-	struct fbuf_lane *f = l->priv;
-	struct fbuf_result res;
-	ssize_t n;
-
-	/* The gather is made once; the rest of a short send needs another. */
-	if (off != f->off || len != fbuf_gather_len(f->gather)) {
-		fbuf_gather_reset(f->gather);
-		n = fbuf_gather_append(f->gather, f->names[off / l->stride],
-				       off % l->stride, len);
-		if (n)
-			return n;
-		f->off = off;
-	}
-	n = fbuf_send(f->gather, l->tx, l->wait ? 0 : FBUF_SEND_DONTWAIT, &res);
-	if (n < 0)
-		return n;
-	l->engine = res.engine;
-	l->reported += n;
-	l->copied += res.copied;
-	return n;
-}
-
-const struct method methods[] = {
-	{ .name = "write", .reads = true, .send = write_send, .calls = 1 },
-	{ .name = "read-write", .file = true, .send = read_write_send,
-	  .calls = 2 },
-	{ .name = "mmap-write", .file = true, .send = mmap_write_send,
-	  .calls = 3 },
-	{ .name = "sendfile", .file = true, .reads = true,
-	  .send = sendfile_send, .calls = 1 },
-	{ .name = "splice", .file = true, .init = pipe_init,
-	  .send = splice_send, .fini = pipe_fini, .calls = 2 },
-	{ .name = "vmsplice", .init = pipe_init, .send = vmsplice_send,
-	  .fini = pipe_fini, .calls = 2 },
-	{ .name = "msg-zerocopy", .init = msg_zc_init, .send = msg_zc_send,
-	  .reap = msg_zc_reap, .calls = 1 },
-	{ .name = "send-zc", .init = send_zc_init, .send = send_zc_send,
-	  .reap = send_zc_reap, .fini = send_zc_fini, .calls = 1 },
-	{ .name = "fbuf", .reads = true, .memory = true, .calls = 1,
-	  .init = fbuf_init, .send = fbuf_lane_send, .fini = fbuf_fini },
-};
-
-const unsigned int nr_methods = ARRAY_SIZE(methods);

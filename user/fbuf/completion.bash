@@ -28,6 +28,7 @@ _fbuf()
 	case $prev in
 	-e|--engine)	choice="pageref splice ubuf copy" ;;
 	-m|--mode)	choice="lockstep stream both" ;;
+	-k|--kinds)	choice="one fan gather" ;;
 	--clock)	choice="nanoseconds instructions"
 			[[ $command == cost ]] || choice+=" tsc" ;;
 	-p|--protect)	choice="volatile secured snapshot" ;;
@@ -40,7 +41,7 @@ _fbuf()
 		return
 	fi
 	case $command,$sub in
-	,)		choice="send recv compare cost demo pool stat top limit" ;;
+	,)		choice="send recv compare bench cost demo pool stat top limit" ;;
 	pool,)		choice="list show watch make" ;;
 	limit,)		choice="show set" ;;
 	stat,|pool,show|pool,watch)

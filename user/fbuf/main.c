@@ -13,6 +13,7 @@ static const struct tool_command commands[] = {
 	{ "send", cmd_send },
 	{ "recv", cmd_recv },
 	{ "compare", cmd_compare },
+	{ "bench", cmd_bench },
 	{ "cost", cmd_cost },
 	{ "demo", cmd_demo },
 	{ "pool", cmd_pool },
@@ -30,6 +31,7 @@ static const char help[] =
 "  fbuf send FILE HOST PORT   send a file over TCP through a pool\n"
 "  fbuf recv PORT [FILE]      receive one over TCP\n"
 "  fbuf compare               measure the ways to send, side by side\n"
+"  fbuf bench                 measure them at length, and against a floor\n"
 "  fbuf cost                  measure what a buffer costs between processes\n"
 "  fbuf demo [FILE]           send a file through three processes on one pool\n"
 "  fbuf pool                  list, show, watch and make pools\n"

@@ -26,6 +26,7 @@
  * Sub-commands. argv[0] is the sub-command's own name, optind is 1, and
  * options before it are already taken (--json, see below).
  */
+int cmd_bench(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
 int cmd_cost(int argc, char **argv);
 int cmd_demo(int argc, char **argv);

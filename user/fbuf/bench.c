@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf bench: messages of all sizes, to many sockets, of many pieces. */
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define LIST_MAX	16
+#define SOCKETS_MAX	1024U
+#define SEGS_MAX	1024U
+
+static const char help[] =
+"Usage: fbuf bench [OPTION]...\n"
+"\n"
+"Measure every way to send, in lock step: one thread sends a message and then\n"
+"receives it. One message to one socket, in all sizes; one message to many\n"
+"sockets; and messages gathered from many pieces of memory. For instructions\n"
+"rather than time, run it under QEMU -icount.\n"
+"\n"
+"  -k, --kinds LIST         of one, fan, gather (default all)\n"
+"  -M, --methods LIST       which ways (default all): \"fbuf bench -M help\"\n"
+"  -s, --sizes LIST         sizes of one (default 256,1K,4K,16K,64K,256K,1M)\n"
+"      --fan-sizes LIST     sizes of fan (default 4K,64K)\n"
+"      --sockets LIST       sockets of fan (default 1,16,256)\n"
+"      --segment-sizes LIST sizes of a piece of gather (default 256,4K)\n"
+"      --segments LIST      pieces of gather (default 1,16,256)\n"
+"  -r, --repeats N          messages timed (default 101 to 9, by size)\n"
+"  -d, --dir DIR            where the files of the -disk methods are\n"
+"  -a, --addr ADDRESS       where the receiver is (default 127.0.0.1)\n"
+"      --netns-tx NAME      the sender's network namespace, by ip-netns(8)\n"
+"      --netns-rx NAME      and the receiver's\n"
+"  -t, --transport TEXT     name the transport in the report\n"
+"  -o, --out FILE           write the JSON to FILE, too\n"
+"      --cpu-label TEXT     name the CPU in the report\n"
+"      --clock CLOCK        as for fbuf compare: nanoseconds (default), tsc or\n"
+"                           instructions\n"
+"  -j, --json               print JSON, not a table\n"
+"  -h, --help               print this\n"
+"\n"
+"Exit status: 0; 1 if a row failed that should work here; 2 for a bad command\n"
+"line.\n";
+
+struct list {
+	uint64_t v[LIST_MAX];
+	unsigned int nr;
+};
+
+struct options {
+	struct list sizes, fan_sizes, sockets, seg_sizes, segs;
+	unsigned int kinds;		/* IN_* */
+	bool use[METHODS_MAX];		/* by the number of method_get() */
+	uint64_t repeats;		/* 0: the default */
+	const char *transport, *out, *cpu_label;
+	bool instructions;
+};
+
+static const char *kind_name(unsigned int in)
+{
+	return in == IN_ONE ? "one" : in == IN_FAN ? "fan" : "gather";
+}
+
+static bool parse_list(struct list *list, const char *what, char *arg,
+		       uint64_t max)
+{
+	char *p;
+
+	list->nr = 0;
+	while ((p = strsep(&arg, ","))) {
+		if (list->nr == LIST_MAX) {
+			tool_err("A list has up to %d numbers.", LIST_MAX);
+			return false;
+		}
+		if (!tool_size(what, p, 1, max, &list->v[list->nr++]))
+			return false;
+	}
+	return true;
+}
+
+static bool parse_kinds(struct options *o, char *arg)
+{
+	unsigned int in;
+	char *p;
+
+	o->kinds = 0;
+	while ((p = strsep(&arg, ","))) {
+		for (in = IN_ONE; in <= IN_GATHER; in <<= 1) {
+			if (!strcmp(p, kind_name(in)))
+				break;
+		}
+		if (in > IN_GATHER) {
+			tool_err("There is no kind \"%s\": take one, fan or gather.",
+				 p);
+			return false;
+		}
+		o->kinds |= in;
+	}
+	return true;
+}
+
+static void print_methods(FILE *to)
+{
+	const struct method *m;
+	unsigned int i, in;
+
+	for (i = 0; (m = method_get(i)); i++) {
+		fprintf(to, "%-16s", m->name);
+		for (in = IN_ONE; in <= IN_GATHER; in <<= 1) {
+			if (m->in & in)
+				fprintf(to, " %s", kind_name(in));
+		}
+		fputc('\n', to);
+	}
+}
+
+static bool parse_methods(struct options *o, char *arg)
+{
+	const struct method *m;
+	unsigned int i;
+	char *p;
+
+	memset(o->use, 0, sizeof(o->use));
+	while ((p = strsep(&arg, ","))) {
+		for (i = 0; (m = method_get(i)) && strcmp(p, m->name); i++)
+			;
+		if (!m) {
+			tool_err("There is no method \"%s\": \"fbuf bench --methods help\" lists them.",
+				 p);
+			return false;
+		}
+		o->use[i] = true;
+	}
+	return true;
+}
+
+static bool parse_clock(struct options *o, const char *arg)
+{
+	o->instructions = !strcmp(arg, "instructions");
+	if (o->instructions || !strcmp(arg, "nanoseconds"))
+		return true;
+	if (!strcmp(arg, "tsc")) {
+		if (clock_tsc())
+			return true;
+		tool_err("This processor has no counter to tell the time by.");
+		return false;
+	}
+	tool_err("The clock is nanoseconds, tsc or instructions, not \"%s\".",
+		 arg);
+	return false;
+}
+
+enum {
+	OPT_CPU_LABEL = 256, OPT_CLOCK, OPT_FAN_SIZES, OPT_SOCKETS,
+	OPT_SEG_SIZES, OPT_SEGS, OPT_NETNS_TX, OPT_NETNS_RX,
+};
+
+static const struct option longs[] = {
+	{ "kinds", required_argument, NULL, 'k' },
+	{ "methods", required_argument, NULL, 'M' },
+	{ "sizes", required_argument, NULL, 's' },
+	{ "fan-sizes", required_argument, NULL, OPT_FAN_SIZES },
+	{ "sockets", required_argument, NULL, OPT_SOCKETS },
+	{ "segment-sizes", required_argument, NULL, OPT_SEG_SIZES },
+	{ "segments", required_argument, NULL, OPT_SEGS },
+	{ "repeats", required_argument, NULL, 'r' },
+	{ "dir", required_argument, NULL, 'd' },
+	{ "addr", required_argument, NULL, 'a' },
+	{ "netns-tx", required_argument, NULL, OPT_NETNS_TX },
+	{ "netns-rx", required_argument, NULL, OPT_NETNS_RX },
+	{ "transport", required_argument, NULL, 't' },
+	{ "out", required_argument, NULL, 'o' },
+	{ "cpu-label", required_argument, NULL, OPT_CPU_LABEL },
+	{ "clock", required_argument, NULL, OPT_CLOCK },
+	TOOL_LONG_JSON,
+	TOOL_LONG_HELP,
+	{ 0 }
+};
+
+static bool parse_text(struct options *o, int opt)
+{
+	switch (opt) {
+	case 'd':
+		disk_dir = optarg;
+		return true;
+	case 'a':
+		transport.addr = optarg;
+		return true;
+	case OPT_NETNS_TX:
+		transport.netns_tx = optarg;
+		return true;
+	case OPT_NETNS_RX:
+		transport.netns_rx = optarg;
+		return true;
+	case 't':
+		o->transport = optarg;
+		return true;
+	case 'o':
+		o->out = optarg;
+		return true;
+	case OPT_CPU_LABEL:
+		o->cpu_label = optarg;
+		return true;
+	case 'j':
+		tool_json = true;
+		return true;
+	}
+	return false;
+}
+
+static bool parse_option(struct options *o, int opt)
+{
+	static const char size[] = "The size of a message";
+
+	switch (opt) {
+	case 'k':
+		return parse_kinds(o, optarg);
+	case 'M':
+		return parse_methods(o, optarg);
+	case 's':
+		return parse_list(&o->sizes, size, optarg, SINK_SIZE);
+	case OPT_FAN_SIZES:
+		return parse_list(&o->fan_sizes, size, optarg, SINK_SIZE);
+	case OPT_SOCKETS:
+		return parse_list(&o->sockets, "The number of sockets", optarg,
+				  SOCKETS_MAX);
+	case OPT_SEG_SIZES:
+		return parse_list(&o->seg_sizes, "The size of a piece", optarg,
+				  SINK_SIZE);
+	case OPT_SEGS:
+		return parse_list(&o->segs, "The number of pieces", optarg,
+				  SEGS_MAX);
+	case 'r':
+		return tool_size("The number of messages", optarg, 1, 1000000,
+				 &o->repeats);
+	case OPT_CLOCK:
+		return parse_clock(o, optarg);
+	}
+	return parse_text(o, opt);
+}
+
+static unsigned int calls(const struct options *o, const struct bench_row *r)
+{
+	size_t bytes = r->size * r->sockets;
+
+	if (o->repeats)
+		return o->repeats;
+	return r->sockets > 64 || bytes > 4 << 20 ? 9 : bytes > 65536 ? 21 :
+	       bytes > 4096 ? 51 : 101;
+}
+
+static const char *size_text(char buf[FMT_BYTES_MAX], size_t size)
+{
+	if (size % 1024)
+		snprintf(buf, FMT_BYTES_MAX, "%zu", size);
+	else if (size % (1 << 20))
+		snprintf(buf, FMT_BYTES_MAX, "%zuK", size >> 10);
+	else
+		snprintf(buf, FMT_BYTES_MAX, "%zuM", size >> 20);
+	return buf;
+}
+
+static void progress(const struct bench_row *r)
+{
+	char size[FMT_BYTES_MAX];
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	if (r)
+		fprintf(stderr, "\r%s, %s, %u sockets, %u pieces: %s\033[K",
+			kind_name(r->in), size_text(size, r->size), r->sockets,
+			r->segs, r->method->name);
+	else
+		fputs("\r\033[K", stderr);
+	fflush(stderr);
+}
+
+static json_t *whole(double x)
+{
+	return isnan(x) ? json_null() : json_integer((json_int_t)(x + 0.5));
+}
+
+static json_t *row_json(const struct bench_row *r, const json_t *where)
+{
+	json_t *j = json_copy((json_t *)where);
+
+	json_object_set_new(j, "kind", json_string(kind_name(r->in)));
+	json_object_set_new(j, "method", json_string(r->method->name));
+	json_object_set_new(j, "size", json_integer(r->size));
+	json_object_set_new(j, "sockets", json_integer(r->sockets));
+	json_object_set_new(j, "segments", json_integer(r->segs));
+	json_object_set_new(j, "send", whole(r->send));
+	json_object_set_new(j, "total", whole(r->total));
+	json_object_set_new(j, "send_min", whole(r->min));
+	json_object_set_new(j, "send_max", whole(r->max));
+	json_object_set_new(j, "repeats", json_integer(r->repeats));
+	json_object_set_new(j, "verified", json_boolean(r->verified));
+	json_object_set_new(j, "copied", whole(r->copied));
+	if (r->engine)
+		json_object_set_new(j, "engine",
+				    json_string(fbuf_engine_name(r->engine)));
+	if (r->note[0])
+		json_object_set_new(j, "note", json_string(r->note));
+	return j;
+}
+
+/* What is measured, and where to put it. */
+struct bench {
+	const struct options *o;
+	const json_t *where;
+	json_t *rows;
+	bool failed;
+};
+
+/* Every method that does this. */
+static void measure(struct bench *b, unsigned int in, size_t size,
+		    unsigned int sockets, unsigned int segs)
+{
+	const struct method *m;
+	unsigned int i;
+
+	for (i = 0; (m = method_get(i)); i++) {
+		struct bench_row r = {
+			.method = m, .in = in, .size = size,
+			.sockets = sockets, .segs = segs,
+			.send = NAN, .total = NAN, .min = NAN, .max = NAN,
+			.copied = NAN,
+		};
+
+		if (!b->o->use[i] || !(m->in & in))
+			continue;
+		progress(&r);
+		bench_measure(&r, calls(b->o, &r));
+		if (r.note[0] && strncmp(r.note, "unsupported", 11))
+			b->failed = true;
+		json_array_append_new(b->rows, row_json(&r, b->where));
+	}
+}
+
+static void measure_kinds(struct bench *b)
+{
+	const struct options *o = b->o;
+	unsigned int i, j;
+
+	for (i = 0; o->kinds & IN_ONE && i < o->sizes.nr; i++)
+		measure(b, IN_ONE, o->sizes.v[i], 1, 1);
+	for (i = 0; o->kinds & IN_FAN && i < o->fan_sizes.nr; i++) {
+		for (j = 0; j < o->sockets.nr; j++)
+			measure(b, IN_FAN, o->fan_sizes.v[i],
+				o->sockets.v[j], 1);
+	}
+	for (i = 0; o->kinds & IN_GATHER && i < o->seg_sizes.nr; i++) {
+		for (j = 0; j < o->segs.nr; j++)
+			measure(b, IN_GATHER,
+				o->seg_sizes.v[i] * o->segs.v[j], 1,
+				o->segs.v[j]);
+	}
+	progress(NULL);
+}
+
+static json_t *report(const struct options *o, bool *failed)
+{
+	json_t *where = report_where(o->cpu_label, o->instructions);
+	struct bench b = { .o = o, .where = where, .rows = json_array() };
+	json_t *conditions = json_copy(where);
+
+	json_object_set_new(where, "transport", json_string(o->transport));
+	json_object_set_new(conditions, "fbuf_version",
+			    json_string(fbuf_version()));
+	json_object_set_new(conditions, "disk",
+			    disk_dir ? json_string(disk_dir) : json_null());
+	measure_kinds(&b);
+	json_decref(where);
+	*failed = b.failed;
+	return json_pack("{s:o, s:o}", "conditions", conditions, "rows",
+			 b.rows);
+}
+
+static double num(const json_t *row, const char *key)
+{
+	return json_number_value(json_object_get(row, key));
+}
+
+static void cell(struct tool_table *t, const json_t *row, const char *key)
+{
+	const json_t *v = json_object_get(row, key);
+
+	if (json_is_number(v))
+		table_cell(t, "%.0f", json_number_value(v));
+	else
+		table_cell(t, "-");
+}
+
+static void print_text(const json_t *rep)
+{
+	static const char * const heads[] = {
+		"kind", "method", "size", "sockets", "pieces", "send",
+		"lowest", "highest", "total", "copied", "", NULL
+	};
+	const json_t *c = json_object_get(rep, "conditions"), *row;
+	struct tool_table t = { .left = 1U << 0 | 1U << 1 | 1U << 10 };
+	char size[FMT_BYTES_MAX];
+	size_t i;
+
+	printf("Linux %s; CPU %s; figures in %s, medians\n\n",
+	       json_string_value(json_object_get(c, "kernel")),
+	       json_string_value(json_object_get(c, "cpu")),
+	       json_string_value(json_object_get(c, "clock")));
+	table_heads(&t, heads);
+	json_array_foreach(json_object_get(rep, "rows"), i, row) {
+		const char *note =
+			json_string_value(json_object_get(row, "note"));
+
+		table_cell(&t, "%s",
+			   json_string_value(json_object_get(row, "kind")));
+		table_cell(&t, "%s",
+			   json_string_value(json_object_get(row, "method")));
+		table_cell(&t, "%s", size_text(size, num(row, "size")));
+		cell(&t, row, "sockets");
+		cell(&t, row, "segments");
+		cell(&t, row, "send");
+		cell(&t, row, "send_min");
+		cell(&t, row, "send_max");
+		cell(&t, row, "total");
+		cell(&t, row, "copied");
+		table_cell(&t, "%s", note ? note : "");
+	}
+	table_print(&t, SIZE_MAX);
+}
+
+static int run(const struct options *o)
+{
+	const size_t flags = JSON_INDENT(1) | JSON_SORT_KEYS;
+	struct fbuf_pool *pool;
+	bool failed;
+	json_t *rep;
+
+	/* Says why, if there is no module. */
+	if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1))
+		return TOOL_FAIL;
+	fbuf_pool_close(pool);
+
+	rep = report(o, &failed);
+	if (o->out && json_dump_file(rep, o->out, flags)) {
+		tool_err("%s: cannot be written.", o->out);
+		failed = true;
+	}
+	if (tool_json) {
+		tool_print_json(stdout, rep);
+	} else {
+		print_text(rep);
+		json_decref(rep);
+	}
+	return failed ? TOOL_FAIL : TOOL_OK;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	struct options o = {
+		.sizes = { { 256, 1024, 4096, 16384, 65536, 262144, 1048576 },
+			   7 },
+		.fan_sizes = { { 4096, 65536 }, 2 },
+		.sockets = { { 1, 16, 256 }, 3 },
+		.seg_sizes = { { 256, 4096 }, 2 },
+		.segs = { { 1, 16, 256 }, 3 },
+		.kinds = IN_ONE | IN_FAN | IN_GATHER,
+		.transport = "tcp loopback",
+	};
+	int c;
+
+	memset(o.use, true, sizeof(o.use));
+	while ((c = getopt_long(argc, argv, "k:M:s:r:d:a:t:o:jh", longs,
+				NULL)) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return TOOL_OK;
+		}
+		if (c == 'M' && !strcmp(optarg, "help")) {
+			print_methods(stdout);
+			return TOOL_OK;
+		}
+		if (!parse_option(&o, c))
+			return TOOL_USAGE;
+	}
+	if (tool_no_args("bench", argc, argv))
+		return TOOL_USAGE;
+	return run(&o);
+}

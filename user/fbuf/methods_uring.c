@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * fbuf compare and bench: sends by io_uring, plain and SEND_ZC.
+ *
+ * As cheap as it gets: ring and sockets registered, one submission for all
+ * sockets of a fan-out.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <liburing.h>
+
+#include "lane.h"
+
+/* Newer than liburing 2.3. */
+#ifndef IORING_SEND_ZC_REPORT_USAGE
+#define IORING_SEND_ZC_REPORT_USAGE	(1U << 3)
+#endif
+#ifndef IORING_NOTIF_USAGE_ZC_COPIED
+#define IORING_NOTIF_USAGE_ZC_COPIED	(1U << 31)
+#endif
+
+#define QUEUE	256U	/* entries to submit at once, at least */
+
+struct uring {
+	struct io_uring ring;
+	bool zc;
+	unsigned int flags;	/* of SEND_ZC */
+	unsigned int busy;	/* sends without a result yet */
+	int res;		/* the first error, or bytes in all */
+	struct msghdr msg;	/* of a gather */
+};
+
+static int uring_register(struct lane *l, struct uring *u)
+{
+	struct iovec iov = { .iov_base = l->mem, .iov_len = l->source };
+	struct io_uring_probe *probe;
+	bool known;
+	int err;
+
+	/* Spares a look-up, but is for this thread only: Linux 5.18. */
+	if (!l->wait)
+		io_uring_register_ring_fd(&u->ring);
+	err = io_uring_register_files(&u->ring, l->txs, l->nr);
+	if (err)
+		return lane_fail(l, err, "registering sockets");
+	if (!u->zc)
+		return 0;
+	probe = io_uring_get_probe_ring(&u->ring);
+	known = probe && io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);
+	io_uring_free_probe(probe);
+	if (!known)
+		return lane_fail(l, -EOPNOTSUPP, "unsupported: SEND_ZC");
+	if (l->nr_iov > 1)
+		return 0;
+	err = io_uring_register_buffers(&u->ring, &iov, 1);
+	return err ? lane_fail(l, err, "unsupported: registering a buffer") : 0;
+}
+
+static int uring_open(struct lane *l, bool zc)
+{
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_CQSIZE,
+		.cq_entries = 16 * QUEUE,
+	};
+	struct uring *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (!u)
+		return lane_fail(l, -ENOMEM, "io_uring");
+	u->zc = zc;
+	u->flags = IORING_SEND_ZC_REPORT_USAGE;
+	u->msg.msg_iov = l->iov;
+	u->msg.msg_iovlen = l->nr_iov;
+	err = io_uring_queue_init_params(l->nr > QUEUE ? l->nr : QUEUE,
+					 &u->ring, &params);
+	if (err) {
+		free(u);
+		return lane_fail(l, err, "unsupported: io_uring_setup");
+	}
+	err = uring_register(l, u);
+	if (err) {
+		io_uring_queue_exit(&u->ring);
+		free(u);
+		return err;
+	}
+	l->priv = u;
+	return 0;
+}
+
+static int send_init(struct lane *l)
+{
+	return uring_open(l, false);
+}
+
+static int send_zc_init(struct lane *l)
+{
+	return uring_open(l, true);
+}
+
+static void uring_fini(struct lane *l)
+{
+	struct uring *u = l->priv;
+
+	io_uring_queue_exit(&u->ring);
+	free(u);
+}
+
+/* SEND_ZC has two completions: a result, and that the memory is free. */
+static void uring_reap(struct lane *l)
+{
+	struct uring *u = l->priv;
+	struct io_uring_cqe *cqe;
+
+	while (!io_uring_peek_cqe(&u->ring, &cqe)) {
+		if (!(cqe->flags & IORING_CQE_F_NOTIF)) {
+			if (u->res >= 0)
+				u->res = cqe->res < 0 ? cqe->res :
+							u->res + cqe->res;
+			u->busy--;
+		} else if (u->flags & IORING_SEND_ZC_REPORT_USAGE) {
+			l->reported += l->size;
+			if (cqe->res & IORING_NOTIF_USAGE_ZC_COPIED)
+				l->copied += l->size;
+		}
+		io_uring_cqe_seen(&u->ring, cqe);
+	}
+}
+
+/* One more entry, for socket number i. */
+static void uring_prep(struct lane *l, unsigned int i, size_t off, size_t len)
+{
+	struct uring *u = l->priv;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+	int flags = l->wait ? MSG_WAITALL : MSG_DONTWAIT;
+
+	if (l->nr_iov > 1 && u->zc) {
+		io_uring_prep_sendmsg_zc(sqe, i, &u->msg, flags);
+		sqe->ioprio = u->flags;
+	} else if (l->nr_iov > 1) {
+		io_uring_prep_sendmsg(sqe, i, &u->msg, flags);
+	} else if (u->zc) {
+		io_uring_prep_send_zc_fixed(sqe, i, l->mem + off, len, flags,
+					    u->flags, 0);
+	} else {
+		io_uring_prep_send(sqe, i, l->mem + off, len, flags);
+	}
+	sqe->flags |= IOSQE_FIXED_FILE;
+	u->busy++;
+}
+
+static void uring_submit(struct lane *l, size_t off, size_t len)
+{
+	struct uring *u = l->priv;
+	unsigned int i;
+
+	u->res = 0;
+	for (i = 0; i < l->nr; i++)
+		uring_prep(l, i, off, len);
+	io_uring_submit_and_wait(&u->ring, l->wait);
+	uring_reap(l);
+}
+
+static ssize_t uring_send(struct lane *l, size_t off, size_t len)
+{
+	struct uring *u = l->priv;
+	struct io_uring_cqe *cqe;
+
+	if (u->busy)
+		uring_reap(l);
+	else
+		uring_submit(l, off, len);
+	/* Linux before 6.2 cannot say whether it copied. */
+	if (!u->busy && u->res == -EINVAL && u->zc && u->flags) {
+		u->flags = 0;
+		uring_submit(l, off, len);
+	}
+	while (u->busy && l->wait && !io_uring_wait_cqe(&u->ring, &cqe))
+		uring_reap(l);
+	if (!u->busy)
+		return u->res;
+	l->punted = true;
+	return -EAGAIN;
+}
+
+static ssize_t uring_all(struct lane *l)
+{
+	return uring_send(l, 0, l->size);
+}
+
+static const struct method uring[] = {
+	{ .name = "uring-send", .in = IN_ONE | IN_FAN | IN_GATHER,
+	  .init = send_init, .send = uring_send, .fan = uring_all,
+	  .gather = uring_all, .reap = uring_reap, .fini = uring_fini },
+	{ .name = "send-zc", .in = IN_COMPARE | IN_ONE | IN_FAN | IN_GATHER,
+	  .calls = 1, .init = send_zc_init, .send = uring_send, .fan = uring_all,
+	  .gather = uring_all, .reap = uring_reap, .fini = uring_fini },
+};
+
+const struct method_list uring_methods = { uring, ARRAY_SIZE(uring) };
