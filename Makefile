@@ -65,6 +65,10 @@ demo: deps
 cost: deps
 	@$(VM)/cost
 
+bench: deps
+	@$(VM)/deps bench
+	@$(VM)/bench
+
 # Where the instructions of one send go: METHOD=sendfile SIZE=64K
 METHOD	?= fbuf
 SIZE	?= 4K
@@ -98,6 +102,7 @@ help:
 	@echo 'make load         insmod; make unload: rmmod; as root'
 	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
+	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug, uml)'
@@ -108,5 +113,5 @@ help:
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
-.PHONY: all user modules floor install load unload deps vm demo cost \
+.PHONY: all user modules floor install load unload deps vm demo cost bench \
 	profile native check check-debug check-uml lint clean help
