@@ -8,6 +8,8 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
+#include <liburing.h>
+
 #include "../../selftests/floor/fbuf_floor.h"
 #include "lane.h"
 
@@ -15,6 +17,11 @@ struct fbuf_lane {
 	struct fbuf_pool *pool;
 	struct fbuf_gather *gather;
 	struct fbuf_target *targets;
+	struct fbuf_send_item *items;
+	struct fbuf_send *sends;	/* by io_uring, from here on */
+	struct io_uring ring;
+	unsigned int busy;	/* sends without a result yet */
+	ssize_t res;		/* the first error, or bytes in all */
 	uint64_t *names;	/* by index: where they are in the source */
 	size_t buf_size;
 	size_t off;		/* of what is in the gather */
@@ -25,6 +32,8 @@ static void fbuf_free_lane(struct fbuf_lane *f)
 	fbuf_gather_destroy(f->gather);
 	fbuf_pool_close(f->pool);
 	free(f->targets);
+	free(f->items);
+	free(f->sends);
 	free(f->names);
 	free(f);
 }
@@ -65,8 +74,10 @@ static int fbuf_take(struct lane *l, struct fbuf_lane *f)
 		return lane_fail(l, err, "unsupported: making a pool");
 	f->names = calloc(nr, sizeof(*f->names));
 	f->targets = calloc(l->nr, sizeof(*f->targets));
+	f->items = calloc(l->nr, sizeof(*f->items));
+	f->sends = calloc(l->nr, sizeof(*f->sends));
 	f->gather = fbuf_gather_new(f->pool);
-	if (!f->names || !f->targets || !f->gather)
+	if (!f->names || !f->targets || !f->items || !f->sends || !f->gather)
 		return lane_fail(l, -ENOMEM, "memory");
 	err = fbuf_alloc_all(f, nr);
 	if (err)
@@ -160,6 +171,130 @@ static ssize_t fbuf_lane_fan(struct lane *l)
 	return sum;
 }
 
+/* Many sends by one call, which happen to be of one gather. */
+static int batch_init(struct lane *l)
+{
+	struct fbuf_lane *f;
+	unsigned int i;
+	int err = fbuf_init(l);
+
+	if (err)
+		return err;
+	f = l->priv;
+	for (i = 0; i < l->nr; i++)
+		fbuf_item_set(&f->items[i], f->gather, l->txs[i]);
+	return 0;
+}
+
+static ssize_t batch_fan(struct lane *l)
+{
+	struct fbuf_lane *f = l->priv;
+	ssize_t sum = 0;
+	int n, i;
+
+	n = fbuf_send_batch(f->pool, f->items, l->nr, 0, l->method->engines);
+	for (i = 0; i < n; i++) {
+		if (f->items[i].result < 0)
+			return f->items[i].result;
+		sum += f->items[i].result;
+		l->copied += f->items[i].copied;
+	}
+	l->reported += sum;
+	l->engine = f->items[0].engine;
+	return n < 0 ? n : sum;
+}
+
+static int fbuf_uring_init(struct lane *l)
+{
+	struct fbuf_lane *f;
+	int err, fd;
+
+	err = fbuf_init(l);
+	if (err)
+		return err;
+	f = l->priv;
+	err = io_uring_queue_init(l->nr, &f->ring, 0);
+	if (err) {
+		lane_fail(l, err, "unsupported: io_uring_setup");
+		fbuf_fini(l);
+		return err;
+	}
+	/* Spares a look-up: Linux 5.18. */
+	io_uring_register_ring_fd(&f->ring);
+	fd = fbuf_pool_fd(f->pool);
+	err = io_uring_register_files(&f->ring, &fd, 1);
+	if (err) {
+		lane_fail(l, err, "registering a pool");
+		io_uring_queue_exit(&f->ring);
+		fbuf_fini(l);
+	}
+	return err;
+}
+
+static void fbuf_uring_reap(struct lane *l)
+{
+	struct fbuf_lane *f = l->priv;
+	struct io_uring_cqe *cqe;
+
+	while (f->busy && !io_uring_peek_cqe(&f->ring, &cqe)) {
+		if (f->res >= 0)
+			f->res = cqe->res < 0 ? cqe->res : f->res + cqe->res;
+		io_uring_cqe_seen(&f->ring, cqe);
+		f->busy--;
+	}
+}
+
+/* What is on its way writes to f->sends. */
+static void fbuf_uring_fini(struct lane *l)
+{
+	struct fbuf_lane *f = l->priv;
+	struct io_uring_cqe *cqe;
+
+	while (f->busy && !io_uring_wait_cqe(&f->ring, &cqe))
+		fbuf_uring_reap(l);
+	io_uring_queue_exit(&f->ring);
+	fbuf_fini(l);
+}
+
+/* One submission for all sockets. */
+static ssize_t fbuf_uring_fan(struct lane *l)
+{
+	struct fbuf_lane *f = l->priv;
+	struct io_uring_sqe *sqe;
+	unsigned int i;
+
+	for (i = 0; i < l->nr; i++) {
+		sqe = io_uring_get_sqe(&f->ring);
+		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, 0, NULL, 0, 0);
+		sqe->flags = IOSQE_FIXED_FILE;
+		sqe->cmd_op = fbuf_uring_send(&f->sends[i], sqe->cmd, f->gather,
+					      l->txs[i], FBUF_SEND_DONTWAIT,
+					      l->method->engines);
+	}
+	f->res = 0;
+	f->busy = l->nr;
+	io_uring_submit(&f->ring);
+	fbuf_uring_reap(l);
+	if (f->busy) {
+		l->punted = true;
+		return -EAGAIN;
+	}
+	if (f->res < 0)
+		return f->res;
+	for (i = 0; i < l->nr; i++)
+		l->copied += f->sends[i].copied;
+	l->reported += f->res;
+	l->engine = f->sends[0].engine;
+	return f->res;
+}
+
+static ssize_t fbuf_uring_one(struct lane *l, size_t off, size_t len)
+{
+	(void)off;
+	(void)len;
+	return fbuf_uring_fan(l);
+}
+
 static ssize_t pool_sendfile(struct lane *l, size_t off, size_t len)
 {
 	struct fbuf_lane *f = l->priv;
@@ -218,6 +353,12 @@ static const struct method fbuf[] = {
 	  .send = fbuf_lane_send, .fan = fbuf_lane_fan, .gather = fbuf_whole },
 	/* A SEND for each socket. */
 	{ .name = "fbuf-each", .in = IN_FAN, POOL, .send = fbuf_lane_send },
+	{ .name = "fbuf-batch", .in = IN_FAN, .memory = true,
+	  .init = batch_init, .fan = batch_fan, .fini = fbuf_fini },
+	{ .name = "fbuf-uring", .in = ALL, .memory = true,
+	  .init = fbuf_uring_init, .send = fbuf_uring_one,
+	  .fan = fbuf_uring_fan, .gather = fbuf_uring_fan,
+	  .fini = fbuf_uring_fini },
 	{ .name = "fbuf-sendfile", .in = IN_ONE | IN_FAN, POOL,
 	  .send = pool_sendfile },
 	{ .name = "floor", .in = ALL, .init = floor_init,
