@@ -136,15 +136,19 @@ for kind in volatile secured snapshot; do
 	report $? "demo_of_a_chain_$kind"
 done
 
-# Every way to send, once: right, or not to be had here.
+# Every way to send, once: right, or not to be had here; but fbuf's are.
 fbuf bench --repeats 2 --sizes 3000 --fan-sizes 5001 --sockets 1,3 --segment-sizes 100 \
-	--segments 5 --json >"$tmp/out" 2>"$tmp/err" &&
+	--segments 5 --out "$tmp/out" >"$tmp/text" 2>"$tmp/err" &&
 	[ "$(grep -c '"verified": true' "$tmp/out")" -ge 25 ] &&
 	[ "$(grep -c '"verified": false' "$tmp/out")" = \
-	  "$(grep -c '"note": "unsupported' "$tmp/out")" ]
+	  "$(grep -c '"note": "unsupported' "$tmp/out")" ] &&
+	grep -q "^fan  *fbuf-batch " "$tmp/text" &&
+	! grep -q "^[a-z]*  *fbuf\(-[^s ]*\)\? .*unsupported" "$tmp/text"
 report $? "bench_sends_every_way"
 
 fbuf compare --repeats 2 --seconds 0.05 --sizes 3000 >"$tmp/out" 2>"$tmp/err" &&
+	grep -q "^fbuf" "$tmp/out" &&
+	fbuf compare --repeats 2 --mode lockstep --sizes 3000 --source 64K >"$tmp/out" 2>"$tmp/err" &&
 	grep -q "^fbuf" "$tmp/out"
 report $? "compare_sends_every_way"
 

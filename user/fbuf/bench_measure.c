@@ -201,7 +201,7 @@ static int measure(struct lane *l, struct bench_row *r, unsigned int calls)
 		r->repeats = calls;
 	}
 	if (l->reported)
-		r->copied = l->copied / l->reported * l->size;
+		r->copied = (double)l->copied / l->reported * l->size;
 	r->engine = l->engine;
 	free(send);
 	free(total);

@@ -44,8 +44,8 @@ static int step(struct lane *l, int flags, bool patient, struct tool_sha *sha,
 			uint64_t before = t;
 
 			n = l->method->send(l, l->at + sent, l->size - sent);
-			l->calls += l->method->calls;
 			t = now_ns();
+			l->calls += l->method->calls;
 			*send += t - before;
 			if (n < 0 && n != -EAGAIN)
 				return n;
@@ -156,7 +156,7 @@ static int lockstep_calls(struct row *r, struct lane *l, double *send,
 	r->min = total[0];
 	r->max = total[calls - 1];
 	r->repeats = calls;
-	r->calls = l->calls / calls;
+	r->calls = (double)l->calls / calls;
 	/* This thread never sleeps: its CPU time is the time that passes. */
 	r->gbytes_per_s = r->size / r->total;
 	r->cpu_s_per_gib = r->total / 1e9 / r->size * (1 << 30);
@@ -166,7 +166,7 @@ static int lockstep_calls(struct row *r, struct lane *l, double *send,
 static void row_lane(struct row *r, const struct lane *l)
 {
 	if (l->reported)
-		r->copied = l->copied / l->reported * l->size;
+		r->copied = (double)l->copied / l->reported * l->size;
 	r->engine = l->engine;
 }
 

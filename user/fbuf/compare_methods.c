@@ -259,7 +259,7 @@ static void msg_zc_reap_one(struct lane *l, int sock)
 	} control;
 	struct sock_extended_err err;
 	struct cmsghdr *c;
-	double bytes;
+	uint64_t bytes;
 
 	for (;;) {
 		struct msghdr msg = {
@@ -275,7 +275,7 @@ static void msg_zc_reap_one(struct lane *l, int sock)
 		memcpy(&err, CMSG_DATA(c), sizeof(err));
 		if (err.ee_origin != SO_EE_ORIGIN_ZEROCOPY)
 			continue;
-		bytes = (double)l->size * (err.ee_data - err.ee_info + 1);
+		bytes = (uint64_t)l->size * (err.ee_data - err.ee_info + 1);
 		l->reported += bytes;
 		if (err.ee_code & SO_EE_CODE_ZEROCOPY_COPIED)
 			l->copied += bytes;

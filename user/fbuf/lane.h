@@ -101,9 +101,9 @@ struct lane {
 	void *priv;		/* of the method */
 	uint64_t took;		/* ns of the last send, if told by the kernel */
 	unsigned int engine;	/* of fbuf: the one that ran last */
-	double calls;		/* compare: system calls, in lockstep */
-	double reported;	/* bytes whose fate the kernel told, */
-	double copied;		/* and those of them that it copied */
+	uint64_t calls;		/* compare: system calls, in lockstep */
+	uint64_t reported;	/* bytes whose fate the kernel told, */
+	uint64_t copied;	/* and those of them that it copied */
 	char why[NOTE_MAX];	/* what could not be done, if anything */
 };
 

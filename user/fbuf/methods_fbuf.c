@@ -24,7 +24,7 @@ struct fbuf_lane {
 	ssize_t res;		/* the first error, or bytes in all */
 	uint64_t *names;	/* by index: where they are in the source */
 	size_t buf_size;
-	size_t off;		/* of what is in the gather */
+	size_t off, len;	/* of what is in the gather */
 };
 
 static void fbuf_free_lane(struct fbuf_lane *f)
@@ -112,6 +112,7 @@ static int fbuf_init(struct lane *l)
 		fbuf_free_lane(f);
 		return err;
 	}
+	f->len = l->size;
 	l->priv = f;
 	l->mem = fbuf_addr(f->pool, f->names[0]);
 	return 0;
@@ -140,12 +141,13 @@ static ssize_t fbuf_lane_send(struct lane *l, size_t off, size_t len)
 	ssize_t n;
 
 	/* The gather is made once; the rest of a short send needs another. */
-	if (off != f->off || len != fbuf_gather_len(f->gather)) {
+	if (off != f->off || len != f->len) {
 		fbuf_gather_reset(f->gather);
 		n = fbuf_append(f, off, len);
 		if (n)
 			return n;
 		f->off = off;
+		f->len = len;
 	}
 	return fbuf_whole(l);
 }
