@@ -347,6 +347,8 @@ static const struct method fbuf[] = {
 	{ .name = "fbuf-pageref", .in = ALL, POOL,
 	  .engines = FBUF_ENGINE_PAGEREF,
 	  .send = fbuf_lane_send, .fan = fbuf_lane_fan, .gather = fbuf_whole },
+	{ .name = "fbuf-ubuf", .in = IN_ONE, POOL,
+	  .engines = FBUF_ENGINE_UBUF, .send = fbuf_lane_send },
 	{ .name = "fbuf-splice", .in = ALL, POOL,
 	  .engines = FBUF_ENGINE_SPLICE,
 	  .send = fbuf_lane_send, .fan = fbuf_lane_fan, .gather = fbuf_whole },
