@@ -121,12 +121,15 @@ static int fbuf_init(struct lane *l)
 /* What is named, or else whatever the module chooses. */
 static ssize_t fbuf_whole(struct lane *l)
 {
+	unsigned int flags = l->wait ? 0 : FBUF_SEND_DONTWAIT;
+	unsigned int engines = l->method->engines;
 	struct fbuf_lane *f = l->priv;
 	struct fbuf_result res;
 	ssize_t n;
 
-	n = fbuf_sendto(f->gather, l->tx, l->wait ? 0 : FBUF_SEND_DONTWAIT,
-			l->method->engines, NULL, 0, &res);
+	n = engines ? fbuf_sendto(f->gather, l->tx, flags, engines, NULL, 0,
+				  &res) :
+		      fbuf_send(f->gather, l->tx, flags, &res);
 	if (n < 0)
 		return n;
 	l->engine = res.engine;
@@ -135,20 +138,27 @@ static ssize_t fbuf_whole(struct lane *l)
 	return n;
 }
 
-static ssize_t fbuf_lane_send(struct lane *l, size_t off, size_t len)
+/* The gather is made once; the rest of a short send needs another. */
+static ssize_t fbuf_part(struct lane *l, size_t off, size_t len)
 {
 	struct fbuf_lane *f = l->priv;
 	ssize_t n;
 
-	/* The gather is made once; the rest of a short send needs another. */
-	if (off != f->off || len != f->len) {
-		fbuf_gather_reset(f->gather);
-		n = fbuf_append(f, off, len);
-		if (n)
-			return n;
-		f->off = off;
-		f->len = len;
-	}
+	fbuf_gather_reset(f->gather);
+	n = fbuf_append(f, off, len);
+	if (n)
+		return n;
+	f->off = off;
+	f->len = len;
+	return fbuf_whole(l);
+}
+
+static ssize_t fbuf_lane_send(struct lane *l, size_t off, size_t len)
+{
+	const struct fbuf_lane *f = l->priv;
+
+	if (off != f->off || len != f->len)
+		return fbuf_part(l, off, len);
 	return fbuf_whole(l);
 }
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include <fbuf/fbuf.h>
 
@@ -33,9 +34,22 @@ struct fbuf_gather {
 	struct fbuf_seg few[GATHER_INLINE];
 };
 
-/* ioctl() that returns a negative errno value and leaves errno alone. */
+/*
+ * ioctl() that returns a negative errno value and leaves errno alone. As in
+ * liburing, without the C library where that is simple: a send is short enough
+ * for the difference to show.
+ */
 static inline int lib_ioctl(int fd, unsigned long cmd, void *arg)
 {
+#ifdef __x86_64__
+	long ret;
+
+	__asm__ volatile("syscall" : "=a"(ret)
+			 : "0"((long)SYS_ioctl), "D"((long)fd), "S"(cmd),
+			   "d"(arg)
+			 : "rcx", "r11", "memory");
+	return ret;
+#else
 	int saved = errno;
 	int ret = ioctl(fd, cmd, arg);
 
@@ -44,6 +58,7 @@ static inline int lib_ioctl(int fd, unsigned long cmd, void *arg)
 		errno = saved;
 	}
 	return ret;
+#endif
 }
 
 /* close() that leaves errno alone. */
