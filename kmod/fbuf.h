@@ -29,7 +29,6 @@ struct io_uring_cmd;
 struct mem_cgroup;
 struct pipe_inode_info;
 struct poll_table_struct;
-struct sock;
 struct socket;
 struct user_struct;
 struct vm_area_struct;

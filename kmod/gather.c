@@ -328,6 +328,7 @@ static int gather_short(struct fbuf_gather *g, struct fbuf_handle *h,
 		err = gather_copy(g, h, &from, index);
 		if (unlikely(err))
 			return err;
+		/* It takes 1024 of 2 MiB to come to FBUF_GATHER_MAX. */
 		g->len += segs[i].len;
 	}
 	return i - first;

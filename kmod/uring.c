@@ -254,6 +254,17 @@ static int uring_cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	return 0;
 }
 
+/* Copied once. All three begin with their size and FBUF_SEND_* flags. */
+static int uring_args_get(const struct io_uring_cmd *cmd, void *args,
+			  size_t size, u64 addr)
+{
+	int err = fbuf_args_get(args, size, size, cmd->cmd_op, addr);
+
+	if (err)
+		return err;
+	return ((u32 *)args)[1] & FBUF_SEND_SIGPIPE ? -EINVAL : 0;
+}
+
 static int uring_send(struct io_uring_cmd *cmd, u64 addr,
 		      unsigned int issue_flags)
 {
@@ -262,10 +273,7 @@ static int uring_send(struct io_uring_cmd *cmd, u64 addr,
 	struct fbuf_send args;
 	int ret;
 
-	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd->cmd_op,
-			    addr);
-	if (!ret && args.flags & FBUF_SEND_SIGPIPE)
-		ret = -EINVAL;
+	ret = uring_args_get(cmd, &args, sizeof(args), addr);
 	if (ret)
 		return uring_complete(cmd, ret, issue_flags);
 	if (issue_flags & IO_URING_F_NONBLOCK) {
@@ -290,10 +298,7 @@ static int uring_fanout(struct io_uring_cmd *cmd, u64 addr,
 	struct fbuf_fanout args;
 	int ret;
 
-	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd->cmd_op,
-			    addr);
-	if (!ret && args.flags & FBUF_SEND_SIGPIPE)
-		ret = -EINVAL;
+	ret = uring_args_get(cmd, &args, sizeof(args), addr);
 	if (!ret)
 		ret = fbuf_fanout_call(uring_handle(cmd), &args);
 	return uring_complete(cmd, ret, issue_flags);
@@ -305,10 +310,7 @@ static int uring_send_batch(struct io_uring_cmd *cmd, u64 addr,
 	struct fbuf_send_batch args;
 	int ret;
 
-	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd->cmd_op,
-			    addr);
-	if (!ret && args.flags & FBUF_SEND_SIGPIPE)
-		ret = -EINVAL;
+	ret = uring_args_get(cmd, &args, sizeof(args), addr);
 	if (!ret)
 		ret = fbuf_send_batch(uring_handle(cmd), &args);
 	return uring_complete(cmd, ret, issue_flags);
