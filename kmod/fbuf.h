@@ -190,6 +190,8 @@ struct fbuf_user {
  * @node: NUMA node asked for
  * @nr_split: buffers in more folios than need be, when the pool was made
  * @all: on the list of all pools
+ * @visits: visitors that keep it there, see fbuf_pool_enter(); under the list's
+ *          lock
  * @retire: frees what is in flight when the last handle is gone
  * @retire_delay: jiffies until it looks again
  * @retired: on the list of such pools
@@ -243,6 +245,7 @@ struct fbuf_pool {
 	int node;
 	unsigned int nr_split;
 	struct list_head all;
+	unsigned int visits;
 	struct delayed_work retire;
 	unsigned long retire_delay;
 	struct list_head retired;
@@ -504,6 +507,8 @@ extern struct list_head fbuf_pools;
 int fbuf_pool_init(void);
 int fbuf_pool_create(const struct fbuf_pool_create *args);
 void fbuf_pool_put(struct fbuf_pool *pool);
+void fbuf_pool_enter(struct fbuf_pool *pool);
+void fbuf_pool_leave(struct fbuf_pool *pool);
 void fbuf_pool_exit(void);
 int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
 		  unsigned long first, unsigned int *nr_split);

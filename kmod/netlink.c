@@ -156,17 +156,18 @@ void fbuf_event(struct fbuf_pool *pool, unsigned int cmd)
 }
 
 static void stuck_check(struct fbuf_pool *pool)
+	__must_hold(&fbuf_pools_lock)
 {
 	struct fbuf_flight flight;
 	bool stuck;
 
-	mutex_lock(&pool->lock);
+	fbuf_pool_enter(pool);
 	fbuf_flight_get(pool, &flight);
 	stuck = flight.aged && flight.age_ms >= READ_ONCE(fbuf_stuck_ms);
 	if (stuck && !pool->stuck)
 		fbuf_event(pool, FBUF_CMD_STUCK_NTF);
 	pool->stuck = stuck;
-	mutex_unlock(&pool->lock);
+	fbuf_pool_leave(pool);
 }
 
 static void stuck_work_fn(struct work_struct *work)
@@ -210,9 +211,9 @@ static int pools_dump(struct sk_buff *msg, struct netlink_callback *cb,
 	list_for_each_entry(pool, &fbuf_pools, all) {
 		if (pool->id <= cb->args[0] || !nl_visible(cb->skb, pool))
 			continue;
-		mutex_lock(&pool->lock);
+		fbuf_pool_enter(pool);
 		err = fill(msg, cb, pool);
-		mutex_unlock(&pool->lock);
+		fbuf_pool_leave(pool);
 		if (err)
 			break;
 		cb->args[0] = pool->id;
@@ -253,9 +254,9 @@ static int pool_reply(struct genl_info *info, struct sk_buff *skb, int attr,
 	mutex_lock(&fbuf_pools_lock);
 	pool = pool_find(skb, nla_get_u64(info->attrs[attr]));
 	if (pool) {
-		mutex_lock(&pool->lock);
+		fbuf_pool_enter(pool);
 		err = fill(msg, info, skb, pool);
-		mutex_unlock(&pool->lock);
+		fbuf_pool_leave(pool);
 	}
 	mutex_unlock(&fbuf_pools_lock);
 	if (!err)
@@ -497,9 +498,9 @@ static void pools_settle(void)
 
 	mutex_lock(&fbuf_pools_lock);
 	list_for_each_entry(pool, &fbuf_pools, all) {
-		mutex_lock(&pool->lock);
+		fbuf_pool_enter(pool);
 		fbuf_orphans_reap(pool, false);
-		mutex_unlock(&pool->lock);
+		fbuf_pool_leave(pool);
 	}
 	mutex_unlock(&fbuf_pools_lock);
 }

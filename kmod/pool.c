@@ -13,6 +13,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/wait_bit.h>
 
 #include <linux/fbuf_netlink.h>
 
@@ -33,7 +34,10 @@
 #define POOL_FLAGS	(FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT | \
 			 FBUF_POOL_SIGBUS)
 
-/* Protects fbuf_pools and fbuf_totals. Taken outside of pools' locks. */
+/*
+ * Protects fbuf_pools and fbuf_totals. A pool's lock is not waited for under it:
+ * see fbuf_pool_enter().
+ */
 DEFINE_MUTEX(fbuf_pools_lock);
 /* All pools, retired ones included, by id. */
 LIST_HEAD(fbuf_pools);
@@ -232,9 +236,47 @@ static unsigned long pool_give_back(struct fbuf_pool *pool, bool all)
 	return left;
 }
 
+/**
+ * fbuf_pool_enter() - lock a pool that was found on the list of all pools
+ * @pool: the pool
+ *
+ * A pool's lock can be held for seconds, as memory is allocated under it. So the
+ * list is not kept locked meanwhile: others' pools come and go.
+ *
+ * Context: may sleep; fbuf_pools_lock is held and is not afterwards, but the
+ * pool's lock is.
+ */
+void fbuf_pool_enter(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&fbuf_pools_lock);
+	pool->visits++;
+	mutex_unlock(&fbuf_pools_lock);
+	mutex_lock(&pool->lock);
+}
+
+/**
+ * fbuf_pool_leave() - undo fbuf_pool_enter()
+ * @pool: the pool, which is still on the list
+ *
+ * Context: may sleep; the pool's lock is held and is not afterwards, but
+ * fbuf_pools_lock is.
+ */
+void fbuf_pool_leave(struct fbuf_pool *pool)
+{
+	mutex_unlock(&pool->lock);
+	mutex_lock(&fbuf_pools_lock);
+	if (!--pool->visits)
+		wake_up_var(&pool->visits);
+}
+
 static void pool_unlist(struct fbuf_pool *pool)
 {
 	mutex_lock(&fbuf_pools_lock);
+	while (pool->visits) {
+		mutex_unlock(&fbuf_pools_lock);
+		wait_var_event(&pool->visits, !READ_ONCE(pool->visits));
+		mutex_lock(&fbuf_pools_lock);
+	}
 	list_del(&pool->all);
 	fbuf_counters_retire(pool);
 	mutex_unlock(&fbuf_pools_lock);
