@@ -104,6 +104,21 @@ static void put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	pool->nr_limbo++;
 }
 
+/**
+ * fbuf_put_limbo() - a buffer that was free turns out to be in flight
+ * @pool: the pool
+ * @buf: the buffer, on the list of free ones
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
+{
+	lockdep_assert_held(&pool->lock);
+	list_del(&buf->node);
+	pool->nr_free--;
+	put_limbo(pool, buf);
+}
+
 /* The buffer has no hold any more: whoever finds it idle may have it. */
 static void put_free(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
@@ -147,11 +162,13 @@ static struct fbuf_buf *take_idle(struct fbuf_pool *pool, unsigned int *budget)
 	/* User space can pin pages of a free buffer through its mapping. */
 	while ((buf = list_first_entry_or_null(&pool->free, struct fbuf_buf,
 					       node))) {
+		if (!fbuf_settle(pool, buf)) {
+			fbuf_put_limbo(pool, buf);
+			continue;
+		}
 		list_del_init(&buf->node);
 		pool->nr_free--;
-		if (fbuf_settle(pool, buf))
-			return buf;
-		put_limbo(pool, buf);
+		return buf;
 	}
 	while (*budget && (buf = list_first_entry_or_null(&pool->limbo,
 							  struct fbuf_buf,

@@ -540,6 +540,7 @@ bool fbuf_folio_idle(struct folio *folio, int extra);
 bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
 		   const struct folio *ours);
 int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
+void fbuf_put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf);
 int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
 bool fbuf_reap(struct fbuf_pool *pool);
 int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count,

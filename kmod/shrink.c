@@ -4,6 +4,7 @@
  * that were free for longest first. It returns, zeroed, when they are used.
  */
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/shrinker.h>
 
 #include "compat.h"
@@ -32,8 +33,11 @@ static bool shrink_buf(struct fbuf_pool *pool, struct fbuf_buf *buf)
 {
 	fbuf_unmap(pool, buf);
 	/* A send that looks it up meanwhile finds that nobody holds it. */
-	if (!fbuf_buf_idle(pool, buf, NULL))
+	if (!fbuf_buf_idle(pool, buf, NULL)) {
+		/* Pinned by its mapping: not to be looked at again and again. */
+		fbuf_put_limbo(pool, buf);
 		return false;
+	}
 	fbuf_depopulate(&pool->pages[fbuf_buf_first(pool, buf)],
 			fbuf_buf_pages(pool));
 	/* Nothing is mapped, and a write will find new pages. */
@@ -57,6 +61,7 @@ static unsigned long shrink_pool(struct fbuf_pool *pool, unsigned long want)
 			break;
 		if (shrink_buf(pool, buf))
 			nr += fbuf_buf_pages(pool);
+		cond_resched();
 	}
 	mutex_unlock(&pool->lock);
 	return nr;

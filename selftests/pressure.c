@@ -924,6 +924,7 @@ TEST_F(pressure, in_flight_stays)
 TEST_F(pressure, spliced_stays)
 {
 	struct iovec iov = { .iov_len = 4096 };
+	struct fbuf_info info;
 	__u8 got[4096];
 	int fd[2];
 
@@ -933,6 +934,9 @@ TEST_F(pressure, spliced_stays)
 	ASSERT_EQ(4096, vmsplice(fd[1], &iov, 1, 0));
 	EXPECT_TRUE(press_to(self, BUF_SIZE));
 	EXPECT_EQ(BUF_SIZE, press(self));
+	/* Once is enough to see that it does not go. */
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(1U, info.nr_in_flight);
 	EXPECT_EQ(-1, pattern_differs(iov.iov_base, 0, 0, BUF_SIZE));
 	ASSERT_EQ(4096, read_full(fd[0], got, sizeof(got)));
 	EXPECT_EQ(-1, pattern_differs(got, 0, 0, sizeof(got)));
