@@ -417,8 +417,10 @@ int fbuf_free(struct fbuf_handle *h, const u64 *names, unsigned int count)
 	for (i = 0; i < count && ret >= 0; i++)
 		ret = check_once(h, names[i]);
 	if (ret >= 0) {
-		for (i = 0; i < count; i++)
+		for (i = 0; i < count; i++) {
 			drop_hold(h, FBUF_NAME_INDEX(names[i]));
+			cond_resched();
+		}
 		fbuf_wake(pool);
 		ret = count;
 	}

@@ -486,6 +486,7 @@ void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h)
 			continue;
 		ring->nr_notify++;
 		pool->nr_notify++;
+		cond_resched();
 	}
 	fbuf_watch(pool);
 	mutex_unlock(&pool->lock);

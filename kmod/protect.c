@@ -16,6 +16,7 @@
 #include <linux/bitmap.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "compat.h"
@@ -109,6 +110,7 @@ static int secure_all(struct fbuf_handle *h, const u64 *names,
 		err = protect_begin(pool, &pool->bufs[index]);
 		if (err)
 			return err;
+		cond_resched();
 	}
 	for (i = 0; i < count; i++) {
 		index = FBUF_NAME_INDEX(names[i]);

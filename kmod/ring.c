@@ -10,6 +10,7 @@
 #include <linux/eventfd.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "compat.h"
@@ -116,7 +117,7 @@ static void notify_done(struct fbuf_handle *h, unsigned int index)
  *
  * A buffer that was handed out again was idle in between.
  *
- * Context: the pool's lock is held.
+ * Context: may sleep; the pool's lock is held.
  * Return: whether some wait for packets of whose end nobody tells, rather than
  * for others or for room in the ring.
  */
@@ -132,6 +133,7 @@ bool fbuf_ring_notify(struct fbuf_handle *h)
 	for_each_set_bit(i, ring->notify, pool->nr_bufs) {
 		struct fbuf_buf *buf = &pool->bufs[i];
 
+		cond_resched();
 		if (buf->gen == ring->notify_gen[i] &&
 		    !fbuf_settle(pool, buf)) {
 			more |= !buf->told;

@@ -6,6 +6,7 @@
  * waits for a buffer in flight looks again at intervals; FREE wakes him too.
  */
 #include <linux/ktime.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/wait.h>
 
@@ -167,6 +168,7 @@ static int wait_look(struct fbuf_handle *h, const u64 *names,
 			idle++;
 		else if (!pool->bufs[index].told)
 			*told = false;
+		cond_resched();
 	}
 	mutex_unlock(&pool->lock);
 	return index < 0 ? index : idle;
