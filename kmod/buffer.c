@@ -8,6 +8,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
+#include <linux/nospec.h>
 #include <linux/page_ref.h>
 #include <linux/sched.h>
 
@@ -370,6 +371,7 @@ int fbuf_buf_check(const struct fbuf_handle *h, u64 name)
 	lockdep_assert_held(&h->pool->lock);
 	if (index >= h->pool->nr_bufs)
 		return -EINVAL;
+	index = array_index_nospec(index, h->pool->nr_bufs);
 	if (h->pool->bufs[index].gen != FBUF_NAME_GEN(name) ||
 	    !test_bit(index, h->holds))
 		return -ESTALE;
@@ -460,6 +462,7 @@ static int hold_check(struct fbuf_handle *h, u64 name)
 
 	if (index >= pool->nr_bufs)
 		return -EINVAL;
+	index = array_index_nospec(index, pool->nr_bufs);
 	buf = &pool->bufs[index];
 	if (!buf->holds || buf->gen != FBUF_NAME_GEN(name))
 		return -ESTALE;

@@ -13,7 +13,6 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/net.h>
-#include <linux/nospec.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/xacct.h>
 #include <linux/stat.h>
@@ -92,7 +91,6 @@ static int fill_try(struct fbuf_handle *h, const struct fbuf_fill *args,
 		err = index;
 		goto out;
 	}
-	index = array_index_nospec(index, pool->nr_bufs);
 	buf = &pool->bufs[index];
 	*in_flight = !buf->secures;
 	if (!fbuf_is_volatile(pool) && !fbuf_may_write(pool, buf, NULL))

@@ -31,14 +31,15 @@ static int pipe_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
 		     u64 pos, size_t len)
 {
 	struct fbuf_pool *pool = h->pool;
-	unsigned int index;
+	unsigned long i, index;
 
-	index = array_index_nospec(pos >> pool->buf_shift, pool->nr_bufs);
+	i = array_index_nospec(pos >> PAGE_SHIFT, pool->nr_pages);
+	index = i >> (pool->buf_shift - PAGE_SHIFT);
 	while (len && spd->nr_pages < spd->nr_pages_max) {
 		struct partial_page *part = &spd->partial[spd->nr_pages];
 		struct page *page;
 
-		page = fbuf_page_get(pool, pos >> PAGE_SHIFT);
+		page = fbuf_page_get(pool, i++);
 		if (IS_ERR(page))
 			return PTR_ERR(page);
 		spd->pages[spd->nr_pages++] = page;
