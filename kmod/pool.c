@@ -68,6 +68,22 @@ static struct page *folio_get_new(int node, unsigned int order)
 	return alloc_pages_node(node, gfp, order);
 }
 
+/*
+ * The folio is no pool's any more. Whoever marks it dirty, as direct I/O does that
+ * is still under way, follows its mapping with the folio locked: on unload the
+ * mapping is gone a moment later.
+ */
+static void folio_clear_owner(struct folio *folio)
+{
+	bool shared = folio_ref_count(folio) > 1;
+
+	if (shared)
+		folio_lock(folio);
+	folio->mapping = NULL;
+	if (shared)
+		folio_unlock(folio);
+}
+
 /**
  * fbuf_depopulate() - give pages back
  * @pages: whole folios; the entries become NULL, and where there is no page they
@@ -76,7 +92,7 @@ static struct page *folio_get_new(int node, unsigned int order)
  *
  * Others may still have references.
  *
- * Context: any; where the entries belong to a pool, its lock is held.
+ * Context: may sleep; where the entries belong to a pool, its lock is held.
  */
 void fbuf_depopulate(struct page **pages, unsigned long nr)
 {
@@ -91,7 +107,7 @@ void fbuf_depopulate(struct page **pages, unsigned long nr)
 		n = compound_nr(page);
 		for (j = i; j < i + n; j++)
 			WRITE_ONCE(pages[j], NULL);
-		page_folio(page)->mapping = NULL;
+		folio_clear_owner(page_folio(page));
 		put_page(page);
 	}
 }
@@ -195,7 +211,7 @@ unsigned long fbuf_orphans_reap(struct fbuf_pool *pool, bool all)
 			continue;
 		list_del(&page->lru);
 		gone += compound_nr(page);
-		page_folio(page)->mapping = NULL;
+		folio_clear_owner(page_folio(page));
 		put_page(page);
 		cond_resched();
 	}
