@@ -13,6 +13,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/userfaultfd_k.h>
 
 #include "compat.h"
 #include "fbuf.h"
@@ -183,6 +184,12 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 
 	if (vmf->pgoff >= pool->nr_pages)
+		return VM_FAULT_SIGBUS;
+	/*
+	 * Kernels from 6.7 on that do not refuse it leave marks for userfaultfd
+	 * where entries were: we would find them there and try again for ever.
+	 */
+	if (userfaultfd_wp(vma))
 		return VM_FAULT_SIGBUS;
 	buf = map_buf(pool, vmf->pgoff);
 	span = map_span(pool, buf, vma);
