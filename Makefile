@@ -44,6 +44,14 @@ ifneq ($(wildcard $(KMOD)/fbuf.ko),)
 	$(if $(DESTDIR),,depmod $(KREL))
 endif
 
+# Of the module only that of the running kernel, or of KDIR.
+uninstall:
+	$(MAKE) -C user O=$(BUILD)/user uninstall
+ifneq ($(KREL),)
+	rm -f $(DESTDIR)/lib/modules/$(KREL)/extra/fbuf.ko
+	$(if $(DESTDIR),,depmod $(KREL))
+endif
+
 load: modules
 	insmod $(KMOD)/fbuf.ko
 
@@ -99,6 +107,7 @@ help:
 	@echo 'make              the library, the tool and, with headers, the module'
 	@echo 'make modules KDIR=/path/to/headers'
 	@echo 'make install      all that is built (PREFIX, DESTDIR); as root'
+	@echo 'make uninstall    takes it away again; as root'
 	@echo 'make load         insmod; make unload: rmmod; as root'
 	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
@@ -113,5 +122,5 @@ help:
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
-.PHONY: all user modules floor install load unload deps vm demo cost bench \
+.PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
 	profile native check check-debug check-uml lint clean help

@@ -58,10 +58,11 @@ static const struct file_operations fbuf_control_fops = {
 	.llseek		= noop_llseek,
 };
 
+/* For root, until udev gives it to a group: see user/dist. */
 static struct miscdevice fbuf_device = {
 	.minor	= MISC_DYNAMIC_MINOR,
 	.name	= "fbuf",
-	.mode	= 0660,
+	.mode	= 0600,
 	.fops	= &fbuf_control_fops,
 };
 
