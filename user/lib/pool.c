@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -48,6 +49,18 @@ static int pool_map(struct fbuf_pool *p)
 	return 0;
 }
 
+/*
+ * Addresses and gathers are computed from it; and who passed us the fd may have
+ * passed one that is no pool, but a device of his own that says what he likes.
+ */
+static bool info_is_sane(const struct fbuf_info *info)
+{
+	uint32_t size = info->buf_size;
+
+	return size && !(size & (size - 1)) && size <= FBUF_BUF_SIZE_MAX &&
+	       info->nr_bufs && info->pool_size == (uint64_t)size * info->nr_bufs;
+}
+
 int fbuf_pool_open(struct fbuf_pool **pool, int fd)
 {
 	struct fbuf_info info = { .size = sizeof(info) };
@@ -58,6 +71,8 @@ int fbuf_pool_open(struct fbuf_pool **pool, int fd)
 	ret = lib_ioctl(fd, FBUF_IOC_INFO, &info);
 	if (ret < 0)
 		return ret;
+	if (!info_is_sane(&info))
+		return -EPROTO;
 	/* A 64-bit pool in a 32-bit process. */
 	if (info.pool_size > SIZE_MAX)
 		return -EOVERFLOW;

@@ -3,9 +3,18 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 
 #include "lib.h"
+
+/* The fd may be of another driver, see fbuf_pool_open(). */
+static bool map_fits(uint64_t size, unsigned int entries)
+{
+	return entries && size <= SIZE_MAX &&
+	       size >= FBUF_RING_ENTRIES +
+		       (uint64_t)entries * sizeof(struct fbuf_ring_entry);
+}
 
 int fbuf_ring_setup(struct fbuf_pool *pool, unsigned int entries,
 		    unsigned int flags, int eventfd)
@@ -23,6 +32,8 @@ int fbuf_ring_setup(struct fbuf_pool *pool, unsigned int entries,
 	ret = lib_ioctl(pool->fd, FBUF_IOC_RING, &setup);
 	if (ret < 0)
 		return ret;
+	if (pool->ring || !map_fits(setup.map_size, entries))
+		return -EPROTO;
 	map = mmap(NULL, setup.map_size, PROT_READ | PROT_WRITE, MAP_SHARED,
 		   pool->fd, FBUF_MMAP_RING);
 	if (map == MAP_FAILED) {
