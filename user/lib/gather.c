@@ -182,8 +182,9 @@ int fbuf_gather_prepend(struct fbuf_gather *g, uint64_t name, size_t offset,
 
 /* User memory before segment at, in pieces that the module takes. */
 static int gather_insert_inline(struct fbuf_gather *g, unsigned int at,
-				const char *data, size_t len)
+				const void *data, size_t len)
 {
+	uint64_t addr = (uintptr_t)data;
 	struct fbuf_seg *seg;
 	unsigned int nr;
 	int ret;
@@ -198,10 +199,10 @@ static int gather_insert_inline(struct fbuf_gather *g, unsigned int at,
 
 	g->len += len;
 	for (seg = gather_gap(g, at, nr); len; seg++) {
-		seg->addr = (uintptr_t)data;
+		seg->addr = addr;
 		seg->len = len < FBUF_INLINE_MAX ? len : FBUF_INLINE_MAX;
 		seg->flags = FBUF_SEG_INLINE;
-		data += seg->len;
+		addr += seg->len;
 		len -= seg->len;
 	}
 	return 0;
