@@ -18,6 +18,7 @@
 
 #define ATTR_MAX	63	/* CTL_SEEN() has a bit for each */
 #define EVENT_ROOM	(1 << 20)
+#define ERRNO_MAX	4095	/* the kernel's greatest */
 
 #define POOL(a, t, m)	{ #m, FBUF_A_POOL_##a, t, offsetof(struct ctl_pool, m) }
 #define HANDLE(a, t, m)	{ #m, FBUF_A_HANDLE_##a, t, offsetof(struct ctl_handle, m) }
@@ -228,7 +229,7 @@ json_t *ctl_pool_json(const struct ctl_pool *p)
 
 	json_object_del(j, "flags");
 	json_object_set_new(j, "pool_size",
-			    json_integer((json_int_t)p->buf_size * p->nr_bufs));
+			    json_integer((uint64_t)p->buf_size * p->nr_bufs));
 	json_object_set_new(j, "protection",
 			    json_string(ctl_protection(p->flags)));
 	json_object_set_new(j, "sigbus",
@@ -236,16 +237,22 @@ json_t *ctl_pool_json(const struct ctl_pool *p)
 	return j;
 }
 
+/* What the callers can go by: 0 and positive numbers are no errors. */
+static int error_of(int err)
+{
+	return err < 0 && err >= -ERRNO_MAX ? err : -EPROTO;
+}
+
 /* The module's own words, from the attributes that follow an error. */
 static void keep_text(struct ctl *c, const struct nlmsghdr *nlh, size_t skip)
 {
-	int len = nlmsg_datalen(nlh) - (int)skip;
+	size_t len = nlmsg_datalen(nlh);
 	struct nlattr *attr;
 
-	if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS) || len <= 0)
+	if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS) || len <= skip)
 		return;
-	attr = nla_find((struct nlattr *)((char *)nlmsg_data(nlh) + skip), len,
-			NLMSGERR_ATTR_MSG);
+	attr = nla_find((struct nlattr *)((char *)nlmsg_data(nlh) + skip),
+			len - skip, NLMSGERR_ATTR_MSG);
 	if (!attr)
 		return;
 	nla_strlcpy(c->text, attr, sizeof(c->text));
@@ -264,7 +271,7 @@ static int on_error(struct sockaddr_nl *addr, struct nlmsgerr *e, void *arg)
 	(void)addr;
 	if (!(nlh->nlmsg_flags & NLM_F_CAPPED))
 		skip += NLMSG_ALIGN(e->msg.nlmsg_len - NLMSG_HDRLEN);
-	c->err = e->error;
+	c->err = error_of(e->error);
 	c->done = true;
 	keep_text(c, nlh, skip);
 	return NL_STOP;
@@ -289,7 +296,7 @@ static int on_finish(struct nl_msg *msg, void *arg)
 	if (nlmsg_datalen(nlh) >= (int)sizeof(err))
 		memcpy(&err, nlmsg_data(nlh), sizeof(err));
 	if (err < 0) {
-		c->err = err;
+		c->err = error_of(err);
 		keep_text(c, nlh, sizeof(err));
 	}
 	c->done = true;
@@ -477,10 +484,13 @@ int ctl_fail_pool(struct ctl *c, uint64_t id, int err)
 /* The kernel tells when families go: so that nobody waits for ours in vain. */
 static bool family_gone(struct ctl *c, struct nlmsghdr *nlh)
 {
+	struct nla_policy policy[CTRL_ATTR_MAX + 1] = {
+		[CTRL_ATTR_FAMILY_ID] = { .type = NLA_U16 },
+	};
 	struct nlattr *tb[CTRL_ATTR_MAX + 1];
 
 	return genlmsg_hdr(nlh)->cmd == CTRL_CMD_DELFAMILY &&
-	       genlmsg_parse(nlh, 0, tb, CTRL_ATTR_MAX, NULL) >= 0 &&
+	       genlmsg_parse(nlh, 0, tb, CTRL_ATTR_MAX, policy) >= 0 &&
 	       tb[CTRL_ATTR_FAMILY_ID] &&
 	       nla_get_u16(tb[CTRL_ATTR_FAMILY_ID]) == c->family;
 }
