@@ -208,8 +208,10 @@ json_t *report_where(const char *cpu_label, bool instructions)
 		snprintf(cpu, sizeof(cpu), "%s", cpu_label);
 	else
 		first_line("/proc/cpuinfo", "model name", cpu, sizeof(cpu));
-	return json_pack("{s:s, s:s, s:I, s:s}", "kernel", uts.release, "cpu",
-			 cpu, "cpus", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN),
+	/* Not every text can be in JSON. */
+	return json_pack("{s:s, s:o, s:I, s:s}", "kernel", uts.release, "cpu",
+			 json_string(cpu) ?: json_string("not UTF-8"),
+			 "cpus", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN),
 			 "clock", instructions ?
 			 "instructions (QEMU -icount)" : "nanoseconds");
 }

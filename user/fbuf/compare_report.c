@@ -190,6 +190,9 @@ static void add_size(struct table *t, double size)
 {
 	unsigned int i;
 
+	/* What a file says need not be a size. */
+	if (!(size >= 0 && size <= UINT32_MAX))
+		return;
 	for (i = 0; i < t->nr_sizes && t->sizes[i] < size; i++)
 		;
 	if ((i < t->nr_sizes && t->sizes[i] == size) ||
