@@ -1213,7 +1213,7 @@ TEST_F(send, segment_crosses_buffers)
 	self->seg[1].len = 0xffffffff;
 	EXPECT_SEND_FAILS(EINVAL);
 	/* All of one buffer is good. */
-	self->seg[1].addr = 0;
+	self->seg[1].addr = buf_offset(&self->pool, self->names[1]);
 	self->seg[1].len = BUF_SIZE;
 	EXPECT_EQ((int)BUF_SIZE + 100, send_arg(self));
 }
