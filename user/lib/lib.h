@@ -37,11 +37,12 @@ struct fbuf_gather {
 /*
  * ioctl() that returns a negative errno value and leaves errno alone. As in
  * liburing, without the C library where that is simple: a send is short enough
- * for the difference to show.
+ * for the difference to show. LIB_LIBC_IOCTL is for those who put something
+ * between it and the kernel.
  */
 static inline int lib_ioctl(int fd, unsigned long cmd, void *arg)
 {
-#ifdef __x86_64__
+#if defined(__x86_64__) && !defined(LIB_LIBC_IOCTL)
 	long ret;
 
 	__asm__ volatile("syscall" : "=a"(ret)
