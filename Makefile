@@ -96,6 +96,9 @@ check-debug: deps
 check-uml: deps
 	@$(VM)/check uml
 
+inject: deps
+	@$(VM)/inject
+
 lint:
 	@$(VM)/deps lint
 	@$(VM)/lint
@@ -119,8 +122,9 @@ help:
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
+	@echo 'make inject       the same with memory short at each allocation of each call'
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
-	profile native check check-debug check-uml lint clean help
+	profile native check check-debug check-uml inject lint clean help

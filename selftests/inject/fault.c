@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page faults of a mapped pool with each allocation failing in turn. The kernel
+ * has the access tried again, so that it must work in the end, as if nothing had
+ * been; unless the buffer's own memory had gone, which SIGBUS tells.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "../util.h"
+#include "inject.h"
+
+#define BUF_SIZE	65536U
+#define NR_BUFS		4U
+#define FIRST		(BUF_SIZE / 2)	/* the byte that is touched */
+
+static sigjmp_buf on_sigbus;
+
+static void sigbus(int sig)
+{
+	siglongjmp(on_sigbus, 1);
+}
+
+/* What came of a touch. */
+struct touch {
+	bool taken;	/* the fault came */
+	bool sigbus;
+};
+
+/* Touches a byte with the n-th allocation failing; a write writes 1 more. */
+static struct touch touch(__u8 *at, bool write, unsigned int n)
+{
+	static struct touch t;
+
+	t.sigbus = false;
+	nth_set(n);
+	if (sigsetjmp(on_sigbus, 1))
+		t.sigbus = true;
+	else if (write)
+		__atomic_add_fetch(at, 1, __ATOMIC_RELAXED);
+	else
+		__atomic_load_n(at, __ATOMIC_RELAXED);
+	t.taken = nth_taken();
+	return t;
+}
+
+FIXTURE(fault)
+{
+	struct pool pool;
+	__u64 name;
+	__u8 *at;
+};
+
+FIXTURE_VARIANT(fault)
+{
+	__u32 flags;
+};
+
+FIXTURE_VARIANT_ADD(fault, plain) { };
+
+FIXTURE_VARIANT_ADD(fault, secured)
+{
+	.flags = FBUF_POOL_SECURED,
+};
+
+FIXTURE_VARIANT_ADD(fault, snapshot)
+{
+	.flags = FBUF_POOL_SNAPSHOT,
+};
+
+FIXTURE_SETUP(fault)
+{
+	if (!nth_ready())
+		SKIP(return, "this kernel injects no faults");
+	signal(SIGBUS, sigbus);
+	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS,
+				     variant->flags));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &self->name, 1));
+	pattern_fill(buf_addr(&self->pool, self->name), 1, 0, BUF_SIZE);
+	self->at = buf_addr(&self->pool, self->name) + FIRST;
+}
+
+FIXTURE_TEARDOWN(fault)
+{
+	pool_unmake(&self->pool);
+}
+
+/* Maps the pool anew, so that there is something to fault in. */
+static bool remap(struct _test_data_fault *self)
+{
+	munmap(self->pool.map, self->pool.size);
+	if (pool_map(&self->pool, self->pool.fd, PROT_READ | PROT_WRITE))
+		return false;
+	self->at = buf_addr(&self->pool, self->name) + FIRST;
+	return true;
+}
+
+/* The charge is the pool's size again, once nothing is in flight. */
+static bool charge_settles(const struct pool *pool)
+{
+	struct fbuf_info info;
+	__u64 name;
+
+	/* ALLOC gives up what snapshots left. */
+	return wait_for(pool_alloc(pool->fd, &name, 1) == 1 &&
+			pool_free(pool->fd, &name, 1) == 1 &&
+			!pool_info(pool->fd, &info) &&
+			info.charged == info.pool_size, DEADLINE_MS);
+}
+
+static void tell(const char *what, unsigned int n)
+{
+	printf("# %s: %u faults\n", what, n - 1);
+}
+
+TEST_F(fault, read)
+{
+	struct touch t;
+	unsigned int n = 0;
+
+	do {
+		ASSERT_TRUE(remap(self));
+		t = touch(self->at, false, ++n);
+		ASSERT_FALSE(t.sigbus);
+		ASSERT_EQ(-1, pattern_differs(buf_addr(&self->pool, self->name),
+					      1, 0, BUF_SIZE));
+	} while (t.taken);
+	EXPECT_LT(1, n);
+	tell("read", n);
+}
+
+TEST_F(fault, write)
+{
+	struct touch t;
+	unsigned int n = 0;
+	__u8 was;
+
+	do {
+		ASSERT_TRUE(remap(self));
+		was = pattern_byte(1, FIRST) + n;
+		t = touch(self->at, true, ++n);
+		ASSERT_FALSE(t.sigbus);
+		ASSERT_EQ((__u8)(was + 1), *self->at);
+	} while (t.taken);
+	EXPECT_LT(1, n);
+	tell("write", n);
+}
+
+/* The peer gets what was sent, the writer a copy, and neither is charged twice. */
+TEST_F(fault, snapshot_in_flight)
+{
+	struct fbuf_seg seg = buf_seg(&self->pool, self->name, 0, BUF_SIZE);
+	unsigned int n = 0;
+	struct touch t;
+	__u8 *got, was;
+	int sock[2];
+
+	if (variant->flags != FBUF_POOL_SNAPSHOT)
+		SKIP(return, "of snapshots alone");
+	got = malloc(BUF_SIZE);
+	ASSERT_NE(NULL, got);
+	do {
+		/* Packets of the socket before may linger, and do not matter. */
+		ASSERT_EQ(0, sock_pair(AF_UNIX, SOCK_STREAM, sock));
+		was = *self->at;
+		ASSERT_EQ((ssize_t)BUF_SIZE,
+			  pool_send(self->pool.fd, sock[0], &seg, 1, 0, 0,
+				    NULL));
+		t = touch(self->at, true, ++n);
+		ASSERT_FALSE(t.sigbus);
+		ASSERT_EQ((__u8)(was + 1), *self->at);
+		ASSERT_EQ((ssize_t)BUF_SIZE, read_full(sock[1], got, BUF_SIZE));
+		ASSERT_EQ(was, got[FIRST]);
+		close(sock[0]);
+		close(sock[1]);
+		ASSERT_TRUE(charge_settles(&self->pool));
+	} while (t.taken);
+	EXPECT_LT(1, n);
+	tell("snapshot", n);
+	free(got);
+}
+
+/* The memory of a free buffer has gone: there may be none to come back. */
+TEST_F(fault, bare)
+{
+	struct fbuf_info info;
+	unsigned int n = 0;
+	struct touch t;
+	FILE *f;
+
+	ASSERT_EQ(1, pool_free(self->pool.fd, &self->name, 1));
+	do {
+		f = fopen("/proc/sys/vm/drop_caches", "w");
+		ASSERT_NE(NULL, f);
+		fputs("2\n", f);
+		fclose(f);
+		ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+		ASSERT_GT(info.pool_size, info.resident);
+		t = touch(self->at, false, ++n);
+		if (t.sigbus) {
+			ASSERT_TRUE(t.taken);
+			continue;
+		}
+		ASSERT_EQ(0, *self->at);
+	} while (t.taken);
+	EXPECT_LT(1, n);
+	ASSERT_TRUE(charge_settles(&self->pool));
+	tell("bare", n);
+}
+
+int main(int argc, char **argv)
+{
+	need_device(argc, argv);
+	return test_harness_run(argc, argv);
+}
