@@ -99,6 +99,11 @@ check-uml: deps
 inject: deps
 	@$(VM)/inject
 
+# SECONDS=n for each target; make check tries the inputs that were kept.
+fuzz-user:
+	@$(VM)/deps fuzz
+	@$(MAKE) --no-print-directory -C user/fuzz O=$(BUILD)/user/fuzz fuzz
+
 lint:
 	@$(VM)/deps lint
 	@$(VM)/lint
@@ -123,8 +128,9 @@ help:
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
 	@echo 'make inject       the same with memory short at each allocation of each call'
+	@echo 'make fuzz-user    odd input for library and tool, SECONDS=30 for each target'
 	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
-	profile native check check-debug check-uml inject lint clean help
+	profile native check check-debug check-uml inject fuzz-user lint clean help
