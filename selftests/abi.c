@@ -1037,6 +1037,7 @@ TEST_F(names, batch_limits)
 				      FBUF_BATCH_MAX + 1));
 	EXPECT_EQ(-EINVAL, names_call(self, variant->cmd, names, 0xffffffff));
 	EXPECT_EQ(2, names_call(self, variant->cmd, self->names, 2));
+	free(names);
 }
 
 TEST_F(names, bad_pointer)
@@ -1096,6 +1097,7 @@ TEST_F(bufs, many)
 		ASSERT_GT(nr, FBUF_NAME_INDEX(names[i]));
 		EXPECT_EQ(0, seen[FBUF_NAME_INDEX(names[i])]++);
 	}
+	free(seen);
 	EXPECT_EQ(-ENOBUFS, pool_alloc(fd, names, 1));
 	EXPECT_EQ((int)nr, pool_free(fd, names, nr));
 	EXPECT_EQ(0U, held(fd));

@@ -346,7 +346,7 @@ TEST_F(batch, items_that_cannot_be_read)
 {
 	struct fbuf_send_item *items = at_the_edge(2);
 
-	ASSERT_TRUE(items);
+	ASSERT_NE(NULL, items);
 	ASSERT_EQ(0, add_tcp(self, 3));
 	memcpy(items, self->items, 2 * sizeof(*items));
 	/* It comes to two of them. */
@@ -362,7 +362,7 @@ TEST_F(batch, results_that_cannot_be_written)
 {
 	struct fbuf_send_item *items = at_the_edge(2);
 
-	ASSERT_TRUE(items);
+	ASSERT_NE(NULL, items);
 	ASSERT_EQ(0, add_tcp(self, 2));
 	memcpy(items, self->items, 2 * sizeof(*items));
 	ASSERT_EQ(0, mprotect((char *)(items + 2) - PAGE, PAGE, PROT_READ));

@@ -49,11 +49,11 @@ static int pairs_send(struct pool *pool, int sock[NR_PAIRS][2])
 
 static int pairs_check(int sock[NR_PAIRS][2])
 {
-	__u8 *got = malloc(BUF_SIZE);
+	static __u8 got[BUF_SIZE];
 	int i;
 
 	for (i = 0; i < NR_PAIRS; i++) {
-		memset(got, 0, BUF_SIZE);
+		memset(got, 0, sizeof(got));
 		if (recv(sock[i][1], got, BUF_SIZE / 2, MSG_WAITALL) !=
 		    BUF_SIZE / 2)
 			return -1;

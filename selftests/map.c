@@ -322,11 +322,10 @@ static int direct_open(void)
 
 TEST_F(map, direct_io)
 {
-	__u8 *aside = malloc(BUF_SIZE);
+	static __u8 aside[BUF_SIZE];
 	int direct, plain;
 	__u64 names[2];
 
-	ASSERT_NE(NULL, aside);
 	direct = direct_open();
 	if (direct < 0)
 		SKIP(return, "no block device: %s", strerror(-direct));
@@ -377,14 +376,13 @@ TEST_F(map, read_and_write)
 /* What a debugger does. */
 TEST_F(map, access_by_another_process)
 {
-	__u8 *aside = malloc(BUF_SIZE);
+	static __u8 aside[BUF_SIZE];
 	struct iovec local = { aside, BUF_SIZE };
 	struct iovec remote = { self->pool.map, BUF_SIZE };
 	pid_t parent = getpid();
 	char path[32];
 	pid_t pid;
 
-	ASSERT_NE(NULL, aside);
 	pattern_fill(self->pool.map, 10, 0, BUF_SIZE);
 	pid = fork();
 	ASSERT_LE(0, pid);

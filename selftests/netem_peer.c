@@ -61,13 +61,13 @@ static int do_recv(int port, bool tls)
 	};
 	int lsock = socket(AF_INET, SOCK_STREAM, 0);
 	size_t total = 0, differs = 0;
-	__u8 *got = malloc(BUF_SIZE);
+	static __u8 got[BUF_SIZE];
 	ssize_t len, i;
 	int one = 1;
 	int sock;
 
 	setsockopt(lsock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (!got || bind(lsock, (void *)&addr, sizeof(addr)) ||
+	if (bind(lsock, (void *)&addr, sizeof(addr)) ||
 	    listen(lsock, 1))
 		return 2;
 	puts("ready");
@@ -133,7 +133,7 @@ static int send_all(struct pool *pool, __u64 name, int sock)
 /* One buffer: filled, sent, and at once overwritten by two. */
 static int send_buffer(struct pool *pool, int sock, int other, size_t pos)
 {
-	__u64 name;
+	__u64 name = 0;
 	int ret;
 
 	ret = pool_batch(pool->fd, FBUF_IOC_ALLOC, &name, 1, FBUF_ALLOC_WAIT,

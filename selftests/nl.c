@@ -320,7 +320,7 @@ int nl_pool(struct nl *nl, __u64 id, struct nl_row *row)
 
 int nl_user(struct nl *nl, __u32 uid, struct nl_row *row)
 {
-	struct nl_row rows[64];
+	struct nl_row rows[64] = { };
 	int i, nr;
 
 	memset(row, 0, sizeof(*row));

@@ -1161,8 +1161,9 @@ static void *hostile_thread(void *arg)
 		set(&h->args->size, i % 5 ? sizeof(h->good) : 0);
 		set(&h->args->flags, i % 7 ? FBUF_SEND_DONTWAIT : ~0U);
 		if (i % 64 == 0)
-			mmap(h->args, PAGE, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+			(void)mmap(h->args, PAGE, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+				   0);
 		if (i % 8 == 0) {
 			*h->args = h->good;
 			relax();

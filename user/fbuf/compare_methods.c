@@ -188,6 +188,7 @@ static int tee_init(struct lane *l)
 	if (err) {
 		close(t->in);
 		close(t->out);
+		free(t);
 	} else {
 		t->pipe = *(struct pipe *)l->priv;
 		free(l->priv);

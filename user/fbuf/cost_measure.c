@@ -301,7 +301,7 @@ static int copy_transfer(struct lab *l, uint64_t seq, uint64_t *ns)
 	if (!ret)
 		ret = read_all(l->in, &sum, sizeof(sum));
 	*ns = now_ns() - start;
-	if (ret < 0)
+	if (ret)
 		return failed("writing", ret);
 	if (sum != expected(l, seq))
 		return failed("the receiver read something else", -EBADMSG);

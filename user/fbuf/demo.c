@@ -452,10 +452,14 @@ static int expect(const struct demo *d, char sha256[TOOL_SHA_HEX])
 	size_t len, i;
 	int ret = buf ? 0 : -ENOMEM;
 
-	for (at = 0; !ret && at < d->size; at += len) {
+	for (at = 0; buf && at < d->size; at += len) {
 		len = at_most(d->size - at, d->buf_size);
 		ret = source_read(d, buf, len, at);
+		if (ret)
+			break;
 		for (i = 0; i < len; i++)
+			/* Written as words. */
+			/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign) */
 			buf[i] ^= 0x20;
 		tool_sha_update(sha, buf, len);
 	}
@@ -547,10 +551,11 @@ static void judge(const struct demo *d, struct outcome *o)
 
 static const char *protection(const struct demo *d)
 {
-	unsigned int i = 0;
+	unsigned int i = 2;
 
-	while (protection_flags[i] != d->protect)
-		i++;
+	/* The first, volatile, has no flag. */
+	while (i && protection_flags[i] != d->protect)
+		i--;
 	return protections[i];
 }
 

@@ -86,8 +86,9 @@ static int show(struct ctl *c)
 	ssize_t nr;
 
 	nr = ctl_get(c, &ctl_limits, &all);
-	if (!nr)
-		nr = ctl_list(c, &ctl_limits, (void **)&users);
+	if (nr)
+		return ctl_fail(c, "read the limits", nr);
+	nr = ctl_list(c, &ctl_limits, (void **)&users);
 	if (nr < 0)
 		return ctl_fail(c, "read the limits", nr);
 	if (tool_json)

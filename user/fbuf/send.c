@@ -233,6 +233,7 @@ static bool send_file(struct job *j)
 
 static bool open_file(struct job *j)
 {
+	/* parse() set it. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
 	if (!strcmp(j->file, "-")) {
 		j->file = "standard input";
 		j->fd = STDIN_FILENO;

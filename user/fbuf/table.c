@@ -61,6 +61,8 @@ void table_print(struct tool_table *t, size_t lines)
 
 	for (col = 0; col < t->cols; col++)
 		widths[col] = column_width(t, col);
+	/* Where there are cells, there are columns. */
+	/* NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
 	for (i = 0; i < t->nr && i / t->cols < lines; i++) {
 		col = i % t->cols;
 		if (!(t->left & (1U << col)))
