@@ -129,7 +129,8 @@ help:
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
 	@echo 'make inject       the same with memory short at each allocation of each call'
 	@echo 'make fuzz-user    odd input for library and tool, SECONDS=30 for each target'
-	@echo 'make lint         checkpatch, sparse, shellcheck, codespell'
+	@echo 'make lint         checkpatch, sparse, coccinelle, the analyzers of gcc and clang,'
+	@echo '                  cppcheck and more; a few minutes'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
