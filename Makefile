@@ -99,10 +99,14 @@ check-uml: deps
 inject: deps
 	@$(VM)/inject
 
-# SECONDS=n for each target; make check tries the inputs that were kept.
+# Odd input for library and tool; make check tries the inputs that were kept.
 fuzz-user:
-	@$(VM)/deps fuzz
+	@$(VM)/deps fuzz-user
 	@$(MAKE) --no-print-directory -C user/fuzz O=$(BUILD)/user/fuzz fuzz
+
+# Calls that are right and wrong, by the coverage of the module
+fuzz: deps
+	@$(VM)/fuzz --seconds $(or $(SECONDS),600)
 
 lint:
 	@$(VM)/deps lint
@@ -129,9 +133,10 @@ help:
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
 	@echo 'make inject       the same with memory short at each allocation of each call'
 	@echo 'make fuzz-user    odd input for library and tool, SECONDS=30 for each target'
+	@echo 'make fuzz         odd calls for the module, in User Mode Linux: SECONDS=600'
 	@echo 'make lint         checkpatch, sparse, coccinelle, the analyzers of gcc and clang,'
 	@echo '                  cppcheck and more; a few minutes'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
-	profile native check check-debug check-uml inject fuzz-user lint clean help
+	profile native check check-debug check-uml inject fuzz fuzz-user lint clean help
