@@ -18,6 +18,7 @@
 #include <linux/socket.h>
 #include <linux/uio.h>
 #include <linux/version.h>
+#include <linux/workqueue.h>
 #include <net/sock.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
@@ -102,6 +103,13 @@ static inline void fbuf_hrtimer_setup(struct hrtimer *timer,
 	hrtimer_setup(timer, fn, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 #endif
 }
+
+/* Newer kernels want a work queue to say that it is for each CPU by itself. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+#define FBUF_WQ_PERCPU		0
+#else
+#define FBUF_WQ_PERCPU		WQ_PERCPU
+#endif
 
 /* For arrays of which little is used, where the compiler zeroes the stack. */
 #ifndef __uninitialized
@@ -237,6 +245,24 @@ int name(struct sk_buff *skb, struct iov_iter *from, size_t length)	\
 #include <linux/io_uring/cmd.h>
 #endif
 
+/* Task work of a command: a function of the command and the issue flags. */
+#ifndef IO_URING_CMD_TASK_WORK_ISSUE_FLAGS
+typedef void (*fbuf_uring_work_fn)(struct io_uring_cmd *cmd,
+				   unsigned int issue_flags);
+#define FBUF_DEFINE_URING_WORK(name, fn)				\
+static void name(struct io_uring_cmd *cmd, unsigned int issue_flags)	\
+{									\
+	fn(cmd, issue_flags);						\
+}
+#else
+typedef io_req_tw_func_t fbuf_uring_work_fn;
+#define FBUF_DEFINE_URING_WORK(name, fn)				\
+static void name(struct io_tw_req req, io_tw_token_t tw)		\
+{									\
+	fn(io_uring_cmd_from_tw(req), IO_URING_CMD_TASK_WORK_ISSUE_FLAGS); \
+}
+#endif
+
 /*
  * A command of io_uring that waits without a thread has to be cancelled when its
  * ring goes (from 6.7 on), and its task work to run under uring_lock (from 6.10
@@ -250,9 +276,8 @@ static inline void fbuf_uring_mark_cancelable(struct io_uring_cmd *cmd,
 {
 }
 
-static inline void
-fbuf_uring_in_task(struct io_uring_cmd *cmd,
-		   void (*fn)(struct io_uring_cmd *cmd, unsigned int flags))
+static inline void fbuf_uring_in_task(struct io_uring_cmd *cmd,
+				      fbuf_uring_work_fn fn)
 {
 }
 #else
@@ -264,9 +289,8 @@ fbuf_uring_in_task(struct io_uring_cmd *cmd,
  * signal an eventfd from there. Kernels that do not have it ignore it. Never
  * lazily: a send that goes on need not be a completion.
  */
-static inline void
-fbuf_uring_in_task(struct io_uring_cmd *cmd,
-		   void (*fn)(struct io_uring_cmd *cmd, unsigned int flags))
+static inline void fbuf_uring_in_task(struct io_uring_cmd *cmd,
+				      fbuf_uring_work_fn fn)
 {
 	__io_uring_cmd_do_in_task(cmd, fn, 2);
 }
@@ -285,7 +309,11 @@ static inline const void *fbuf_uring_sqe_cmd(const struct io_uring_cmd *cmd)
 static inline void fbuf_uring_done(struct io_uring_cmd *cmd, int ret,
 				   unsigned int issue_flags)
 {
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
 	io_uring_cmd_done(cmd, ret, 0, issue_flags);
+#else
+	io_uring_cmd_done(cmd, ret, issue_flags);
+#endif
 }
 
 /* As io_uring's own req_set_fail(): nothing that is linked to it is to run. */

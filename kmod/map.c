@@ -126,12 +126,12 @@ static int map_make_writable(pte_t *ptep, unsigned long addr, void *data)
 	return 0;
 }
 
+/* The tables are there; if one went again, the access faults again. */
 static void map_upgrade(struct vm_area_struct *vma,
 			const struct map_span *span)
 {
-	apply_to_existing_page_range(vma->vm_mm, span->addr,
-				     span->nr << PAGE_SHIFT,
-				     map_make_writable, vma);
+	apply_to_page_range(vma->vm_mm, span->addr, span->nr << PAGE_SHIFT,
+			    map_make_writable, vma);
 }
 
 /*

@@ -169,7 +169,7 @@ int fbuf_ubuf_send(struct socket *sock, struct fbuf_msg *fm,
 int __init fbuf_ubuf_start(void)
 {
 	/* Not unbound: see above. */
-	ubuf_wq = alloc_workqueue("fbuf-ubuf", WQ_HIGHPRI, 0);
+	ubuf_wq = alloc_workqueue("fbuf-ubuf", WQ_HIGHPRI | FBUF_WQ_PERCPU, 0);
 	return ubuf_wq ? 0 : -ENOMEM;
 }
 

@@ -175,7 +175,7 @@ static void uring_go_on(struct uring_wait *w, unsigned int issue_flags)
 	} while (!uring_arm(w, ++tries));
 }
 
-static void uring_task_work(struct io_uring_cmd *cmd, unsigned int issue_flags)
+static void uring_work(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct uring_wait *w = *uring_pdu(cmd);
 
@@ -185,6 +185,8 @@ static void uring_task_work(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	else
 		uring_go_on(w, issue_flags);
 }
+
+FBUF_DEFINE_URING_WORK(uring_task_work, uring_work)
 
 /* Any context, the wait queue's lock held. */
 static int uring_wake(struct wait_queue_entry *entry, unsigned int mode,
