@@ -14,6 +14,9 @@ KMOD	:= $(BUILD)/kmod-$(KREL)
 UML	:= $(if $(shell grep -s '^CONFIG_UML=y' $(KDIR)/include/config/auto.conf),ARCH=um)
 # Some distributions' headers ask for pahole, and their packages do not.
 NO_BTF	:= $(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=)
+# Headers of another Debian need its compiler, which is next to them.
+USERLAND := $(wildcard $(dir $(KDIR))userland)
+KMAKE	:= $(if $(USERLAND),$(VM)/inside $(USERLAND)) $(MAKE) -C $(KDIR) $(UML) $(NO_BTF)
 
 all: user
 	@if [ -n "$(KREL)" ]; then $(MAKE) --no-print-directory modules; else \
@@ -28,14 +31,14 @@ modules:
 	@[ -n "$(KREL)" ] || { echo "No kernel headers in $(KDIR); set KDIR." >&2; exit 1; }
 	@mkdir -p $(KMOD)
 	@cp -ru --preserve=timestamps Kbuild kmod include $(KMOD)/
-	$(MAKE) -C $(KDIR) M=$(KMOD) $(UML) $(NO_BTF) modules
+	+$(KMAKE) M=$(KMOD) modules
 
 # What make bench measures against: loaded in its VMs and nowhere else.
 FLOOR	:= $(BUILD)/floor-$(KREL)
 floor:
 	@mkdir -p $(FLOOR)
 	@cp -ru --preserve=timestamps selftests/floor/. kmod $(FLOOR)/
-	$(MAKE) -C $(KDIR) M=$(FLOOR) $(NO_BTF) modules
+	+$(KMAKE) M=$(FLOOR) modules
 
 install: user
 	$(MAKE) -C user O=$(BUILD)/user install
@@ -64,6 +67,7 @@ deps:
 # The kernel in the VM: make vm KERNEL=6.1; NIC=virtio for two NICs as well
 KERNEL	?= 6.12
 vm: deps user
+	@[ $(KERNEL) != newest ] || $(VM)/deps all
 	dir=$$($(VM)/kernel get $(KERNEL)) && \
 	$(MAKE) modules KDIR=$$dir/headers && { $(VM)/run --kernel $$dir $(if $(NIC),--nic $(NIC)) || true; }
 
@@ -96,6 +100,10 @@ check-debug: deps
 check-uml: deps
 	@$(VM)/check uml
 
+check-all:
+	@$(VM)/deps all
+	@$(VM)/check 6.1 6.12 6.12-rt newest debug kcsan uml
+
 inject: deps
 	@$(VM)/inject
 
@@ -126,11 +134,14 @@ help:
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
-	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, debug, uml)'
+	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, 6.12-rt,'
+	@echo '                  newest, debug, uml)'
 	@echo '                  with two NICs: NIC=virtio, virtio-hub, e1000e or iommu'
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
+	@echo 'make check-all    all of these, 6.12 with real-time scheduling, the newest kernel'
+	@echo '                  of Debian, and one that looks for data races'
 	@echo 'make inject       the same with memory short at each allocation of each call'
 	@echo 'make fuzz-user    odd input for library and tool, SECONDS=30 for each target'
 	@echo 'make fuzz         odd calls for the module, in User Mode Linux: SECONDS=600'
@@ -139,4 +150,4 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
-	profile native check check-debug check-uml inject fuzz fuzz-user lint clean help
+	profile native check check-all check-debug check-uml inject fuzz fuzz-user lint clean help
