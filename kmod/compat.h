@@ -316,6 +316,20 @@ static inline void fbuf_uring_done(struct io_uring_cmd *cmd, int ret,
 #endif
 }
 
+/*
+ * Is its ring one that is polled for completions? Since 7.0 or so the issue flags
+ * do not tell, where the file has nothing to be polled.
+ */
+static inline bool fbuf_uring_polled(struct io_uring_cmd *cmd)
+{
+	return cmd_to_io_kiocb(cmd)->ctx->flags & IORING_SETUP_IOPOLL;
+}
+
+/* All flags that a caller may set. */
+#ifndef IORING_URING_CMD_MASK
+#define IORING_URING_CMD_MASK	IORING_URING_CMD_FIXED
+#endif
+
 /* As io_uring's own req_set_fail(): nothing that is linked to it is to run. */
 static inline void fbuf_uring_set_fail(struct io_uring_cmd *cmd)
 {

@@ -333,12 +333,12 @@ int fbuf_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 	if (issue_flags & FBUF_URING_F_CANCEL)
 		return uring_cancel(cmd, issue_flags);
-	if (issue_flags & IO_URING_F_IOPOLL)
+	if (fbuf_uring_polled(cmd))
 		return -EOPNOTSUPP;
 	from = fbuf_uring_sqe_cmd(cmd);
 	args = READ_ONCE(from->args);
 	reserved = READ_ONCE(from->reserved);
-	if (reserved || cmd->flags & IORING_URING_CMD_FIXED)
+	if (reserved || cmd->flags & IORING_URING_CMD_MASK)
 		return uring_complete(cmd, -EINVAL, issue_flags);
 	if (_IOC_TYPE(cmd->cmd_op) != FBUF_IOC_MAGIC)
 		return uring_complete(cmd, -ENOTTY, issue_flags);
