@@ -4,11 +4,15 @@
  * sender's CPU (net/core/skbuff.c, skb_attempt_defer_free()), where they keep
  * their pages until that CPU next runs its receive softirq: on a quiet CPU,
  * seconds. A NAPI with nothing to do, scheduled on each CPU, makes it run.
+ *
+ * An interrupt schedules it; with PREEMPT_RT, where calls of other CPUs must not
+ * raise softirqs, a work item does.
  */
 #include <linux/cpumask.h>
 #include <linux/ktime.h>
 #include <linux/percpu.h>
 #include <linux/smp.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "fbuf.h"
@@ -17,6 +21,7 @@
 
 static struct net_device *nudge_dev;
 static struct napi_struct __percpu *nudge_napi;
+static DEFINE_PER_CPU(struct work_struct, nudge_works);
 
 static int nudge_poll(struct napi_struct *napi, int budget)
 {
@@ -27,6 +32,25 @@ static int nudge_poll(struct napi_struct *napi, int budget)
 static void nudge_cpu(void *unused)
 {
 	napi_schedule_irqoff(this_cpu_ptr(nudge_napi));
+}
+
+static void nudge_work(struct work_struct *work)
+{
+	local_bh_disable();
+	napi_schedule(this_cpu_ptr(nudge_napi));
+	local_bh_enable();
+}
+
+static void nudge_all(void)
+{
+	int cpu;
+
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		on_each_cpu(nudge_cpu, NULL, 0);
+		return;
+	}
+	for_each_online_cpu(cpu)
+		schedule_work_on(cpu, per_cpu_ptr(&nudge_works, cpu));
 }
 
 static void nudge_nothing(void *unused)
@@ -48,7 +72,7 @@ void fbuf_nudge(void)
 
 	/* If another takes this round, it is as good as ours. */
 	if (now >= due && atomic64_try_cmpxchg(&next, &due, now + NUDGE_NS))
-		on_each_cpu(nudge_cpu, NULL, 0);
+		nudge_all();
 }
 
 /**
@@ -73,6 +97,7 @@ int fbuf_nudge_init(void)
 
 		netif_napi_add(nudge_dev, napi, nudge_poll);
 		napi_enable(napi);
+		INIT_WORK(per_cpu_ptr(&nudge_works, cpu), nudge_work);
 	}
 	return 0;
 }
@@ -89,6 +114,7 @@ void fbuf_nudge_exit(void)
 	for_each_possible_cpu(cpu) {
 		struct napi_struct *napi = per_cpu_ptr(nudge_napi, cpu);
 
+		cancel_work_sync(per_cpu_ptr(&nudge_works, cpu));
 		napi_disable(napi);
 		netif_napi_del(napi);
 	}

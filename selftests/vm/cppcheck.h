@@ -13,6 +13,7 @@
 	for (i = start, entry = first(xa); entry; entry = next(xa, &i))
 #define for_each_possible_cpu(cpu) \
 	for (cpu = 0; cpu < cpus(); cpu++)
+#define for_each_online_cpu for_each_possible_cpu
 #define for_each_set_bit(bit, bits, nr) \
 	for (bit = first(bits); bit < nr; bit = next(bits, bit))
 #define json_array_foreach(array, i, value) \
