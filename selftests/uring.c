@@ -368,6 +368,21 @@ TEST_F(uring, takes_a_fixed_file)
 	EXPECT_EQ(-1, pattern_differs(self->got, 1, 0, 1000));
 }
 
+/* IORING_URING_CMD_MULTISHOT, which older kernels refuse by themselves. */
+TEST_F(uring, refuses_multishot)
+{
+	struct fbuf_send args = send_args(self->sock[0], self->seg, 1);
+	struct io_uring_sqe *sqe = prep(&self->ring, self->pool.fd, &args, 1);
+	int res;
+
+	sqe->flags |= variant->sqe_flags | IOSQE_BUFFER_SELECT;
+	sqe->rw_flags = 2;
+	ASSERT_TRUE(submit(&self->ring, 1));
+	res = reap(&self->ring, DEADLINE_MS, NULL);
+	EXPECT_TRUE(res == -EINVAL || res == -EOPNOTSUPP);
+	EXPECT_TRUE(sock_empty(self->sock[1]));
+}
+
 TEST_F(uring, fans_out)
 {
 	struct fbuf_target want[4], targets[4];
