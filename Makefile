@@ -116,6 +116,10 @@ fuzz-user:
 fuzz: deps
 	@$(VM)/fuzz --seconds $(or $(SECONDS),600)
 
+# HOURS=0.5: how long; SEED=1; OPTIONS="--no-fuzz": see selftests/vm/soak --help
+soak: deps
+	@$(VM)/soak --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED)) $(OPTIONS)
+
 lint:
 	@$(VM)/deps lint
 	@$(VM)/lint
@@ -145,9 +149,11 @@ help:
 	@echo 'make inject       the same with memory short at each allocation of each call'
 	@echo 'make fuzz-user    odd input for library and tool, SECONDS=30 for each target'
 	@echo 'make fuzz         odd calls for the module, in User Mode Linux: SECONDS=600'
+	@echo 'make soak         sends verified for hours (HOURS=1), while all around changes'
 	@echo 'make lint         checkpatch, sparse, coccinelle, the analyzers of gcc and clang,'
 	@echo '                  cppcheck and more; a few minutes'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
-	profile native check check-all check-debug check-uml inject fuzz fuzz-user lint clean help
+	profile native check check-all check-debug check-uml inject fuzz fuzz-user soak \
+	lint clean help
