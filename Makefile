@@ -102,7 +102,7 @@ check-uml: deps
 
 check-all:
 	@$(VM)/deps all
-	@$(VM)/check 6.1 6.12 6.12-rt newest debug kcsan uml
+	@$(VM)/check 6.1 6.12 6.12-rt newest debug kcsan uml-debug
 
 inject: deps
 	@$(VM)/inject
