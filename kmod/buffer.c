@@ -60,11 +60,18 @@ bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
 	unsigned long i = fbuf_buf_first(pool, buf);
 	unsigned long end = i + fbuf_buf_pages(pool);
 
-	if (!pool->pages[i])
-		return true;
 	while (i < end) {
-		struct folio *folio = page_folio(pool->pages[i]);
+		struct page *page = pool->pages[i];
+		struct folio *folio;
 
+		if (!page) {
+			/* Of a dead pool, each idle folio goes by itself. */
+			if (!pool->dead)
+				return true;
+			i++;
+			continue;
+		}
+		folio = page_folio(page);
 		if (!fbuf_folio_idle(folio, folio == ours))
 			return false;
 		i += folio_nr_pages(folio);

@@ -21,9 +21,12 @@ static unsigned long shrink_count(struct shrinker *shrinker,
 
 	if (!mutex_trylock(&fbuf_pools_lock))
 		return 0;
-	list_for_each_entry(pool, &fbuf_pools, all)
-		nr += (unsigned long)READ_ONCE(pool->nr_free) *
-		      fbuf_buf_pages(pool);
+	list_for_each_entry(pool, &fbuf_pools, all) {
+		/* What was free is gone already. */
+		if (!READ_ONCE(pool->dead))
+			nr += (unsigned long)READ_ONCE(pool->nr_free) *
+			      fbuf_buf_pages(pool);
+	}
 	mutex_unlock(&fbuf_pools_lock);
 	return nr ?: SHRINK_EMPTY;
 }
@@ -54,7 +57,7 @@ static unsigned long shrink_pool(struct fbuf_pool *pool, unsigned long want)
 	struct fbuf_buf *buf, *prev;
 	unsigned long nr = 0;
 
-	if (!mutex_trylock(&pool->lock))
+	if (READ_ONCE(pool->dead) || !mutex_trylock(&pool->lock))
 		return 0;
 	list_for_each_entry_safe_reverse(buf, prev, &pool->free, node) {
 		if (nr >= want)

@@ -572,6 +572,36 @@ TEST_F(stuck, charged_after_close_until_the_sockets_go)
 	EXPECT_TRUE(wait_for(gone(self), DEADLINE_MS));
 }
 
+/* A buffer of two folios, of which the peer has one: the other goes at once. */
+TEST_F(stuck, half_a_buffer_in_flight_after_close)
+{
+	const size_t big = 2 << 20;
+	struct fbuf_info info;
+	struct fbuf_seg seg;
+	unsigned int half;
+	__u64 name;
+
+	for (half = 0; half < 2; half++) {
+		pool_unmake(&self->pool);
+		ASSERT_EQ(0, pool_make(&self->pool, big, 1));
+		ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+		self->id = info.id;
+		ASSERT_EQ(1, pool_alloc(self->pool.fd, &name, 1));
+		seg = buf_seg(&self->pool, name, half * (big / 2), 1000);
+		ASSERT_EQ(1000, pool_send(self->pool.fd, self->sock[0], &seg, 1,
+					  0, 0, NULL));
+		pool_unmake(&self->pool);
+		EXPECT_TRUE(wait_for(look(self, FBUF_A_POOL_CHARGED) <=
+				     (__s64)big / 2, DEADLINE_MS));
+		EXPECT_EQ(1, look(self, FBUF_A_POOL_IN_FLIGHT));
+		/* The shrinker leaves it alone, too. */
+		file_put("/proc/sys/vm/drop_caches", "2");
+		EXPECT_EQ(1, look(self, FBUF_A_POOL_IN_FLIGHT));
+		ASSERT_EQ(1000, read_full(self->sock[1], self->got, 1000));
+		EXPECT_TRUE(wait_for(gone(self), DEADLINE_MS));
+	}
+}
+
 TEST_F(stuck, nothing_in_flight_at_close)
 {
 	pool_unmake(&self->pool);
