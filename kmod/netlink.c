@@ -145,10 +145,11 @@ void fbuf_event(struct fbuf_pool *pool, unsigned int cmd)
 		return;
 	stuck_start();
 	msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
-	if (!msg)
-		return;
-	if (pool_fill(msg, pool, &init_user_ns, 0, 0, 0, cmd)) {
+	if (!msg || pool_fill(msg, pool, &init_user_ns, 0, 0, 0, cmd)) {
 		nlmsg_free(msg);
+		/* As when a message does not fit: they miss one, and know. */
+		genl_set_err(&fbuf_nl_family, &init_net, 0, FBUF_NLGRP_EVENTS,
+			     -ENOBUFS);
 		return;
 	}
 	genlmsg_multicast(&fbuf_nl_family, msg, 0, FBUF_NLGRP_EVENTS,

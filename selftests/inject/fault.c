@@ -2,7 +2,8 @@
 /*
  * Page faults of a mapped pool with each allocation failing in turn. The kernel
  * has the access tried again, so that it must work in the end, as if nothing had
- * been; unless the buffer's own memory had gone, which SIGBUS tells.
+ * been; unless the buffer's own memory had gone, which SIGBUS tells. And events
+ * of which one is lost so.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -12,7 +13,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <linux/fbuf_netlink.h>
+
 #include "kselftest_harness.h"
+#include "../nl.h"
 #include "../util.h"
 #include "inject.h"
 
@@ -212,6 +216,44 @@ TEST_F(fault, bare)
 	EXPECT_LT(1, n);
 	ASSERT_TRUE(charge_settles(&self->pool));
 	tell("bare", n);
+}
+
+/* A listener gets an event, or is told that there is one that it missed. */
+TEST(event)
+{
+	unsigned int n = 0, lost = 0;
+	__u64 name, none;
+	struct nl_row row;
+	struct pool pool;
+	struct nl nl;
+	bool taken;
+	int err;
+
+	if (!nth_ready())
+		SKIP(return, "this kernel injects no faults");
+	ASSERT_EQ(0, pool_make(&pool, BUF_SIZE, 1));
+	ASSERT_EQ(0, nl_open(&nl));
+	ASSERT_EQ(0, nl_join(&nl));
+	/* Whoever joins makes a request, to begin. */
+	ASSERT_LE(0, nl_dump(&nl, FBUF_CMD_POOL_GET, &row, 1));
+	do {
+		ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
+		nth_set(++n);
+		err = pool_alloc(pool.fd, &none, 1);
+		taken = nth_taken();
+		if (taken && err != -ENOBUFS)
+			err = pool_alloc(pool.fd, &none, 1);
+		ASSERT_EQ(-ENOBUFS, err);
+		err = nl_next(&nl, &row, DEADLINE_MS);
+		ASSERT_TRUE(err ? err == -ENOBUFS :
+				  row.cmd == FBUF_CMD_EXHAUSTED_NTF);
+		lost += !!err;
+		ASSERT_EQ(1, pool_free(pool.fd, &name, 1));
+	} while (taken);
+	EXPECT_LT(0, lost);
+	nl_close(&nl);
+	pool_unmake(&pool);
+	tell("event", n);
 }
 
 int main(int argc, char **argv)
