@@ -705,16 +705,9 @@ FIXTURE(memcg)
 static int put_file(const char *dir, const char *file, const char *text)
 {
 	char path[256];
-	int fd, ret = 0;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
+	return file_put(path, text);
 }
 
 static long long get_file(const char *dir, const char *file, const char *key)

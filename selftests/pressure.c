@@ -21,19 +21,7 @@
 #define NR_BUFS		8U
 #define POOL_SIZE	(BUF_SIZE * NR_BUFS)
 #define PARAMETERS	"/sys/module/fbuf/parameters/"
-
-static int file_put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
+#define DROP_CACHES	"/proc/sys/vm/drop_caches"
 
 static int parameter_put(const char *name, __u64 val)
 {
@@ -595,7 +583,7 @@ TEST_F(stuck, half_a_buffer_in_flight_after_close)
 				     (__s64)big / 2, DEADLINE_MS));
 		EXPECT_EQ(1, look(self, FBUF_A_POOL_IN_FLIGHT));
 		/* The shrinker leaves it alone, too. */
-		file_put("/proc/sys/vm/drop_caches", "2");
+		file_put(DROP_CACHES, "2");
 		EXPECT_EQ(1, look(self, FBUF_A_POOL_IN_FLIGHT));
 		ASSERT_EQ(1000, read_full(self->sock[1], self->got, 1000));
 		EXPECT_TRUE(wait_for(gone(self), DEADLINE_MS));
@@ -790,7 +778,6 @@ TEST_F(events, stuck_once)
 }
 
 /* Memory pressure: this calls every shrinker there is. */
-#define DROP_CACHES	"/proc/sys/vm/drop_caches"
 #define NR_KEPT		2U
 
 FIXTURE(pressure)

@@ -305,18 +305,6 @@ TEST(root_of_another_namespace)
 	close(control);
 }
 
-static int put_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY), ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 /* A pool whose lock is held for seconds, by a fault of its maker. */
 FIXTURE(slow)
 {
@@ -360,7 +348,7 @@ FIXTURE_SETUP(slow)
 	snprintf(self->dir, sizeof(self->dir), CGROUPS "/fbuf-slow-%d",
 		 getpid());
 	if (geteuid() ||
-	    put_file(CGROUPS "/cgroup.subtree_control", "+memory") ||
+	    file_put(CGROUPS "/cgroup.subtree_control", "+memory") ||
 	    mkdir(self->dir, 0755))
 		SKIP(return, "no memory cgroup");
 	self->go = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
@@ -372,12 +360,12 @@ FIXTURE_SETUP(slow)
 	if (!self->maker) {
 		snprintf(path, sizeof(path), "%s/cgroup.procs", self->dir);
 		snprintf(text, sizeof(text), "%d", getpid());
-		_exit(put_file(path, text) ? 3 : slow_maker(self));
+		_exit(file_put(path, text) ? 3 : slow_maker(self));
 	}
 	ASSERT_EQ((ssize_t)sizeof(self->id),
 		  read(self->ready[0], &self->id, sizeof(self->id)));
 	snprintf(path, sizeof(path), "%s/memory.high", self->dir);
-	ASSERT_EQ(0, put_file(path, "0"));
+	ASSERT_EQ(0, file_put(path, "0"));
 }
 
 FIXTURE_TEARDOWN(slow)

@@ -680,6 +680,19 @@ int wait_asleep(pid_t pid, pid_t tid, int ms)
 	return wait_state(pid, tid, "S", ms);
 }
 
+int file_put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
 int child_status(pid_t pid)
 {
 	int status;

@@ -174,6 +174,8 @@ int wait_state(pid_t pid, pid_t tid, const char *states, int ms);
 int child_status(pid_t pid);
 /* The same; -ETIMEDOUT, and the child killed, if it takes too long. */
 int child_status_within(pid_t pid, int ms);
+/* Writes to a file that is there: 0, or a negative errno. */
+int file_put(const char *path, const char *text);
 /* Becomes a user without any privilege. */
 int become(uid_t uid);
 /* How much slower than usual this machine is said to be: SLOWER, or 1. */
