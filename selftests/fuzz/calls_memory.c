@@ -71,11 +71,16 @@ static struct handle *mapped(struct actor *me, __u32 a)
 	return nr ? some[a % nr] : NULL;
 }
 
-/* A part of a mapping, by two numbers of pages. */
-static __u8 *part(struct handle *h, __u32 first, __u32 nr, size_t *len)
+/* A part of some mapping, by two numbers of pages; NULL: there is none. */
+static __u8 *part(struct actor *me, __u32 which, __u32 first, __u32 nr,
+		  size_t *len)
 {
-	size_t pages = h->map_len / PAGE;
+	struct handle *h = mapped(me, which);
+	size_t pages;
 
+	if (!h)
+		return NULL;
+	pages = h->map_len / PAGE;
 	first %= pages;
 	*len = (nr ? 1 + (nr - 1) % (pages - first) : pages - first) * PAGE;
 	return h->map + first * PAGE;
@@ -98,14 +103,10 @@ static long call_unmap(struct actor *me, const __u32 *a)
 
 static long call_protect(struct actor *me, const __u32 *a)
 {
-	struct handle *h = mapped(me, a[0]);
 	size_t len;
-	__u8 *at;
+	__u8 *at = part(me, a[0], a[1], a[2], &len);
 
-	if (!h)
-		return -1;
-	at = part(h, a[1], a[2], &len);
-	return mprotect(at, len, a[3] % 8);
+	return at ? mprotect(at, len, a[3] % 8) : -1;
 }
 
 static long call_remap(struct actor *me, const __u32 *a)
@@ -147,26 +148,22 @@ static long call_advise(struct actor *me, const __u32 *a)
 		MADV_POPULATE_WRITE, MADV_DONTDUMP, MADV_WIPEONFORK, 25 /* COLLAPSE */,
 	};
 	int what = advice[a[3] % ARRAY_LEN(advice)];
-	struct handle *h = mapped(me, a[0]);
 	size_t len;
-	__u8 *at;
+	__u8 *at = part(me, a[0], a[1], a[2], &len);
 
-	if (!h || ((what == MADV_COLD || what == MADV_PAGEOUT) && !splits()))
+	if (!at || ((what == MADV_COLD || what == MADV_PAGEOUT) && !splits()))
 		return -1;
-	at = part(h, a[1], a[2], &len);
 	return madvise(at, len, what);
 }
 
 /* Plain reads and writes, by this thread. */
 static long call_touch(struct actor *me, const __u32 *a)
 {
-	struct handle *h = mapped(me, a[0]);
 	size_t len, i;
-	__u8 *at;
+	__u8 *at = part(me, a[0], a[1], a[2], &len);
 
-	if (!h)
+	if (!at)
 		return -1;
-	at = part(h, a[1], a[2], &len);
 	touch_begin(me);
 	for (i = a[3] / 4 % PAGE; i < len; i += PAGE) {
 		if (a[3] & 1)
@@ -211,15 +208,13 @@ static long call_scribble(struct actor *me, const __u32 *a)
 /* The kernel reads or writes the mapping, for a system call. */
 static long call_gup(struct actor *me, const __u32 *a)
 {
-	struct handle *h = mapped(me, a[0]);
 	struct iovec local, remote;
 	int fd = res_fd(me->run, K_FILE | K_PIPE | K_SOCK, a[3]);
 	size_t len;
-	__u8 *at;
+	__u8 *at = part(me, a[0], a[1], 1 + a[2] % 4, &len);
 
-	if (!h)
+	if (!at)
 		return -1;
-	at = part(h, a[1], 1 + a[2] % 4, &len);
 	local = (struct iovec){ scratch(me, len), len };
 	remote = (struct iovec){ at, len };
 	switch (a[4] % 7) {
@@ -244,13 +239,11 @@ static long call_gup(struct actor *me, const __u32 *a)
 
 static long call_lock(struct actor *me, const __u32 *a)
 {
-	struct handle *h = mapped(me, a[0]);
 	size_t len;
-	__u8 *at;
+	__u8 *at = part(me, a[0], a[1], a[2], &len);
 
-	if (!h)
+	if (!at)
 		return -1;
-	at = part(h, a[1], a[2], &len);
 	return a[3] & 1 ? munlock(at, len) :
 			  mlock2(at, len, a[3] & 2 ? MLOCK_ONFAULT : 0);
 }

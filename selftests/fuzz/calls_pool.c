@@ -334,16 +334,6 @@ static void send_make(struct actor *me, const __u32 *a, struct handle *h,
 		arg->name = address_put(me, a[5] / 4, &arg->namelen);
 }
 
-static long call_send(struct actor *me, const __u32 *a)
-{
-	struct handle *h;
-	int fd = call_fd(me, &h, a[FD]);
-	struct fbuf_send arg;
-
-	send_make(me, a + REST, h, &arg);
-	return pool_ioctl(me, a, fd, FBUF_IOC_SEND, &arg, sizeof(arg));
-}
-
 static void fanout_make(struct actor *me, const __u32 *a, struct handle *h,
 			struct fbuf_fanout *arg)
 {
@@ -362,16 +352,6 @@ static void fanout_make(struct actor *me, const __u32 *a, struct handle *h,
 								   a[2] + i);
 	arg->targets = put(me, a[5], targets, most * sizeof(*targets));
 	arg->engines = a[4] & 31;
-}
-
-static long call_fanout(struct actor *me, const __u32 *a)
-{
-	struct handle *h;
-	int fd = call_fd(me, &h, a[FD]);
-	struct fbuf_fanout arg;
-
-	fanout_make(me, a + REST, h, &arg);
-	return pool_ioctl(me, a, fd, FBUF_IOC_FANOUT, &arg, sizeof(arg));
 }
 
 static void batch_make(struct actor *me, const __u32 *a, struct handle *h,
@@ -400,14 +380,52 @@ static void batch_make(struct actor *me, const __u32 *a, struct handle *h,
 	arg->items = put(me, a[4], items, most * sizeof(*items));
 }
 
-static long call_batch(struct actor *me, const __u32 *a)
+/* Of a call that sends: its fd, its structure, and that one's length. */
+static size_t sender_make(struct actor *me, unsigned long cmd, __u32 which,
+			  const __u32 *a, int *fd, void *arg)
 {
 	struct handle *h;
-	int fd = call_fd(me, &h, a[FD]);
-	struct fbuf_send_batch arg;
 
-	batch_make(me, a + REST, h, &arg);
-	return pool_ioctl(me, a, fd, FBUF_IOC_SEND_BATCH, &arg, sizeof(arg));
+	*fd = call_fd(me, &h, which);
+	switch (cmd) {
+	case FBUF_IOC_FANOUT:
+		fanout_make(me, a, h, arg);
+		return sizeof(struct fbuf_fanout);
+	case FBUF_IOC_SEND_BATCH:
+		batch_make(me, a, h, arg);
+		return sizeof(struct fbuf_send_batch);
+	default:
+		send_make(me, a, h, arg);
+		return sizeof(struct fbuf_send);
+	}
+}
+
+static long sender_call(struct actor *me, const __u32 *a, unsigned long cmd)
+{
+	union {
+		struct fbuf_send send;
+		struct fbuf_fanout fanout;
+		struct fbuf_send_batch batch;
+	} arg;
+	int fd;
+	size_t len = sender_make(me, cmd, a[FD], a + REST, &fd, &arg);
+
+	return pool_ioctl(me, a, fd, cmd, &arg, len);
+}
+
+static long call_send(struct actor *me, const __u32 *a)
+{
+	return sender_call(me, a, FBUF_IOC_SEND);
+}
+
+static long call_fanout(struct actor *me, const __u32 *a)
+{
+	return sender_call(me, a, FBUF_IOC_FANOUT);
+}
+
+static long call_batch(struct actor *me, const __u32 *a)
+{
+	return sender_call(me, a, FBUF_IOC_SEND_BATCH);
 }
 
 static long call_fill(struct actor *me, const __u32 *a)
@@ -443,23 +461,14 @@ static long call_ioctl(struct actor *me, const __u32 *a)
 unsigned long pool_uring_make(struct actor *me, const __u32 *a, int *fd,
 			      void *arg, size_t *len)
 {
-	struct handle *h;
+	static const unsigned long cmds[] = {
+		FBUF_IOC_SEND, FBUF_IOC_FANOUT, FBUF_IOC_SEND_BATCH,
+		FBUF_IOC_SEND,
+	};
+	unsigned long cmd = cmds[a[0] % ARRAY_LEN(cmds)];
 
-	*fd = call_fd(me, &h, a[1]);
-	switch (a[0] % 4) {
-	case 1:
-		fanout_make(me, a + 2, h, arg);
-		*len = sizeof(struct fbuf_fanout);
-		return FBUF_IOC_FANOUT;
-	case 2:
-		batch_make(me, a + 2, h, arg);
-		*len = sizeof(struct fbuf_send_batch);
-		return FBUF_IOC_SEND_BATCH;
-	default:
-		send_make(me, a + 2, h, arg);
-		*len = sizeof(struct fbuf_send);
-		return a[0] % 64 == 63 ? a[0] : FBUF_IOC_SEND;
-	}
+	*len = sender_make(me, cmd, a[1], a + 2, fd, arg);
+	return a[0] % 64 == 63 ? a[0] : cmd;
 }
 
 const struct call_desc pool_calls[] = {
