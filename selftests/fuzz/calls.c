@@ -9,7 +9,7 @@ static const struct call_desc *const lists[] = {
 	netlink_calls,
 };
 
-static const struct call_desc *table[128];
+static const struct call_desc *table[KINDS_MAX];
 static unsigned int nr_calls, all_weights;
 
 static void table_init(void)

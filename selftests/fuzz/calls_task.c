@@ -133,7 +133,7 @@ static long call_yield(struct actor *me, const __u32 *a)
 /* How long memory that stalls does, from now on. */
 static long call_stall(struct actor *me, const __u32 *a)
 {
-	me->run->stall_us = a[0] % 3000;
+	me->run->stall_us = a[0] % 1500;
 	return 0;
 }
 

@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The programs that are worth keeping. */
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "util.h"
+
+/* What it may take to make a program short: calls, and time. */
+#define SHORTEN_CALLS	4000
+#define SHORTEN_TICKS	200
+/* A program that takes twice as long is chosen half as often. */
+#define CHEAP_US	1000
 
 struct shared *shared;
 
@@ -50,14 +58,32 @@ int corpus_save(const char *path)
 	return fclose(f);
 }
 
-/* Whether it reaches the same again, now that it runs alone. */
-static bool reaches(const struct prog *p, const __u32 *signals, unsigned int nr)
+/* What a program is to reach when it is made short, and until when one may try. */
+struct goal {
+	const __u32 *signals;
+	unsigned int nr;
+	unsigned long end_calls;
+	unsigned int end_ticks;
+};
+
+static bool over(const struct goal *g)
 {
-	exec_prog(p);
-	return cover_has(&shared->reached, signals, nr);
+	return shared->calls >= g->end_calls ||
+	       (int)(exec_ticks() - g->end_ticks) >= 0;
 }
 
-static void shorten(struct prog *p, const __u32 *signals, unsigned int nr)
+/* @p becomes @try, if that is another, and reaches the same. */
+static void attempt(struct prog *p, const struct prog *try,
+		    const struct goal *g)
+{
+	if (over(g) || !memcmp(try, p, sizeof(*p)))
+		return;
+	exec_prog(try);
+	if (cover_has(&shared->reached, g->signals, g->nr))
+		*p = *try;
+}
+
+static void shorten_to(struct prog *p, const struct goal *g)
 {
 	struct prog try;
 	unsigned int i, j, part;
@@ -69,29 +95,53 @@ static void shorten(struct prog *p, const __u32 *signals, unsigned int nr)
 				continue;
 			try = *p;
 			prog_remove(&try, i * part, part);
-			if (reaches(&try, signals, nr))
-				*p = try;
+			attempt(p, &try, g);
 		}
 	}
-	for (i = 0; i < p->nr; i++) {
+	for (i = 0; i < p->nr && !over(g); i++) {
 		for (j = 0; j < MAX_ARGS; j++) {
-			if (!p->call[i].a[j])
-				continue;
 			try = *p;
 			try.call[i].a[j] = 0;
-			if (reaches(&try, signals, nr))
-				*p = try;
+			attempt(p, &try, g);
 		}
 		try = *p;
 		try.call[i].flags = 0;
 		try.call[i].fail = 0;
-		if (memcmp(&try, p, sizeof(try)) && reaches(&try, signals, nr))
-			*p = try;
+		attempt(p, &try, g);
 	}
 }
 
-/* Runs it, and keeps what it is worth. */
-void corpus_consider(const struct prog *p)
+static void shorten(struct prog *p, const __u32 *signals, unsigned int nr)
+{
+	const struct goal g = {
+		.signals = signals,
+		.nr = nr,
+		.end_calls = shared->calls + SHORTEN_CALLS,
+		.end_ticks = exec_ticks() + SHORTEN_TICKS,
+	};
+	unsigned long calls = shared->calls;
+	__u64 since = cycles();
+
+	shorten_to(p, &g);
+	spend(ON_SHORTEN, shared->calls - calls, since);
+}
+
+static void keep(const struct prog *p)
+{
+	unsigned int nr = shared->nr_corpus;
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	exec_prog(p);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	shared->corpus[nr] = *p;
+	shared->cost_us[nr] = (to.tv_sec - from.tv_sec) * 1000000 +
+			      (to.tv_nsec - from.tv_nsec) / 1000;
+	shared->nr_corpus++;
+}
+
+/* Runs it, and keeps what it is worth; made short, unless it is so already. */
+void corpus_consider(const struct prog *p, bool is_short)
 {
 	static __u32 signals[ARRAY_LEN(shared->reached.new)];
 	struct reached *r = &shared->reached;
@@ -115,18 +165,21 @@ void corpus_consider(const struct prog *p)
 	if (!nr || shared->nr_corpus == CORPUS_MAX)
 		return;
 	prog_expand(&best, p);
-	shorten(&best, signals, nr);
-	shared->corpus[shared->nr_corpus] = best;
-	shared->nr_corpus++;
+	if (!is_short)
+		shorten(&best, signals, nr);
+	keep(&best);
 }
 
+/* The newest half the time; the more time one takes, the less often. */
 static const struct prog *corpus_pick(__u32 *rng)
 {
-	unsigned int nr = shared->nr_corpus, at = rnd(rng) % nr;
+	unsigned int nr = shared->nr_corpus, tries = 8, at;
 
-	/* The newest half the time. */
-	if (rnd(rng) % 2 && nr > 32)
-		at = nr - 1 - rnd(rng) % 32;
+	do {
+		at = rnd(rng) % nr;
+		if (rnd(rng) % 2 && nr > 32)
+			at = nr - 1 - rnd(rng) % 32;
+	} while (rnd(rng) % (1 + shared->cost_us[at]) > CHEAP_US && --tries);
 	return &shared->corpus[at];
 }
 
@@ -143,12 +196,12 @@ static void join(struct prog *p, __u32 *rng)
 		prog_series(p, rng);
 }
 
-void corpus_fuzz(__u32 *rng, unsigned int calls)
+void corpus_fuzz(__u32 *rng, unsigned int calls, long end_ms)
 {
 	unsigned long end = shared->calls + calls;
 	struct prog p;
 
-	while (shared->calls < end) {
+	while (shared->calls < end && now_ms() < end_ms) {
 		if (!shared->nr_corpus || rnd(rng) % 16 == 0) {
 			prog_random(&p, rng);
 		} else {
@@ -158,6 +211,6 @@ void corpus_fuzz(__u32 *rng, unsigned int calls)
 			else
 				prog_mutate(&p, corpus_pick(rng), rng);
 		}
-		corpus_consider(&p);
+		corpus_consider(&p, false);
 	}
 }

@@ -23,8 +23,11 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "util.h"
 
-#define TICK_US		4000
+#define TICK_US		2000
+/* A program that takes longer ends early: it does little but wait. */
+#define PROG_TICKS	25
 
 /* Pages of an arena. */
 #define AT_EDGE		64	/* the last one before memory that is bad */
@@ -43,6 +46,8 @@ static __u8 *read_only, *read_only_alias;	/* one page, mapped twice */
 static __u8 *common;		/* a page whose contents the threads change */
 static int uffd = -1;
 static __u8 stall_page[PAGE];
+
+static unsigned int ticks, prog_ticks;
 
 /* The job of the second thread: a call to do, or none. */
 static struct call job;
@@ -75,8 +80,21 @@ static void tick(int sig)
 	}
 	if (GET(me->armed) && GET(me->touching) && me->steps == me->tick)
 		siglongjmp(me->env, 1);
-	if (me == &actors[0])
+	if (me == &actors[0]) {
 		me->tick = me->steps;
+		SET(ticks, ticks + 1);
+	}
+}
+
+unsigned int exec_ticks(void)
+{
+	return GET(ticks);
+}
+
+void spend(unsigned int on, unsigned int nr, __u64 since)
+{
+	shared->spent[on].nr += nr;
+	shared->spent[on].cycles += cycles() - since;
 }
 
 void touch_begin(struct actor *me)
@@ -372,6 +390,8 @@ static void fail_set(const struct actor *me, unsigned int nth)
 
 static void act(struct actor *me, const struct call *c)
 {
+	__u64 since = cycles();
+
 	me->used = 0;
 	SET(me->steps, me->steps + 1);
 	SET(shared->steps, shared->steps + 1);
@@ -386,6 +406,8 @@ static void act(struct actor *me, const struct call *c)
 	SET(me->touching, 0);
 	if (c->fail)
 		fail_set(me, 0);
+	if (me == &actors[0])
+		spend(c->op, 1, since);
 	cover_end(&me->cover, &shared->covered, &shared->reached);
 }
 
@@ -551,6 +573,7 @@ static void run_reset(struct run *r)
 void exec_init(void)
 {
 	self = &actors[0];
+	prog_ticks = PROG_TICKS * slower();
 	run_reset(&the_run);
 	memory_init();
 	signals_init();
@@ -601,14 +624,18 @@ static void log_prog(const struct prog *p)
 	}
 }
 
-/* A child does the next calls, and is gone before the next program. */
-static bool child_over(struct run *r)
+/* The rest of a program is for the second thread to end, and for a child not to do. */
+static void prog_end(struct run *r)
 {
-	if (!r->child_calls)
-		return false;
-	if (--r->child_calls)
-		return false;
-	return true;
+	__u64 since = cycles();
+
+	if (r->child_calls)
+		_exit(0);
+	job_wait(1);
+	spend(ON_SECOND, 1, since);
+	since = cycles();
+	run_clean(r);
+	spend(ON_CLEAN, 1, since);
 }
 
 void exec_prog(const struct prog *prog)
@@ -616,29 +643,26 @@ void exec_prog(const struct prog *prog)
 	static struct prog all;
 	const struct prog *p = &all;
 	struct run *r = &the_run;
-	pid_t pid = getpid();
-	unsigned int i;
+	unsigned int i, begin = exec_ticks();
 
 	if (log_fd >= 0)
 		log_prog(prog);
 	prog_expand(&all, prog);
 	cover_next_run(&shared->reached);
-	for (i = 0; i < p->nr; i++) {
+	for (i = 0; i < p->nr && exec_ticks() - begin < prog_ticks; i++) {
 		if (p->call[i].flags & CALL_ASYNC && !GET(job_state) &&
-		    getpid() == pid) {
+		    !r->child_calls) {
 			job = p->call[i];
 			job_set(1);
 			sched_yield();
 		} else {
 			act(&actors[0], &p->call[i]);
 		}
-		if (getpid() != pid && child_over(r))
+		/* A child does the next calls, and is gone before the next program. */
+		if (r->child_calls && !--r->child_calls)
 			_exit(0);
 	}
-	if (getpid() != pid)
-		_exit(0);
-	job_wait(1);
-	run_clean(r);
-	shared->calls += p->nr;
+	prog_end(r);
+	shared->calls += i;
 	shared->progs++;
 }

@@ -21,7 +21,7 @@
 #include "fuzz.h"
 
 /* Calls after which a process runs no further program. */
-#define BATCH		20000
+#define BATCH		50000
 /* A process in which nothing goes on for so long is killed. */
 #define STALL_MS	2000
 /* And is to be dead, and all of it gone, after so long. */
@@ -38,6 +38,7 @@ static struct options {
 static struct prog *loaded;
 static unsigned int nr_loaded;
 static unsigned int *next_loaded;	/* shared */
+static long end_ms;	/* of fuzzing */
 
 static void write_text(const char *path, const char *text)
 {
@@ -104,13 +105,13 @@ static void run_fuzz(void)
 {
 	__u32 rng = (options.seed * 40503U + batches) * 2654435761U | 1;
 
-	corpus_fuzz(&rng, BATCH);
+	corpus_fuzz(&rng, BATCH, end_ms);
 }
 
 static void run_loaded(void)
 {
 	while (*next_loaded < nr_loaded)
-		corpus_consider(&loaded[(*next_loaded)++]);
+		corpus_consider(&loaded[(*next_loaded)++], true);
 }
 
 static void run_replay(void)
@@ -134,6 +135,7 @@ static void log_open(void)
 static void child_main(void (*fn)(void))
 {
 	int null = open("/dev/null", O_RDWR);
+	__u64 since = cycles();
 
 	/* Programs write to any fd that there is. */
 	dup2(null, 0);
@@ -143,6 +145,7 @@ static void child_main(void (*fn)(void))
 	if (options.log)
 		log_open();
 	exec_init();
+	spend(ON_START, 1, since);
 	fn();
 	_exit(0);
 }
@@ -188,7 +191,7 @@ static int batch(void (*fn)(void))
 	if (pid < 0)
 		return -errno;
 	while (!is_gone(pid)) {
-		usleep(2000);
+		usleep(20000);
 		if (GET(shared->steps) != steps) {
 			steps = GET(shared->steps);
 			since = now_ms();
@@ -255,6 +258,7 @@ static int nothing_left(void)
 static int batch_and_look(void (*fn)(void), long state)
 {
 	unsigned long kills = shared->kills;
+	__u64 since;
 	int err;
 
 	err = batch(fn);
@@ -262,7 +266,9 @@ static int batch_and_look(void (*fn)(void), long state)
 		return err;
 	if (shared->kills != kills)
 		netlink_reset();
+	since = cycles();
 	err = nothing_left();
+	spend(ON_LOOK, 1, since);
 	if (!err && kernel_state() != state) {
 		ksft_print_msg("the kernel complained\n");
 		err = -1;
@@ -285,6 +291,31 @@ static FILE *out_open(const char *name)
 
 	snprintf(path, sizeof(path), "%s/%s", options.out, name);
 	return fopen(path, "w");
+}
+
+/* How often each was done, and the milliseconds that it took. */
+static void spent_save(long ms, __u64 all)
+{
+	static const char *const others[] = {
+		[ON_SECOND - KINDS_MAX] = "(second)",
+		[ON_CLEAN - KINDS_MAX] = "(clean)",
+		[ON_SHORTEN - KINDS_MAX] = "(shorten)",
+		[ON_START - KINDS_MAX] = "(start)",
+		[ON_LOOK - KINDS_MAX] = "(look)",
+	};
+	FILE *f = out_open("spent");
+	unsigned int i;
+
+	for (i = 0; f && i < NR_SPENT; i++) {
+		const struct spent *s = &shared->spent[i];
+
+		if (s->nr)
+			fprintf(f, "%s %lu %.0f\n", i < KINDS_MAX ?
+				call_desc(i)->name : others[i - KINDS_MAX],
+				s->nr, (double)s->cycles * ms / (all + 1));
+	}
+	if (f)
+		fclose(f);
 }
 
 /* The points as offsets in the module's code, and the numbers. */
@@ -313,15 +344,16 @@ static void results_save(long ms)
 
 static int fuzz(void)
 {
-	long begin = now_ms(), end = begin + options.seconds * 1000L;
-	long said = begin, state = kernel_state();
+	long begin = now_ms(), said = begin, state = kernel_state();
+	__u64 since = cycles();
 	int err = 0;
 
 	if (!cover_usable())
 		ksft_print_msg("no KCOV: programs are changed at random\n");
+	end_ms = begin + options.seconds * 1000L;
 	while (!err && *next_loaded < nr_loaded)
 		err = batch_and_look(run_loaded, state);
-	while (!err && now_ms() < end) {
+	while (!err && now_ms() < end_ms) {
 		err = batch_and_look(run_fuzz, state);
 		if (now_ms() - said > 10000) {
 			said = now_ms();
@@ -330,6 +362,7 @@ static int fuzz(void)
 	}
 	say_how_far(now_ms() - begin);
 	results_save(now_ms() - begin);
+	spent_save(now_ms() - begin, cycles() - since);
 	return err ? 1 : 0;
 }
 

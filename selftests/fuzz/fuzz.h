@@ -29,6 +29,7 @@
 
 #define MAX_ARGS	10
 #define MAX_CALLS	256
+#define KINDS_MAX	128	/* of calls */
 #define LINE_MAX_BYTES	32768	/* a program as text */
 
 /* &struct call.flags */
@@ -130,6 +131,31 @@ void cover_next_run(struct reached *r);
 bool cover_has(const struct reached *r, const __u32 *signals, unsigned int nr);
 void cover_keep(struct covered *all, const struct reached *r);
 
+/* What time goes into: kinds of calls, by number, and these. */
+enum {
+	ON_SECOND = KINDS_MAX,	/* waiting for the second thread's call */
+	ON_CLEAN,		/* after a program */
+	ON_SHORTEN,		/* calls and all else that it takes */
+	ON_START,		/* a process */
+	ON_LOOK,		/* whether all is gone */
+	NR_SPENT
+};
+
+struct spent {
+	unsigned long nr;
+	__u64 cycles;
+};
+
+/* A clock that is no system call, as those cost much in User Mode Linux. */
+static inline __u64 cycles(void)
+{
+#ifdef __x86_64__
+	return __builtin_ia32_rdtsc();
+#else
+	return 0;
+#endif
+}
+
 /* exec.c: what a program has while it runs */
 #define K_POOL		(1U << 0)
 #define K_SOCK		(1U << 1)
@@ -175,7 +201,7 @@ struct run {
 	struct name name[NR_NAMES];
 	unsigned int next_res, next_handle, next_name, next_pool;
 	pid_t child[NR_CHILDREN];
-	unsigned int child_calls;	/* that a child still does */
+	unsigned int child_calls;	/* that this process, a child, still does */
 	unsigned int stall_us;		/* how long memory that stalls does */
 	bool dirty_task;		/* limits or identity changed */
 	bool dirty_module;		/* the module's limits did */
@@ -218,15 +244,21 @@ struct shared {
 	struct reached reached;
 	unsigned long calls, progs, kills;
 	unsigned int steps;	/* of the process that runs programs */
+	struct spent spent[NR_SPENT];
 	unsigned int nr_corpus;
 	struct prog corpus[CORPUS_MAX];
+	unsigned int cost_us[CORPUS_MAX];	/* time that each takes */
 };
 
 extern struct shared *shared;
 extern int control_fd, log_fd;
 
+void spend(unsigned int on, unsigned int nr, __u64 since);
+
 /* Once in a process that runs programs. */
 void exec_init(void);
+/* Counts time, coarsely. */
+unsigned int exec_ticks(void);
 void exec_prog(const struct prog *p);
 
 /* For calls. */
@@ -262,7 +294,7 @@ unsigned long pool_uring_make(struct actor *me, const __u32 *a, int *fd,
 unsigned int corpus_load(const char *path, struct prog *progs, unsigned int max,
 			 unsigned int *bad);
 int corpus_save(const char *path);
-void corpus_consider(const struct prog *p);
-void corpus_fuzz(__u32 *rng, unsigned int calls);
+void corpus_consider(const struct prog *p, bool is_short);
+void corpus_fuzz(__u32 *rng, unsigned int calls, long end_ms);
 
 #endif /* FBUF_FUZZ_H */
