@@ -21,7 +21,7 @@
 #include "fuzz.h"
 
 /* Calls after which a process runs no further program. */
-#define BATCH		50000
+#define BATCH		100000
 /* A process in which nothing goes on for so long is killed. */
 #define STALL_MS	2000
 /* And is to be dead, and all of it gone, after so long. */
