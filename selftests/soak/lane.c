@@ -19,6 +19,7 @@
 
 #include "soak.h"
 
+#define ORPHAN_RETRIES	"/proc/sys/net/ipv4/tcp_orphan_retries"
 #define CGROUP		"/sys/fs/cgroup/soak/cgroup.procs"
 
 void lane_broke(const struct lane *l, const char *what, int err)
@@ -81,7 +82,8 @@ static int doomed_pair(int fd[2])
 	run("ip addr add 10.0.6.1/24 dev d0; ip link set d0 up;"
 	    "tc qdisc add dev d0 root netem delay %ums 5ms limit 10000",
 	    between(1, 20));
-	run("echo 2 >/proc/sys/net/ipv4/tcp_orphan_retries");
+	run("echo 2 >" ORPHAN_RETRIES "; nsenter -t %d -n sh -c 'echo 2 >" ORPHAN_RETRIES "'",
+	    pid);
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
 	far = open(path, O_RDONLY | O_CLOEXEC);
 	setns(home, CLONE_NEWNET);
@@ -127,7 +129,7 @@ static void windows(const struct lane *l, unsigned int i)
 
 static void connect_all(struct lane *l)
 {
-	unsigned int i, limit = 20000 * soak->slower;
+	unsigned int i, limit = 5000 * soak->slower;
 	int fd[2], err;
 
 	for (i = 0; i < l->nr_socks; i++) {
@@ -210,12 +212,17 @@ static void in_cgroup(struct lane *l)
 	close(fd);
 }
 
-static void wait_all(void)
+/* What is wrong with its bytes a receiver says itself. */
+static void wait_all(const struct lane *l)
 {
-	int status;
+	int status = 0;
 
-	while (wait(&status) >= 0 || errno == EINTR)
-		;
+	while (wait(&status) >= 0 || errno == EINTR) {
+		if (status && !l->slot->killed && !l->in_cgroup)
+			fail("a process of lane %u over %s ended with status 0x%x",
+			     l->slot->nr, path_names[l->path], status);
+		status = 0;
+	}
 }
 
 void lane_run(struct slot *slot, unsigned int index)
@@ -227,9 +234,7 @@ void lane_run(struct slot *slot, unsigned int index)
 	l.seed = rnd();
 	choose(&l, index);
 	content_make(l.seed);
-	memset(slot->log, 0, sizeof(slot->log));
 	slot->path = l.path;
-	slot->ended = false;
 	connect_all(&l);
 	if (l.in_cgroup)
 		in_cgroup(&l);
@@ -244,6 +249,6 @@ void lane_run(struct slot *slot, unsigned int index)
 		lane_send_datagrams(&l);
 	else
 		lane_send(&l);
-	wait_all();
+	wait_all(&l);
 	_exit(0);
 }

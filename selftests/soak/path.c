@@ -50,6 +50,11 @@ bool path_udp(enum path path)
 	       path == P_LOSSY_UDP || path == P_GCM_UDP || path == P_CBC_UDP;
 }
 
+bool path_loses(enum path path)
+{
+	return path >= P_VETH;
+}
+
 static int socket_in(int ns, int type)
 {
 	int fd;

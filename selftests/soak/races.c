@@ -26,6 +26,7 @@
 
 #include "../nl.h"
 #include "../util.h"
+#include "left.h"
 
 #define BUF		16384U
 #define NR_BUFS		8U
@@ -71,7 +72,8 @@ static void die(const char *what, int err)
 {
 	fprintf(stderr, "races: FAILED: %s: %s: %s\n", now ? now->name : "at first",
 		what, strerror(err));
-	exit(1);
+	left_show(stderr);
+	_exit(1);
 }
 
 /* Has the page of a byte mapped. */
@@ -568,6 +570,8 @@ static void crashed(int sig, siginfo_t *info, void *context)
 	fprintf(stderr, "races: FAILED: %s: %s at %p, by %#llx (the pool is at %p)\n",
 		now ? now->name : "", strsignal(sig), info->si_addr,
 		(unsigned long long)regs[REG_RIP], c.pool.map);
+	if (sig == SIGALRM)
+		left_show(stderr);
 	_exit(1);
 }
 

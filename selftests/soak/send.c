@@ -107,13 +107,13 @@ static void by_send(struct sender *s, unsigned int t, enum mech mech)
 				   send_flags(s), engine_of(mech), NULL));
 }
 
-/* To the end, however long it takes. */
+/* However long it takes, but for when all is to end. */
 static void by_send_all(struct sender *s, unsigned int t)
 {
 	struct fbuf_seg seg[NR_SEGS];
 	unsigned int nr;
 
-	while (s->done[t] < s->src.len) {
+	while (s->done[t] < s->src.len && !stopped()) {
 		nr = source_rest(&s->src, s->done[t], seg);
 		took(s, t, M_SEND, pool_send(s->src.pool.fd, s->l->sock[t],
 					     seg, nr, s->src.flags, 0, NULL));
@@ -363,6 +363,15 @@ static enum mech choose(const struct sender *s)
 	}
 }
 
+/* On to the next message; after one that was not sent to its end is none. */
+static void advance(struct sender *s, size_t len)
+{
+	if (stopped())
+		return;
+	s->l->pos += len;
+	memset(s->done, 0, sizeof(s->done));
+}
+
 static void pool_message(struct sender *s, enum mech by, size_t len)
 {
 	unsigned int t;
@@ -397,8 +406,8 @@ static void pool_message(struct sender *s, enum mech by, size_t len)
 		by_send_all(s, t);
 	}
 	count(&soak->messages[by], 1);
-	s->l->pos += s->src.len;
 	source_sent(&s->src);
+	advance(s, s->src.len);
 }
 
 static void stock_message(struct sender *s, enum mech by, size_t len)
@@ -409,7 +418,7 @@ static void stock_message(struct sender *s, enum mech by, size_t len)
 	for (t = 0; t < s->l->nr_socks; t++)
 		by_stock(s, t, by, len);
 	count(&soak->messages[by], 1);
-	s->l->pos += len;
+	advance(s, len);
 }
 
 static size_t choose_len(const struct sender *s)
@@ -427,7 +436,6 @@ static void message(struct sender *s)
 {
 	enum mech mech = choose(s);
 
-	memset(s->done, 0, sizeof(s->done));
 	if (mech <= M_POOL_LAST)
 		pool_message(s, mech, choose_len(s));
 	else
@@ -457,10 +465,10 @@ static void end(struct sender *s)
 	struct lane *l = s->l;
 	unsigned int t;
 
-	memset(s->done, 0, sizeof(s->done));
-	stock_message(s, M_WRITE, between(1, 4096));
-	for (t = 0; t < l->nr_socks; t++)
-		l->slot->log[t].total = l->pos;
+	for (t = 0; t < l->nr_socks; t++) {
+		by_stock(s, t, M_WRITE, s->done[t] + between(1, 4096));
+		l->slot->log[t].total = l->pos + s->done[t];
+	}
 	__atomic_store_n(&l->slot->ended, true, __ATOMIC_RELEASE);
 	for (t = 0; t < l->nr_socks; t++)
 		shutdown(l->sock[t], SHUT_WR);

@@ -17,15 +17,22 @@
 #include <unistd.h>
 
 #include "../nl.h"
+#include "left.h"
 #include "soak.h"
 
-#define STUCK_MS	90000		/* how long a lane may stand still */
+#define STUCK_MS	60000		/* how long a lane may stand still */
+#define ASLEEP		100		/* how often it was seen asleep, then */
+#define PATIENCE_MS	10000		/* and one that may hang, before it is killed */
+#define GRACE_MS	4000		/* what lanes have to end, in the end */
+#define FLIGHT_MS	10000		/* how long pages may be in flight by no socket */
+#define ORPHAN_MS	200000		/* and by a socket without a process */
 #define REPORT_MS	30000
 #define NR_HELPERS	4
 
 struct soak *soak;
 
 static void json_write(void);
+static void all_show(FILE *to);
 
 static const char *json;
 static long started;
@@ -36,7 +43,7 @@ static pid_t main_pid;
 static struct {
 	__u64 verified;
 	long moved;		/* when that last changed */
-	long killed;
+	unsigned int asleep;	/* how often it was, as it stands still */
 } seen[NR_SLOTS];
 
 const char * const mech_names[NR_MECHS] = {
@@ -64,20 +71,52 @@ const char * const death_names[NR_DEATHS] = { "sender", "receiver", "group" };
 
 void fail(const char *format, ...)
 {
-	char text[sizeof(soak->failure)];
+	char text[1024];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (!__atomic_exchange_n(&soak->failed, true, __ATOMIC_ACQ_REL)) {
-		memcpy(soak->failure, text, sizeof(text));
 		fprintf(stderr, "soak: FAILED: %s\n", text);
+		if (getpid() == main_pid)
+			all_show(stderr);
 	}
 	__atomic_store_n(&soak->stop, true, __ATOMIC_RELEASE);
 	if (getpid() == main_pid && json)
 		json_write();
 	_exit(1);
+}
+
+static bool gone(const struct slot *slot)
+{
+	return !slot->group || (kill(-slot->group, 0) && errno == ESRCH);
+}
+
+static void lane_show(FILE *to, unsigned int i)
+{
+	const struct slot *slot = &soak->slot[i];
+
+	fprintf(to, "  slot %u: lane %u over %s, group %d: ", i, slot->nr,
+		path_names[slot->path], slot->group);
+	fprintf(to, "%llu bytes verified, the last %ld ms ago; in %s%s%s%s%s\n",
+		(unsigned long long)seen[i].verified, now_ms() - seen[i].moved,
+		slot->doing ? slot->doing : "its beginning",
+		slot->mortal ? ", mortal" : "",
+		slot->killed ? ", killed" : "", slot->ended ? ", ended" : "",
+		slot->in_cgroup ? ", in the cgroup" : "");
+}
+
+/* What is there when it fails: only the first process knows all of it. */
+static void all_show(FILE *to)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_lanes; i++) {
+		if (!gone(&soak->slot[i]))
+			lane_show(to, i);
+	}
+	left_show(to);
 }
 
 static __u64 sum(const __u64 *of, size_t nr)
@@ -141,8 +180,10 @@ static void json_write(void)
 	fprintf(f, "  \"captured\": %llu,\n  \"dumps\": %llu,\n",
 		(unsigned long long)soak->captured,
 		(unsigned long long)soak->dumps);
-	fprintf(f, "  \"short_of_memory\": %llu,\n  \"failed\": %s\n}\n",
+	fprintf(f, "  \"short_of_memory\": %llu,\n  \"cut\": %llu,\n",
 		(unsigned long long)soak->short_of_memory,
+		(unsigned long long)soak->cut);
+	fprintf(f, "  \"failed\": %s\n}\n",
 		soak->failed ? "true" : "false");
 	fclose(f);
 }
@@ -153,11 +194,10 @@ static void lane_start(unsigned int i)
 	unsigned int nr = slot->nr + 1;
 	pid_t pid;
 
-	memset(slot, 0, offsetof(struct slot, log));
+	memset(slot, 0, sizeof(*slot));
 	slot->nr = nr;
-	seen[i].verified = 0;
+	memset(&seen[i], 0, sizeof(seen[i]));
 	seen[i].moved = now_ms();
-	seen[i].killed = 0;
 	fflush(NULL);
 	pid = fork();
 	if (pid < 0)
@@ -216,11 +256,6 @@ static void reap(void)
 	}
 }
 
-static bool gone(const struct slot *slot)
-{
-	return !slot->group || (kill(-slot->group, 0) && errno == ESRCH);
-}
-
 static void kill_one(void)
 {
 	unsigned int i = rnd() % nr_lanes, how = rnd() % NR_DEATHS;
@@ -230,7 +265,6 @@ static void kill_one(void)
 	    !slot->mortal || slot->killed || gone(slot))
 		return;
 	__atomic_store_n(&slot->killed, true, __ATOMIC_RELEASE);
-	seen[i].killed = now_ms();
 	if (how == D_SENDER)
 		kill(slot->group, SIGKILL);
 	else if (how == D_RECEIVER)
@@ -240,11 +274,28 @@ static void kill_one(void)
 	count(&soak->deaths[how], 1);
 }
 
-/* A lane must move on, or if a part of it is dead, come to its end. */
-static void look_at(unsigned int i)
+/*
+ * Nobody may tell the rest of it that a part of it is dead, or its link gone:
+ * what would is a packet, which may get lost.
+ */
+static bool may_hang(const struct slot *slot)
+{
+	return slot->path == P_DOOMED || slot->in_cgroup ||
+	       (slot->killed && path_loses(slot->path));
+}
+
+static void kill_lane(unsigned int i)
 {
 	struct slot *slot = &soak->slot[i];
-	long now = now_ms(), limit = STUCK_MS * soak->slower;
+
+	__atomic_store_n(&slot->killed, true, __ATOMIC_RELEASE);
+	kill(-slot->group, SIGKILL);
+}
+
+/* Returns how long a lane was standing still. */
+static long stood(unsigned int i)
+{
+	struct slot *slot = &soak->slot[i];
 	__u64 verified = 0;
 	unsigned int t;
 
@@ -253,22 +304,55 @@ static void look_at(unsigned int i)
 					    __ATOMIC_RELAXED);
 	if (verified != seen[i].verified) {
 		seen[i].verified = verified;
-		seen[i].moved = now;
+		seen[i].moved = now_ms();
 	}
-	if (slot->killed && slot->path == P_DOOMED &&
-	    now - seen[i].killed > 10000)
-		kill(-slot->group, SIGKILL);
-	if (now - seen[i].moved < limit)
+	return now_ms() - seen[i].moved;
+}
+
+static bool runs(pid_t pid)
+{
+	char path[32], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	/* No space or parenthesis is in our name. */
+	if (fscanf(f, "%*d %*s %c", &state) != 1)
+		state = 0;
+	fclose(f);
+	return state == 'R';
+}
+
+/* Who waits for a processor is slow, not stuck; who polls is both by turns. */
+static bool lane_runs(const struct slot *slot)
+{
+	bool any = runs(slot->group);
+	unsigned int t;
+
+	for (t = 0; t < NR_SOCKS; t++)
+		any |= slot->receiver[t] && runs(slot->receiver[t]);
+	return any;
+}
+
+/* A lane must move on, or if a part of it is dead, come to its end. */
+static void look_at(unsigned int i)
+{
+	struct slot *slot = &soak->slot[i];
+	long still = stood(i);
+
+	if (still < PATIENCE_MS * soak->slower) {
+		seen[i].asleep = 0;
 		return;
-	if (slot->path == P_DOOMED || slot->in_cgroup)
-		kill(-slot->group, SIGKILL);
-	else
-		fail("lane %u over %s (slot %u) stands still at %llu bytes, in %s%s%s",
-		     slot->nr, path_names[slot->path], i,
-		     (unsigned long long)verified,
-		     slot->doing ? slot->doing : "its beginning",
-		     slot->killed ? ", killed" : "",
-		     slot->ended ? ", ended" : "");
+	}
+	if (may_hang(slot))
+		kill_lane(i);
+	seen[i].asleep = lane_runs(slot) ? 0 : seen[i].asleep + 1;
+	if (still > STUCK_MS * soak->slower &&
+	    (seen[i].asleep > ASLEEP || still > 5 * STUCK_MS * soak->slower))
+		fail("slot %u: lane %u over %s stands still", i, slot->nr,
+		     path_names[slot->path]);
 }
 
 static void progress(void)
@@ -363,26 +447,76 @@ static bool helpers_gone(const pid_t *helpers)
 	return true;
 }
 
-/* All lanes and helpers end; then there is no reference and no charge. */
-static void wind_down(const pid_t *helpers)
+/* True when no process is left; looks at all those that are. */
+static bool all_gone(const pid_t *helpers)
+{
+	bool lanes = turn(false);
+
+	return !lanes && helpers_gone(helpers);
+}
+
+/* Kills the lanes that go on; those that do not may be a bug: look_at() says. */
+static bool cut_off(const pid_t *helpers)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_lanes; i++) {
+		struct slot *slot = &soak->slot[i];
+
+		if (!gone(slot) && !slot->cut &&
+		    (seen[i].asleep <= ASLEEP || may_hang(slot))) {
+			kill_lane(i);
+			slot->cut = true;
+			count(&soak->cut, 1);
+		}
+	}
+	return all_gone(helpers);
+}
+
+/* The helper that wants the module gone must be, before our pool is. */
+static void all_end(const pid_t *helpers)
+{
+	__atomic_store_n(&soak->stop, true, __ATOMIC_RELEASE);
+	if (wait_for(all_gone(helpers), GRACE_MS * soak->slower))
+		return;
+	if (!wait_for(cut_off(helpers), (STUCK_MS + PATIENCE_MS) * soak->slower))
+		fail("not all processes end");
+}
+
+static bool none_left(struct nl *nl)
+{
+	return !nl_dump(nl, FBUF_CMD_POOL_GET, NULL, 0);
+}
+
+static bool no_charge(struct nl *nl)
 {
 	struct nl_row row;
+
+	return !nl_user(nl, 0, &row) && !row.val[FBUF_A_LIMIT_CHARGED] &&
+	       !row.val[FBUF_A_LIMIT_POOLS];
+}
+
+/* With all processes gone there is no reference to a page, and no charge. */
+static void all_free(void)
+{
 	struct nl nl;
 
-	__atomic_store_n(&soak->stop, true, __ATOMIC_RELEASE);
-	if (!wait_for(!turn(false) && helpers_gone(helpers),
-		      STUCK_MS * soak->slower))
-		fail("not all processes end");
 	if (nl_open(&nl))
 		fail("no netlink of fbuf");
-	if (!wait_for(!nl_dump(&nl, FBUF_CMD_POOL_GET, NULL, 0),
-		      STUCK_MS * soak->slower))
-		fail("%d pools are left with nobody to use them",
-		     nl_dump(&nl, FBUF_CMD_POOL_GET, NULL, 0));
-	if (nl_user(&nl, 0, &row) || row.val[FBUF_A_LIMIT_CHARGED] ||
-	    row.val[FBUF_A_LIMIT_POOLS])
-		fail("%llu bytes are charged for no pool",
-		     (unsigned long long)row.val[FBUF_A_LIMIT_CHARGED]);
+	/*
+	 * TCP goes on without them, for longer the longer its peer is silent; the
+	 * one that receives may have pages too, of packets that came too early.
+	 */
+	if (!wait_for(none_left(&nl), FLIGHT_MS * soak->slower)) {
+		printf("soak: of %u sockets without a process some have pages\n",
+		       left_orphans());
+		if (!wait_for(none_left(&nl) || !left_orphans(), ORPHAN_MS))
+			fail("sockets do not end");
+	}
+	if (!wait_for(none_left(&nl), FLIGHT_MS * soak->slower))
+		fail("pools are left with nobody to use them");
+	if (!wait_for(no_charge(&nl), FLIGHT_MS * soak->slower))
+		fail("something is charged for no pool");
 	nl_close(&nl);
 }
 
@@ -404,15 +538,14 @@ static void first(long seconds)
 	for (i = 0; i < NR_HELPERS; i++)
 		helpers[i] = helper(run[i], i);
 	work(seconds);
-	if (soak->failed)
+	if (soak->failed) {
+		all_show(stderr);
 		kill_all(helpers);
-	/* The one that keeps the module must end first. */
-	__atomic_store_n(&soak->stop, true, __ATOMIC_RELEASE);
-	if (!wait_for((reap(), helpers_gone(helpers)), STUCK_MS * soak->slower))
-		fail("not all helpers end");
-	close(pool);
-	if (!soak->failed)
-		wind_down(helpers);
+	} else {
+		all_end(helpers);
+		close(pool);
+		all_free();
+	}
 	progress();
 	if (json)
 		json_write();
@@ -476,6 +609,8 @@ int main(int argc, char **argv)
 	soak->slower = slower();
 	soak->paths = paths ? paths : ~0U;
 	main_pid = getpid();
+	/* Of a link that is gone, the second call that fails would kill. */
+	signal(SIGPIPE, SIG_IGN);
 	first(seconds);
 	return 0;
 }

@@ -133,6 +133,7 @@ struct slot {
 	bool ready;		/* all of the above are set */
 	bool mortal;		/* may be killed, or break */
 	bool killed;
+	bool cut;		/* killed as all is to end */
 	bool in_cgroup;		/* where the kernel may kill it */
 	bool ended;		/* its sender is done, to @total */
 	struct log log[NR_SOCKS];
@@ -142,7 +143,6 @@ struct soak {
 	__u64 seed;
 	bool stop;
 	bool failed;
-	char failure[1024];
 	int slower;
 	__u32 paths;		/* those that lanes may have, a bit each */
 	__u64 bytes[NR_MECHS][NR_PATHS];
@@ -158,6 +158,7 @@ struct soak {
 	__u64 captured;		/* packets */
 	__u64 dumps;		/* by netlink */
 	__u64 short_of_memory;	/* calls that said ENOMEM in the small cgroup */
+	__u64 cut;		/* lanes that were killed at the end */
 	struct slot slot[NR_SLOTS];
 };
 
@@ -209,6 +210,8 @@ long content_find(const __u8 *bytes, size_t len);
 void paths_open(void);
 bool path_there(enum path path);
 bool path_udp(enum path path);
+/* True if what ends a connection may get lost. */
+bool path_loses(enum path path);
 /* fd[0] sends, fd[1] receives; of P_DOOMED between the namespaces given. */
 int path_pair(enum path path, int fd[2], int near, int far);
 

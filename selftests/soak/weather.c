@@ -268,14 +268,16 @@ void watch_run(void)
 	};
 	struct nl nl, events;
 	struct nl_row row;
+	int nr;
 
 	if (nl_open(&nl) || nl_open(&events) || nl_join(&events))
 		fail("no netlink of fbuf");
 	while (!stopped()) {
 		struct nl_arg arg = { FBUF_A_POOL_ID, 8, 0 };
 
-		if (nl_dump(&nl, commands[rnd() % 4], NULL, 0) < 0)
-			fail("a dump by netlink failed");
+		nr = nl_dump(&nl, commands[rnd() % 4], NULL, 0);
+		if (nr < 0)
+			fail("a dump by netlink: %s", strerror(-nr));
 		count(&soak->dumps, 1);
 		while (!nl_next(&events, &row, 0)) {
 			arg.val = row.val[FBUF_A_POOL_ID];
