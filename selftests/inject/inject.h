@@ -46,6 +46,8 @@ struct state {
  * @makes_pool: and makes a pool
  * @args: its structure in the test's memory, put back if it fails; or NULL
  * @size: of that
+ * @nr: the system call's number
+ * @arg: its arguments
  * @more: what else @make needs
  * @saved: @args as the test left it
  * @asked: the same, before @no_wait
@@ -65,6 +67,8 @@ struct call {
 	bool makes_pool;
 	void *args;
 	size_t size;
+	long nr;
+	long arg[6];
 	void *more;
 	unsigned char saved[ARGS_MAX];
 	unsigned char asked[ARGS_MAX];

@@ -34,13 +34,18 @@ static long result(long ret)
 	return ret < 0 ? -errno : ret;
 }
 
-/* As the C library returns it. */
 static long give(long ret)
 {
 	if (ret >= 0)
 		return ret;
 	errno = -ret;
 	return -1;
+}
+
+static long call_make(struct call *c)
+{
+	return result(syscall(c->nr, c->arg[0], c->arg[1], c->arg[2], c->arg[3],
+			      c->arg[4], c->arg[5]));
 }
 
 long raw_ioctl(int fd, unsigned long cmd, void *arg)
@@ -194,31 +199,21 @@ static const struct {
 	},
 };
 
-struct ioctl_args {
-	int fd;
-	unsigned long cmd;
-	void *arg;
-};
-
-static long make_ioctl(struct call *c)
-{
-	struct ioctl_args *a = c->more;
-
-	return raw_ioctl(a->fd, a->cmd, a->arg);
-}
-
 WRAPS int ioctl(int fd, unsigned long cmd, ...)
 {
 	unsigned int nr = _IOC_NR(cmd);
-	struct ioctl_args a = { .fd = fd, .cmd = cmd };
-	struct call c = { .make = make_ioctl, .more = &a };
+	struct call c = {
+		.make = call_make, .nr = SYS_ioctl, .arg = { fd, cmd },
+	};
 	va_list ap;
+	void *arg;
 
 	va_start(ap, cmd);
-	a.arg = va_arg(ap, void *);
+	arg = va_arg(ap, void *);
 	va_end(ap);
+	c.arg[2] = (long)arg;
 	if (_IOC_TYPE(cmd) != FBUF_IOC_MAGIC || nr >= 64 || !ioctls[nr].name)
-		return syscall(SYS_ioctl, fd, cmd, a.arg);
+		return give(call_make(&c));
 	c.name = ioctls[nr].name;
 	c.kind = KIND_IOCTL + nr;
 	c.errnos = ioctls[nr].errnos ?: plain_errnos;
@@ -231,49 +226,28 @@ WRAPS int ioctl(int fd, unsigned long cmd, ...)
 	c.fd = c.makes_pool ? -1 : fd;
 	/* Shorter structures are of those that test for that. */
 	if (_IOC_SIZE(cmd) <= ARGS_MAX) {
-		c.args = a.arg;
+		c.args = arg;
 		c.size = _IOC_SIZE(cmd);
 	}
 	return give(inject(&c));
 }
 
-struct open_args {
-	const char *path;
-	int flags;
-	mode_t mode;
-};
-
-static long make_open(struct call *c)
-{
-	struct open_args *a = c->more;
-
-	return result(syscall(SYS_openat, AT_FDCWD, a->path, a->flags,
-			      a->mode));
-}
-
 WRAPS int open(const char *path, int flags, ...)
 {
-	struct open_args a = { .path = path, .flags = flags };
 	struct call c = {
-		.name = "open", .kind = KIND_OPEN, .make = make_open,
+		.name = "open", .kind = KIND_OPEN, .make = call_make,
 		.undo = undo_fd, .errnos = plain_errnos, .fd = -1,
-		.makes_fd = true, .more = &a,
+		.makes_fd = true, .nr = SYS_openat,
+		.arg = { AT_FDCWD, (long)path, flags },
 	};
 	va_list ap;
 
 	if (flags & (O_CREAT | __O_TMPFILE)) {
 		va_start(ap, flags);
-		a.mode = va_arg(ap, mode_t);
+		c.arg[3] = va_arg(ap, mode_t);
 		va_end(ap);
 	}
-	if (strcmp(path, FBUF_DEVICE))
-		return give(make_open(&c));
-	return give(inject(&c));
-}
-
-static long make_close(struct call *c)
-{
-	return result(syscall(SYS_close, *(int *)c->more));
+	return give(strcmp(path, FBUF_DEVICE) ? call_make(&c) : inject(&c));
 }
 
 /* It always closes, with whatever there is to do then. */
@@ -281,79 +255,43 @@ WRAPS int close(int fd)
 {
 	static const int none[] = { 0 };
 	struct call c = {
-		.name = "close", .kind = KIND_CLOSE, .make = make_close,
-		.errnos = none, .fd = -1, .more = &fd,
+		.name = "close", .kind = KIND_CLOSE, .make = call_make,
+		.errnos = none, .fd = -1, .nr = SYS_close, .arg = { fd },
 	};
 
-	return give(is_pool(fd) ? inject(&c) : make_close(&c));
-}
-
-struct mmap_args {
-	void *addr;
-	size_t len;
-	int prot;
-	int flags;
-	int fd;
-	off_t offset;
-};
-
-static long make_mmap(struct call *c)
-{
-	struct mmap_args *a = c->more;
-
-	return result(syscall(SYS_mmap, a->addr, a->len, a->prot, a->flags,
-			      a->fd, a->offset));
+	return give(is_pool(fd) ? inject(&c) : call_make(&c));
 }
 
 static void undo_mmap(struct call *c, long ret)
 {
-	struct mmap_args *a = c->more;
-
-	munmap((void *)ret, a->len);
+	munmap((void *)ret, c->arg[1]);
 }
 
 /* What was mapped at a fixed place is gone whether it fails or not. */
 WRAPS void *mmap(void *addr, size_t len, int prot, int flags, int fd,
 		 off_t offset)
 {
-	struct mmap_args a = { addr, len, prot, flags, fd, offset };
 	struct call c = {
-		.name = "mmap", .kind = KIND_MMAP, .make = make_mmap,
+		.name = "mmap", .kind = KIND_MMAP, .make = call_make,
 		.undo = undo_mmap, .errnos = plain_errnos, .fd = fd,
-		.more = &a,
+		.nr = SYS_mmap,
+		.arg = { (long)addr, len, prot, flags, fd, offset },
 	};
-	long ret;
+	bool ours = !(flags & (MAP_ANONYMOUS | MAP_FIXED)) && is_pool(fd);
 
-	if (flags & (MAP_ANONYMOUS | MAP_FIXED) || !is_pool(fd))
-		ret = make_mmap(&c);
-	else
-		ret = inject(&c);
 	/* Addresses are below the middle. */
-	return (void *)give(ret);
+	return (void *)give(ours ? inject(&c) : call_make(&c));
 }
 
 WRAPS void *mmap64(void *addr, size_t len, int prot, int flags, int fd,
 		   off_t offset) __attribute__((alias("mmap")));
 
-struct poll_args {
-	struct pollfd *fds;
-	nfds_t nr;
-	int timeout;
-};
-
-static long make_poll(struct call *c)
-{
-	struct poll_args *a = c->more;
-
-	return result(syscall(SYS_poll, a->fds, a->nr, a->timeout));
-}
-
 WRAPS int poll(struct pollfd *fds, nfds_t nr, int timeout)
 {
-	struct poll_args a = { fds, nr, timeout };
 	struct call c = {
-		.name = "poll", .kind = KIND_POLL, .make = make_poll,
-		.errnos = plain_errnos, .fd = -1, .more = &a,
+		.name = "poll", .kind = KIND_POLL, .make = call_make,
+		.errnos = plain_errnos, .fd = -1, .nr = SYS_poll,
+		.arg = { (long)fds, nr, timeout },
 	};
 	nfds_t i;
 
@@ -361,43 +299,19 @@ WRAPS int poll(struct pollfd *fds, nfds_t nr, int timeout)
 		if (is_pool(fds[i].fd))
 			return give(inject(&c));
 	}
-	return give(make_poll(&c));
-}
-
-struct epoll_args {
-	int epfd;
-	int op;
-	int fd;
-	struct epoll_event *event;
-};
-
-static long make_epoll(struct call *c)
-{
-	struct epoll_args *a = c->more;
-
-	return result(syscall(SYS_epoll_ctl, a->epfd, a->op, a->fd, a->event));
+	return give(call_make(&c));
 }
 
 WRAPS int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
-	struct epoll_args a = { epfd, op, fd, event };
 	struct call c = {
-		.name = "epoll_ctl", .kind = KIND_EPOLL, .make = make_epoll,
-		.errnos = plain_errnos, .fd = fd, .more = &a,
+		.name = "epoll_ctl", .kind = KIND_EPOLL, .make = call_make,
+		.errnos = plain_errnos, .fd = fd, .nr = SYS_epoll_ctl,
+		.arg = { epfd, op, fd, (long)event },
 	};
 
-	return give(is_pool(fd) ? inject(&c) : make_epoll(&c));
+	return give(is_pool(fd) ? inject(&c) : call_make(&c));
 }
-
-struct splice_args {
-	int in;
-	off_t *from;
-	int out;
-	off_t *to;
-	size_t len;
-	unsigned int flags;
-	bool whole;	/* nothing was left out */
-};
 
 static int pipe_len(int fd)
 {
@@ -410,72 +324,67 @@ static int pipe_len(int fd)
 /* The kernel says EFAULT too if all is in the pipe and it cannot tell where it is. */
 static long make_splice(struct call *c)
 {
-	struct splice_args *a = c->more;
-	int before = pipe_len(a->out), len;
-	long ret;
+	int out = c->arg[2], before = pipe_len(out), len;
+	off_t *from = (off_t *)c->arg[1];
+	long ret = call_make(c);
 
-	ret = result(syscall(SYS_splice, a->in, a->from, a->out, a->to, a->len,
-			     a->flags));
-	if (ret != -EFAULT || !a->from)
+	if (ret != -EFAULT || !from)
 		return ret;
-	len = pipe_len(a->out) - before;
+	len = pipe_len(out) - before;
 	if (len <= 0)
 		return ret;
-	*a->from += len;
-	a->whole = true;
+	*from += len;
+	/* Nothing was left out. */
+	c->finish = NULL;
 	return len;
 }
 
-static long make_sendfile(struct call *c)
+/* Positions have moved on: it goes on from there. */
+static long go_on(struct call *c, long *len, long ret)
 {
-	struct splice_args *a = c->more;
-
-	return result(syscall(SYS_sendfile, a->out, a->in, a->from, a->len));
-}
-
-/*
- * Positions have moved on: it goes on from there, but does not wait for room in a
- * pipe of which it has taken all.
- */
-static long rest_of_splice(struct call *c, long ret)
-{
-	struct splice_args *a = c->more;
 	long more;
 
-	if (a->whole || ret >= (long)a->len)
+	if (ret >= *len)
 		return ret;
-	a->len -= ret;
-	a->flags |= SPLICE_F_NONBLOCK;
+	*len -= ret;
 	more = c->make(c);
 	return more > 0 ? ret + more : ret;
+}
+
+/* But does not wait for room in a pipe of which it has taken all. */
+static long rest_of_splice(struct call *c, long ret)
+{
+	c->arg[5] |= SPLICE_F_NONBLOCK;
+	return go_on(c, &c->arg[4], ret);
+}
+
+static long rest_of_sendfile(struct call *c, long ret)
+{
+	return go_on(c, &c->arg[3], ret);
 }
 
 WRAPS ssize_t splice(int in, off_t *from, int out, off_t *to, size_t len,
 		     unsigned int flags)
 {
-	struct splice_args a = { in, from, out, to, len, flags, false };
 	struct call c = {
 		.name = "splice", .kind = KIND_SPLICE, .make = make_splice,
 		.finish = rest_of_splice, .errnos = send_errnos, .fd = in,
-		.more = &a,
+		.nr = SYS_splice,
+		.arg = { in, (long)from, out, (long)to, len, flags },
 	};
 
-	return give(is_pool(in) && !is_tls(out) ? inject(&c) :
-						  make_splice(&c));
+	return give(is_pool(in) && !is_tls(out) ? inject(&c) : call_make(&c));
 }
 
 WRAPS ssize_t sendfile(int out, int in, off_t *from, size_t len)
 {
-	struct splice_args a = { .in = in, .from = from, .out = out,
-				 .len = len };
 	struct call c = {
-		.name = "sendfile", .kind = KIND_SENDFILE,
-		.make = make_sendfile, .finish = rest_of_splice,
-		.errnos = send_errnos, .fd = in, .more = &a,
+		.name = "sendfile", .kind = KIND_SENDFILE, .make = call_make,
+		.finish = rest_of_sendfile, .errnos = send_errnos, .fd = in,
+		.nr = SYS_sendfile, .arg = { out, in, (long)from, len },
 	};
 
-	return give(is_pool(in) && !is_tls(out) ? inject(&c) :
-						  make_sendfile(&c));
+	return give(is_pool(in) && !is_tls(out) ? inject(&c) : call_make(&c));
 }
 
 struct uring_args {
