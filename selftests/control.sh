@@ -4,7 +4,7 @@
 # The tool fbuf as a control plane: pools, statistics, limits, events.
 
 KSFT_SKIP=4
-PLAN=27
+PLAN=28
 tmp=$(mktemp -d)
 nr=0
 failed=0
@@ -115,6 +115,7 @@ wait_for()
 # A pool that stays until fd 3 is closed; sets $id and $holder.
 hold_pool()
 {
+	rm -f "$tmp/fifo"
 	mkfifo "$tmp/fifo"
 	fbuf pool make --hold "$@" <"$tmp/fifo" >"$tmp/held" 2>"$tmp/err-held" &
 	holder=$!
@@ -199,6 +200,31 @@ stop_and_go()
 	status=$?
 	kill -CONT $recv
 	wait $send && wait $recv && cmp "$tmp/file" "$tmp/got" && [ $status -eq 0 ]
+}
+
+# A watch that has no room for events misses that of the pool's end, and is told so.
+lost_end()
+{
+	room=/proc/sys/net/core/rmem_max
+	hold_pool -b 64K -n 1 || return
+	before=$(cat $room)	# sh reads a byte at a time, which sysctls do not do
+	echo 2304 >$room
+	fbuf pool watch "$id" >"$tmp/out" 2>"$tmp/err" 3>&- &
+	watcher=$!
+	wait_for "exists" "$tmp/out"
+	status=$?
+	echo "$before" >$room
+	kill -STOP $watcher
+	for _ in 1 2 3 4 5 6 7 8; do
+		fbuf pool make -b 64K -n 1 >/dev/null
+	done
+	exec 3>&-
+	wait "$holder" && holder=
+	kill -CONT $watcher
+	[ $status -eq 0 ] && wait_for "destroyed  *pool $id" "$tmp/out" &&
+		grep -q "were lost" "$tmp/err" && wait $watcher && return
+	kill $watcher
+	return 1
 }
 
 completion()
@@ -327,5 +353,8 @@ report $? "completion_knows_the_pools"
 watch -j pool watch "$id" && exec 3>&- && wait "$holder" && holder= &&
 	wait "$watcher" && json && has "\"id\":$id,.*\"event\":\"destroyed\""
 report $? "watch_ends_with_the_pool"
+
+lost_end
+report $? "watch_ends_if_events_are_lost"
 
 exit $failed

@@ -203,12 +203,27 @@ static int poll_pools(struct watch *w, struct ctl *c)
 	return TOOL_OK;
 }
 
-static int listen_events(struct watch *w, struct ctl *events)
+/* True if the one pool to watch is gone, and no event will tell. */
+static bool is_gone(struct watch *w, struct ctl *c)
+{
+	struct ctl_pool p = { .seen = CTL_SEEN(FBUF_A_POOL_ID), .id = w->id };
+	const struct ctl_pool *known = find(w->pools, w->nr, w->id);
+
+	if (!w->one || ctl_get(c, &ctl_pools, &p) != -ENOENT)
+		return false;
+	happened(w, "destroyed", known ? known : &p);
+	return true;
+}
+
+static int listen_events(struct watch *w, struct ctl *events, struct ctl *c)
 {
 	int ret;
 
-	while ((ret = ctl_events(events, on_event, w)) == -ENOBUFS)
-		tool_err("Events were lost: too many at once.");
+	while ((ret = ctl_events(events, on_event, w)) == -ENOBUFS) {
+		tool_err("Events were lost: too many at once, or too little memory.");
+		if (is_gone(w, c))
+			return TOOL_OK;
+	}
 	return ret ? ctl_fail(events, "watch", ret) : TOOL_OK;
 }
 
@@ -223,7 +238,7 @@ static int watch(struct watch *w, struct ctl *events, struct ctl *c)
 	ret = print_existing(w, c);
 	if (ret)
 		return ret;
-	return joined ? poll_pools(w, c) : listen_events(w, events);
+	return joined ? poll_pools(w, c) : listen_events(w, events, c);
 }
 
 static int parse(int argc, char **argv, struct watch *w)
