@@ -19,7 +19,10 @@
 #define CALLS_ALL	64U
 #define CALLS_STEP	4U
 
-/* What is known of each kind. Shared: each test case runs in a process of its own. */
+/*
+ * What is known of each kind. In a file: each test case is a process of its own, and
+ * scripts run many programs.
+ */
 static struct {
 	unsigned int next_nth;	/* where the next goes on, one having survived */
 	unsigned int nr_calls;
@@ -30,12 +33,19 @@ static bool stopped;
 
 __attribute__((constructor)) static void inject_init(void)
 {
-	void *map = mmap(NULL, KIND_NR * sizeof(*kinds),
-			 PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			 -1, 0);
+	const size_t size = KIND_NR * sizeof(*kinds);
+	const char *path = getenv("INJECT_KINDS");
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *map;
 
+	if (fd < 0)
+		return;
+	if (ftruncate(fd, size))
+		perror("inject: kinds");
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map != MAP_FAILED)
 		kinds = map;
+	close(fd);
 }
 
 /* A line for each call: its name, and for each n what came of it. */
@@ -136,9 +146,13 @@ static unsigned int step(unsigned int n)
 static bool try_one(struct call *c, unsigned int n, const struct state *before,
 		    struct line *line, long *ret, bool *taken)
 {
-	nth_set(n);
-	*ret = c->make(c);
-	*taken = nth_taken();
+	if (c->rehearse) {
+		*ret = c->rehearse(c, n, taken);
+	} else {
+		nth_set(n);
+		*ret = c->make(c);
+		*taken = nth_taken();
+	}
 	if (!*taken)
 		return false;
 	if (inject_expects(c, *ret)) {
@@ -153,6 +167,8 @@ static bool try_one(struct call *c, unsigned int n, const struct state *before,
 		return false;
 	}
 	line_point(line, c, n, "survived");
+	if (c->rehearse)
+		return true;
 	if (!c->undo)
 		return false;
 	c->undo(c, *ret);
@@ -217,7 +233,7 @@ static long sweep(struct call *c)
 	kinds[c->kind].next_nth = taken ? n + step(n) : 1;
 	line_add(&line, "\n");
 	line_write(line.text, line.len);
-	return ret;
+	return c->rehearse ? c->make(c) : ret;
 }
 
 /*
@@ -242,9 +258,9 @@ void inject_stop(void)
 	stopped = true;
 }
 
-bool inject_stopped(void)
+bool inject_off(void)
 {
-	return stopped;
+	return inside || stopped;
 }
 
 /* Returns as system calls do in the kernel; leaves errno alone. */
@@ -253,7 +269,7 @@ long inject(struct call *c)
 	int saved = errno;
 	long ret;
 
-	if (inside || stopped || !kinds || !is_chosen(c->kind) ||
+	if (inject_off() || !kinds || !is_chosen(c->kind) ||
 	    !nth_ready()) {
 		ret = c->make(c);
 	} else {

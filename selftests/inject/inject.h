@@ -11,6 +11,7 @@
  *	state.c		what must be the same after a call that failed
  *	rest.c		does what a fault made a call leave undone, and finds out
  *	wrap.c		the calls themselves
+ *	netlink.c	those that are requests of the netlink family
  */
 #ifndef FBUF_INJECT_H
 #define FBUF_INJECT_H
@@ -36,6 +37,8 @@ struct state {
  * @name: for the log
  * @kind: one of KIND_*: where it goes on when a fault was survived
  * @make: makes it; returns what it does, or a negative errno value
+ * @rehearse: does so with the n-th fault, in a way that may be repeated, and says
+ *	whether it came; @make has none then; or NULL
  * @undo: takes back a success, that more faults can be tried; or NULL
  * @finish: does what a fault made it leave out; returns what the test is to see
  * @spare: whether it is to be spared, going by its structure; or NULL
@@ -43,7 +46,7 @@ struct state {
  * @errnos: what it may fail with if memory is short, ends with 0
  * @fd: the pool fd, or -1
  * @makes_fd: on success it returns an fd
- * @makes_pool: and makes a pool
+ * @of_user: it may change what there is of the user, and what is charged to him
  * @args: its structure in the test's memory, put back if it fails; or NULL
  * @size: of that
  * @nr: the system call's number
@@ -57,6 +60,7 @@ struct call {
 	const char *name;
 	unsigned int kind;
 	long (*make)(struct call *c);
+	long (*rehearse)(struct call *c, unsigned int n, bool *taken);
 	void (*undo)(struct call *c, long ret);
 	long (*finish)(struct call *c, long ret);
 	bool (*spare)(const void *args);
@@ -64,7 +68,7 @@ struct call {
 	const int *errnos;
 	int fd;
 	bool makes_fd;
-	bool makes_pool;
+	bool of_user;
 	void *args;
 	size_t size;
 	long nr;
@@ -85,13 +89,15 @@ enum {
 	KIND_SPLICE,
 	KIND_SENDFILE,
 	KIND_URING,
-	KIND_NR
+	KIND_NETLINK,		/* and which request */
+	KIND_NR = KIND_NETLINK + 16
 };
 
 /* inject.c */
 long inject(struct call *c);
 void inject_stop(void);
-bool inject_stopped(void);
+/* Whether calls are to be left alone: after that, or as they are its own. */
+bool inject_off(void);
 bool inject_expects(const struct call *c, long ret);
 void inject_complain(const struct call *c, unsigned int n, const char *format,
 		     ...) __attribute__((format(printf, 3, 4)));
@@ -113,7 +119,13 @@ long rest_of_fanout(struct call *c, long ret);
 long rest_of_batch(struct call *c, long ret);
 long rest_of_fill(struct call *c, long ret);
 
-/* wrap.c: as the system call, and no faults. */
+/* What takes the place of the C library's. */
+#define WRAPS	__attribute__((visibility("default")))
+
+/* wrap.c: the system call, and no faults; returns as it does in the kernel. */
 long raw_ioctl(int fd, unsigned long cmd, void *arg);
+long call_make(struct call *c);
+/* As the C library returns it. */
+long call_give(long ret);
 
 #endif /* FBUF_INJECT_H */

@@ -68,7 +68,7 @@ void state_get(struct state *state, const struct call *c)
 		if (raw_ioctl(c->fd, FBUF_IOC_INFO, &state->info))
 			state->info.size = 0;
 	}
-	if (c->makes_pool)
+	if (c->of_user)
 		user_get(state);
 	if (c->makes_fd && __libc_single_threaded)
 		state->fd = lowest_fd();

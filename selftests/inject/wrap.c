@@ -19,9 +19,6 @@
 
 #include "inject.h"
 
-/* What takes the place of the C library's. */
-#define WRAPS	__attribute__((visibility("default")))
-
 #define POOL_MAX	(256U << 20)
 
 /* If memory is short, or a copy to or from the user fails. */
@@ -34,7 +31,7 @@ static long result(long ret)
 	return ret < 0 ? -errno : ret;
 }
 
-static long give(long ret)
+long call_give(long ret)
 {
 	if (ret >= 0)
 		return ret;
@@ -42,7 +39,7 @@ static long give(long ret)
 	return -1;
 }
 
-static long call_make(struct call *c)
+long call_make(struct call *c)
 {
 	return result(syscall(c->nr, c->arg[0], c->arg[1], c->arg[2], c->arg[3],
 			      c->arg[4], c->arg[5]));
@@ -59,7 +56,7 @@ static bool is_pool(int fd)
 	int saved = errno;
 	bool is;
 
-	is = fd >= 0 && !inject_stopped() &&
+	is = fd >= 0 && !inject_off() &&
 	     !raw_ioctl(fd, FBUF_IOC_INFO, &info);
 	errno = saved;
 	return is;
@@ -213,23 +210,23 @@ WRAPS int ioctl(int fd, unsigned long cmd, ...)
 	va_end(ap);
 	c.arg[2] = (long)arg;
 	if (_IOC_TYPE(cmd) != FBUF_IOC_MAGIC || nr >= 64 || !ioctls[nr].name)
-		return give(call_make(&c));
+		return call_give(call_make(&c));
 	c.name = ioctls[nr].name;
 	c.kind = KIND_IOCTL + nr;
 	c.errnos = ioctls[nr].errnos ?: plain_errnos;
 	c.finish = ioctls[nr].finish;
 	c.makes_fd = ioctls[nr].makes_fd;
-	c.makes_pool = cmd == FBUF_IOC_POOL_CREATE;
+	c.of_user = cmd == FBUF_IOC_POOL_CREATE;
 	c.undo = c.makes_fd ? undo_fd : NULL;
 	c.spare = ioctls[nr].spare;
 	c.no_wait = ioctls[nr].no_wait;
-	c.fd = c.makes_pool ? -1 : fd;
+	c.fd = c.of_user ? -1 : fd;
 	/* Shorter structures are of those that test for that. */
 	if (_IOC_SIZE(cmd) <= ARGS_MAX) {
 		c.args = arg;
 		c.size = _IOC_SIZE(cmd);
 	}
-	return give(inject(&c));
+	return call_give(inject(&c));
 }
 
 WRAPS int open(const char *path, int flags, ...)
@@ -247,7 +244,7 @@ WRAPS int open(const char *path, int flags, ...)
 		c.arg[3] = va_arg(ap, mode_t);
 		va_end(ap);
 	}
-	return give(strcmp(path, FBUF_DEVICE) ? call_make(&c) : inject(&c));
+	return call_give(strcmp(path, FBUF_DEVICE) ? call_make(&c) : inject(&c));
 }
 
 /* It always closes, with whatever there is to do then. */
@@ -259,7 +256,7 @@ WRAPS int close(int fd)
 		.errnos = none, .fd = -1, .nr = SYS_close, .arg = { fd },
 	};
 
-	return give(is_pool(fd) ? inject(&c) : call_make(&c));
+	return call_give(is_pool(fd) ? inject(&c) : call_make(&c));
 }
 
 static void undo_mmap(struct call *c, long ret)
@@ -280,7 +277,7 @@ WRAPS void *mmap(void *addr, size_t len, int prot, int flags, int fd,
 	bool ours = !(flags & (MAP_ANONYMOUS | MAP_FIXED)) && is_pool(fd);
 
 	/* Addresses are below the middle. */
-	return (void *)give(ours ? inject(&c) : call_make(&c));
+	return (void *)call_give(ours ? inject(&c) : call_make(&c));
 }
 
 WRAPS void *mmap64(void *addr, size_t len, int prot, int flags, int fd,
@@ -297,9 +294,9 @@ WRAPS int poll(struct pollfd *fds, nfds_t nr, int timeout)
 
 	for (i = 0; i < nr; i++) {
 		if (is_pool(fds[i].fd))
-			return give(inject(&c));
+			return call_give(inject(&c));
 	}
-	return give(call_make(&c));
+	return call_give(call_make(&c));
 }
 
 WRAPS int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
@@ -310,7 +307,7 @@ WRAPS int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 		.arg = { epfd, op, fd, (long)event },
 	};
 
-	return give(is_pool(fd) ? inject(&c) : call_make(&c));
+	return call_give(is_pool(fd) ? inject(&c) : call_make(&c));
 }
 
 static int pipe_len(int fd)
@@ -373,7 +370,7 @@ WRAPS ssize_t splice(int in, off_t *from, int out, off_t *to, size_t len,
 		.arg = { in, (long)from, out, (long)to, len, flags },
 	};
 
-	return give(is_pool(in) && !is_tls(out) ? inject(&c) : call_make(&c));
+	return call_give(is_pool(in) && !is_tls(out) ? inject(&c) : call_make(&c));
 }
 
 WRAPS ssize_t sendfile(int out, int in, off_t *from, size_t len)
@@ -384,7 +381,7 @@ WRAPS ssize_t sendfile(int out, int in, off_t *from, size_t len)
 		.nr = SYS_sendfile, .arg = { out, in, (long)from, len },
 	};
 
-	return give(is_pool(in) && !is_tls(out) ? inject(&c) : call_make(&c));
+	return call_give(is_pool(in) && !is_tls(out) ? inject(&c) : call_make(&c));
 }
 
 struct uring_args {
