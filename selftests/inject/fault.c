@@ -5,6 +5,7 @@
  * been; unless the buffer's own memory had gone, which SIGBUS tells. And events
  * of which one is lost so.
  */
+#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@
 
 #define BUF_SIZE	65536U
 #define NR_BUFS		4U
+#define WORK_FAULTS	8U	/* more than an event has allocations */
+#define STUCK_MS	"/sys/module/fbuf/parameters/stuck_ms"
 #define FIRST		(BUF_SIZE / 2)	/* the byte that is touched */
 
 static sigjmp_buf on_sigbus;
@@ -254,6 +257,125 @@ TEST(event)
 	nl_close(&nl);
 	pool_unmake(&pool);
 	tell("event", n);
+}
+
+/* Has the n-th allocation of each thread that does our work fail; 0: none. */
+static void workers_fail(unsigned int n)
+{
+	DIR *dir = opendir("/proc");
+	char path[64], name[16] = "";
+	struct dirent *d;
+	FILE *f;
+
+	while (dir && (d = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%.20s/comm", d->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (!fgets(name, sizeof(name), f))
+			name[0] = 0;
+		fclose(f);
+		if (strncmp(name, "kworker/u", 9))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%.20s/task/%.20s/fail-nth",
+			 d->d_name, d->d_name);
+		snprintf(name, sizeof(name), "%u", n);
+		file_put(path, name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Waits for an event, or to be told that one was lost: 1; or for neither: -1. */
+static int is_lost(struct nl *nl, __u8 cmd)
+{
+	struct nl_row row;
+	int err;
+
+	do {
+		err = nl_next(nl, &row, DEADLINE_MS);
+	} while (!err && row.cmd != cmd);
+	return err == -ENOBUFS ? 1 : err ? -1 : 0;
+}
+
+FIXTURE(work)
+{
+	struct nl events;
+	struct nl nl;
+	struct pool pool;
+	int sock[2];
+};
+
+FIXTURE_SETUP(work)
+{
+	struct nl_row row;
+
+	if (!nth_ready())
+		SKIP(return, "this kernel injects no faults");
+	ASSERT_EQ(0, nl_open(&self->nl));
+	ASSERT_EQ(0, nl_open(&self->events));
+	ASSERT_EQ(0, nl_join(&self->events));
+	ASSERT_LE(0, nl_dump(&self->nl, FBUF_CMD_POOL_GET, &row, 1));
+	ASSERT_EQ(0, file_put(STUCK_MS, "50"));
+}
+
+FIXTURE_TEARDOWN(work)
+{
+	workers_fail(0);
+	file_put(STUCK_MS, "10000");
+	nl_close(&self->events);
+	nl_close(&self->nl);
+}
+
+/* A pool of which a buffer is in flight. */
+static bool work_begin(struct _test_data_work *self)
+{
+	struct fbuf_seg seg;
+	__u64 name;
+
+	if (sock_pair(AF_UNIX, SOCK_STREAM, self->sock) ||
+	    pool_make(&self->pool, BUF_SIZE, 1) ||
+	    pool_alloc(self->pool.fd, &name, 1) != 1)
+		return false;
+	seg = buf_seg(&self->pool, name, 0, BUF_SIZE);
+	return pool_send(self->pool.fd, self->sock[0], &seg, 1, 0, 0, NULL) > 0;
+}
+
+/* Work queues tell what is stuck and what is gone; and nothing is left of it. */
+TEST_F_TIMEOUT(work, events, 120)
+{
+	int stuck, gone, lost_stuck = 0, lost_gone = 0;
+	struct nl_row row;
+	unsigned int i, n;
+
+	/* Other work may take a fault: twice each. */
+	for (i = 0; i < 2 * WORK_FAULTS; i++) {
+		n = 1 + i / 2;
+		ASSERT_TRUE(work_begin(self));
+		workers_fail(n);
+		stuck = is_lost(&self->events, FBUF_CMD_STUCK_NTF);
+		workers_fail(0);
+		ASSERT_LE(0, stuck);
+		lost_stuck += stuck;
+
+		pool_unmake(&self->pool);
+		workers_fail(n);
+		close(self->sock[0]);
+		close(self->sock[1]);
+		gone = is_lost(&self->events, FBUF_CMD_DESTROYED_NTF);
+		workers_fail(0);
+		ASSERT_LE(0, gone);
+		lost_gone += gone;
+		/* The work has yet to end. */
+		ASSERT_TRUE(wait_for(!nl_user(&self->nl, getuid(), &row) &&
+				     !row.val[FBUF_A_LIMIT_POOLS],
+				     DEADLINE_MS));
+		ASSERT_EQ(0, row.val[FBUF_A_LIMIT_CHARGED]);
+	}
+	EXPECT_LT(0, lost_stuck);
+	EXPECT_LT(0, lost_gone);
+	printf("# of %u events each %d and %d were lost\n", i, lost_stuck,
+	       lost_gone);
 }
 
 int main(int argc, char **argv)
