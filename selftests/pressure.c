@@ -299,6 +299,31 @@ TEST_F(limit, by_netlink)
 	EXPECT_EQ(-EDQUOT, make(self, 4));
 }
 
+/* A user is given a limit or loses his own: not both, and not neither. */
+TEST_F(limit, user_max_or_own)
+{
+	struct nl_arg args[] = {
+		{ FBUF_A_LIMIT_UID, 4, self->uid },
+		{ FBUF_A_LIMIT_USER_MAX, 8, BUF_SIZE },
+		{ FBUF_A_LIMIT_OWN, 0, 0 },
+	};
+	struct nl_row row;
+
+	ASSERT_EQ(0, user_limit(self, 2 * BUF_SIZE));
+	EXPECT_EQ(-EINVAL, nl_do(&self->nl, FBUF_CMD_LIMIT_SET, args, 3, NULL));
+	EXPECT_NE(0, self->nl.error[0]);
+	EXPECT_EQ(-EINVAL, nl_do(&self->nl, FBUF_CMD_LIMIT_SET, args, 1, NULL));
+	EXPECT_NE(0, self->nl.error[0]);
+	/* Nor is there an own limit of nobody. */
+	EXPECT_EQ(-EINVAL, nl_do(&self->nl, FBUF_CMD_LIMIT_SET, args + 2, 1,
+				 NULL));
+	EXPECT_NE(0, self->nl.error[0]);
+	ASSERT_EQ(0, nl_user(&self->nl, self->uid, &row));
+	EXPECT_TRUE(row.has[FBUF_A_LIMIT_OWN]);
+	EXPECT_EQ(2 * BUF_SIZE, row.val[FBUF_A_LIMIT_USER_MAX]);
+	EXPECT_EQ(0, user_limit_off(self));
+}
+
 TEST_F(limit, requests_refused)
 {
 	struct nl_arg uid = { FBUF_A_LIMIT_UID, 4, 0xffffffff };

@@ -9,7 +9,7 @@
 # shellcheck disable=SC2015 # "&& pass || fail": pass cannot fail
 
 KSFT_SKIP=4
-PLAN=10
+PLAN=11
 dir=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
 nr=0
@@ -112,6 +112,13 @@ in_flight()
 	release
 }
 
+# What a user without a pool may have goes with the module, which kmemleak sees.
+limit_goes()
+{
+	fbuf limit set --uid 12345 --user 1M && fbuf limit | grep -q '^12345 ' &&
+		unload && load && ! fbuf limit | grep '^12345 '
+}
+
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"
 loaded || skip_all "the module is not loaded, or built in"
 if [ -z "$FBUF_KO" ] && ! modprobe -n fbuf 2>/dev/null; then
@@ -125,6 +132,14 @@ echo "1..$PLAN"
 
 load && loaded && [ -c /dev/fbuf ]
 report $? "load_again"
+
+if command -v fbuf >/dev/null; then
+	limit_goes
+	report $? "limit_of_a_user_goes"
+else
+	nr=$((nr + 1))
+	echo "ok $nr limit_of_a_user_goes # SKIP the tool fbuf is not in PATH"
+fi
 
 refused control
 report $? "refused_with_control_fd"
