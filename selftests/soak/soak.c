@@ -180,8 +180,9 @@ static void json_write(void)
 	fprintf(f, "  \"captured\": %llu,\n  \"dumps\": %llu,\n",
 		(unsigned long long)soak->captured,
 		(unsigned long long)soak->dumps);
-	fprintf(f, "  \"short_of_memory\": %llu,\n  \"cut\": %llu,\n",
+	fprintf(f, "  \"short_of_memory\": %llu,\n  \"unseen\": %llu,\n  \"cut\": %llu,\n",
 		(unsigned long long)soak->short_of_memory,
+		(unsigned long long)soak->unseen,
 		(unsigned long long)soak->cut);
 	fprintf(f, "  \"failed\": %s\n}\n",
 		soak->failed ? "true" : "false");

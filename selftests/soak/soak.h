@@ -158,6 +158,7 @@ struct soak {
 	__u64 captured;		/* packets */
 	__u64 dumps;		/* by netlink */
 	__u64 short_of_memory;	/* calls that said ENOMEM in the small cgroup */
+	__u64 unseen;		/* datagrams that changed on the line, with their sum as it was */
 	__u64 cut;		/* lanes that were killed at the end */
 	struct slot slot[NR_SLOTS];
 };
