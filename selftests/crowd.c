@@ -72,6 +72,7 @@ FIXTURE_TEARDOWN(pool)
 struct actor {
 	struct _test_data_pool *self;
 	pthread_t thread;
+	int sock[2];
 	unsigned long rounds;
 };
 
@@ -85,15 +86,15 @@ static void wrong(struct actor *a)
 	__atomic_add_fetch(&a->self->errors, 1, __ATOMIC_SEQ_CST);
 }
 
-/* A part of a buffer goes through a socket pair of the caller's own. */
-static void through(struct actor *a, const int *sock, __u64 name, size_t offset)
+/* A part of a buffer goes through the actor's own socket pair. */
+static void through(struct actor *a, __u64 name, size_t offset)
 {
 	struct fbuf_seg seg = buf_seg(&a->self->pool, name, offset, MESSAGE);
 	__u8 got[MESSAGE];
 
-	if (pool_send(a->self->pool.fd, sock[0], &seg, 1, 0, 0, NULL) !=
+	if (pool_send(a->self->pool.fd, a->sock[0], &seg, 1, 0, 0, NULL) !=
 	    MESSAGE ||
-	    recv(sock[1], got, sizeof(got), 0) != MESSAGE ||
+	    recv(a->sock[1], got, sizeof(got), 0) != MESSAGE ||
 	    pattern_differs(got, SEED, offset, MESSAGE) >= 0)
 		wrong(a);
 }
@@ -101,17 +102,10 @@ static void through(struct actor *a, const int *sock, __u64 name, size_t offset)
 static void *send_run(void *arg)
 {
 	struct actor *a = arg;
-	int sock[2];
 
-	if (udp_pair(AF_INET, sock)) {
-		wrong(a);
-		return NULL;
-	}
 	for (; !stopped(a); a->rounds++)
-		through(a, sock, a->self->shared[a->rounds % NR_SHARED],
+		through(a, a->self->shared[a->rounds % NR_SHARED],
 			a->rounds % (BUF_SIZE - MESSAGE));
-	close(sock[0]);
-	close(sock[1]);
 	return NULL;
 }
 
@@ -119,12 +113,8 @@ static void *alloc_run(void *arg)
 {
 	struct actor *a = arg;
 	__u64 names[4];
-	int sock[2], nr;
+	int nr;
 
-	if (udp_pair(AF_INET, sock)) {
-		wrong(a);
-		return NULL;
-	}
 	for (; !stopped(a); a->rounds++) {
 		nr = pool_alloc(a->self->pool.fd, names, ARRAY_SIZE(names));
 		if (nr == -EAGAIN)
@@ -135,13 +125,11 @@ static void *alloc_run(void *arg)
 		}
 		pattern_fill(buf_addr(&a->self->pool, names[0]), SEED, 0,
 			     BUF_SIZE);
-		through(a, sock, names[0], 0);
+		through(a, names[0], 0);
 		memset(buf_addr(&a->self->pool, names[0]), 0, BUF_SIZE);
 		if (pool_free(a->self->pool.fd, names, nr) != nr)
 			wrong(a);
 	}
-	close(sock[0]);
-	close(sock[1]);
 	return NULL;
 }
 
@@ -177,12 +165,15 @@ TEST_F(pool, all_at_once)
 
 	for (i = 0; i < ARRAY_SIZE(a); i++) {
 		a[i].self = self;
+		ASSERT_EQ(0, udp_pair(AF_INET, a[i].sock));
 		ASSERT_EQ(0, pthread_create(&a[i].thread, NULL, run[i], &a[i]));
 	}
 	usleep(LAST_MS * 1000 * slower());
 	__atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
 	for (i = 0; i < ARRAY_SIZE(a); i++) {
 		pthread_join(a[i].thread, NULL);
+		close(a[i].sock[0]);
+		close(a[i].sock[1]);
 		EXPECT_LT(0UL, a[i].rounds);
 	}
 	EXPECT_EQ(0U, self->errors);

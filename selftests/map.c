@@ -16,14 +16,6 @@
 #define BUF_SIZE	16384U
 #define NR_BUFS		4U
 
-#ifndef SO_ZEROCOPY
-#define SO_ZEROCOPY	60
-#endif
-
-#ifndef MSG_ZEROCOPY
-#define MSG_ZEROCOPY	0x4000000
-#endif
-
 FIXTURE(map)
 {
 	struct pool pool;
