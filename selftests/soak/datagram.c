@@ -89,12 +89,8 @@ static void by_batch(struct sender *s)
 			it->fd = s->l->sock[t];
 		}
 	}
-	if (s->mech == M_URING_BATCH)
-		ret = uring_command(&s->ring, s->src.pool.fd,
-				    FBUF_IOC_SEND_BATCH, &args);
-	else
-		ret = ioctl(s->src.pool.fd, FBUF_IOC_SEND_BATCH, &args) < 0 ?
-		      -errno : 0;
+	ret = pool_command(s->mech == M_URING_BATCH ? &s->ring : NULL,
+			   s->src.pool.fd, FBUF_IOC_SEND_BATCH, &args);
 	may(s, ret, false);
 	for (i = 0; ret >= 0 && i < args.count; i++)
 		may(s, item[i].result, false);
@@ -137,22 +133,11 @@ static void by_send(struct sender *s, int sock, struct fbuf_seg seg, bool cut)
 		.nr_segs = 1,
 		.fd = sock,
 		.segment = cut ? s->size : 0,
+		.engines = mech_engine(s->mech),
 	};
-	int ret;
 
-	if (s->mech == M_UBUF)
-		args.engines = FBUF_ENGINE_UBUF;
-	else if (s->mech == M_PAGEREF)
-		args.engines = FBUF_ENGINE_PAGEREF;
-	else if (s->mech == M_COPY)
-		args.engines = FBUF_ENGINE_COPY;
-	if (s->mech == M_URING)
-		ret = uring_command(&s->ring, s->src.pool.fd, FBUF_IOC_SEND,
-				    &args);
-	else
-		ret = ioctl(s->src.pool.fd, FBUF_IOC_SEND, &args) < 0 ?
-		      -errno : 0;
-	may(s, ret, cut);
+	may(s, pool_command(s->mech == M_URING ? &s->ring : NULL,
+			    s->src.pool.fd, FBUF_IOC_SEND, &args), cut);
 }
 
 static void each(struct sender *s)

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,13 +16,6 @@
 #include "receive.h"
 #include "source.h"
 #include "uring.h"
-
-#ifndef SO_ZEROCOPY
-#define SO_ZEROCOPY	60
-#endif
-#ifndef MSG_ZEROCOPY
-#define MSG_ZEROCOPY	0x4000000
-#endif
 
 #define PIPE_MAX	65536U		/* bytes in a pipe, at most */
 
@@ -35,22 +27,6 @@ struct sender {
 	size_t done[NR_SOCKS];		/* of the message, for each socket */
 	__u8 *aside;
 };
-
-static __u32 engine_of(enum mech mech)
-{
-	switch (mech) {
-	case M_PAGEREF:
-		return FBUF_ENGINE_PAGEREF;
-	case M_SPLICE_ENGINE:
-		return FBUF_ENGINE_SPLICE;
-	case M_UBUF:
-		return FBUF_ENGINE_UBUF;
-	case M_COPY:
-		return FBUF_ENGINE_COPY;
-	default:
-		return 0;
-	}
-}
 
 static void log_wait(struct sender *s, const struct log *log)
 {
@@ -104,7 +80,7 @@ static void by_send(struct sender *s, unsigned int t, enum mech mech)
 	unsigned int nr = source_rest(&s->src, s->done[t], seg);
 
 	took(s, t, mech, pool_send(s->src.pool.fd, s->l->sock[t], seg, nr,
-				   send_flags(s), engine_of(mech), NULL));
+				   send_flags(s), mech_engine(mech), NULL));
 }
 
 /* However long it takes, but for when all is to end. */
@@ -131,8 +107,8 @@ static void by_uring(struct sender *s, unsigned int t)
 		.fd = s->l->sock[t],
 	};
 
-	took(s, t, M_URING, uring_command(&s->ring, s->src.pool.fd,
-					  FBUF_IOC_SEND, &args));
+	took(s, t, M_URING, pool_command(&s->ring, s->src.pool.fd,
+					 FBUF_IOC_SEND, &args));
 }
 
 static void by_fanout(struct sender *s, enum mech mech)
@@ -151,12 +127,8 @@ static void by_fanout(struct sender *s, enum mech mech)
 
 	for (t = 0; t < s->l->nr_socks; t++)
 		target[t].fd = s->l->sock[t];
-	if (mech == M_URING_FANOUT)
-		ret = uring_command(&s->ring, s->src.pool.fd, FBUF_IOC_FANOUT,
-				    &args);
-	else
-		ret = ioctl(s->src.pool.fd, FBUF_IOC_FANOUT, &args) < 0 ?
-		      -errno : 0;
+	ret = pool_command(mech == M_URING_FANOUT ? &s->ring : NULL,
+			   s->src.pool.fd, FBUF_IOC_FANOUT, &args);
 	if (ret < 0 && !lane_short_of_memory(s->l, ret))
 		lane_broke(s->l, mech_names[mech], -ret);
 	for (t = 0; ret >= 0 && t < s->l->nr_socks; t++)
@@ -180,12 +152,8 @@ static void by_batch(struct sender *s, enum mech mech)
 		item[t].nr_segs = s->src.nr_segs;
 		item[t].fd = s->l->sock[t];
 	}
-	if (mech == M_URING_BATCH)
-		ret = uring_command(&s->ring, s->src.pool.fd,
-				    FBUF_IOC_SEND_BATCH, &args);
-	else
-		ret = ioctl(s->src.pool.fd, FBUF_IOC_SEND_BATCH, &args) < 0 ?
-		      -errno : 0;
+	ret = pool_command(mech == M_URING_BATCH ? &s->ring : NULL,
+			   s->src.pool.fd, FBUF_IOC_SEND_BATCH, &args);
 	if (ret < 0 && !lane_short_of_memory(s->l, ret))
 		lane_broke(s->l, mech_names[mech], -ret);
 	for (t = 0; ret >= 0 && t < s->l->nr_socks; t++)

@@ -69,6 +69,22 @@ const char * const change_names[NR_CHANGES] = {
 
 const char * const death_names[NR_DEATHS] = { "sender", "receiver", "group" };
 
+__u32 mech_engine(enum mech mech)
+{
+	switch (mech) {
+	case M_PAGEREF:
+		return FBUF_ENGINE_PAGEREF;
+	case M_SPLICE_ENGINE:
+		return FBUF_ENGINE_SPLICE;
+	case M_UBUF:
+		return FBUF_ENGINE_UBUF;
+	case M_COPY:
+		return FBUF_ENGINE_COPY;
+	default:
+		return 0;
+	}
+}
+
 void fail(const char *format, ...)
 {
 	char text[1024];

@@ -102,6 +102,8 @@ enum death {
 };
 
 extern const char * const mech_names[NR_MECHS];
+/* The engine that a mechanism asks for, or 0. */
+__u32 mech_engine(enum mech mech);
 extern const char * const path_names[NR_PATHS];
 extern const char * const fill_names[NR_FILLS];
 extern const char * const change_names[NR_CHANGES];

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "uring.h"
@@ -61,11 +62,14 @@ static int run(struct uring *u, struct io_uring_sqe *sqe)
 	}
 }
 
-int uring_command(struct uring *u, int pool, __u32 op, const void *args)
+int pool_command(struct uring *u, int pool, __u32 op, void *args)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+	struct io_uring_sqe *sqe;
 	struct fbuf_uring_cmd *cmd;
 
+	if (!u)
+		return ioctl(pool, op, args) < 0 ? -errno : 0;
+	sqe = io_uring_get_sqe(&u->ring);
 	if (!sqe)
 		return -EAGAIN;
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, pool, NULL, 0, 0);

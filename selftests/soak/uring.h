@@ -14,8 +14,8 @@ struct uring {
 
 void uring_init(struct uring *u, const struct lane *l);
 void uring_exit(struct uring *u);
-/* What fbuf's ioctl would return, or -errno. */
-int uring_command(struct uring *u, int pool, __u32 op, const void *args);
+/* By io_uring what the ioctl would return, or -errno; without a ring, by ioctl: 0. */
+int pool_command(struct uring *u, int pool, __u32 op, void *args);
 /* SEND_ZC of memory that does not change, so that nobody has to wait for it. */
 ssize_t uring_send_zc(struct uring *u, int sock, const void *p, size_t len);
 
