@@ -53,13 +53,16 @@ static unsigned int ticks, prog_ticks;
 static struct call job;
 static int job_state;		/* 1: to be done; a futex */
 
-static void fault(int sig)
+static void fault(int sig, siginfo_t *info, void *context)
 {
+	const ucontext_t *at = context;
 	struct actor *me = self;
 
-	(void)sig;
-	if (!me || !GET(me->armed))
-		_exit(99);
+	if (!me || !GET(me->armed)) {
+		shared->fault_by = at->uc_mcontext.gregs[REG_RIP];
+		shared->fault_at = (uintptr_t)info->si_addr;
+		_exit(sig);
+	}
 	siglongjmp(me->env, 1);
 }
 
@@ -402,10 +405,11 @@ static void act(struct actor *me, const struct call *c)
 			fail_set(me, c->fail);
 		call_desc(c->op)->fn(me, c->a);
 	}
-	SET(me->armed, 0);
 	SET(me->touching, 0);
+	/* Armed still: what is made to fail may be the frame of a tick's signal. */
 	if (c->fail)
 		fail_set(me, 0);
+	SET(me->armed, 0);
 	if (me == &actors[0])
 		spend(c->op, 1, since);
 	cover_end(&me->cover, &shared->covered, &shared->reached);
@@ -546,7 +550,10 @@ static void signals_init(void)
 		.it_interval = { .tv_usec = TICK_US },
 		.it_value = { .tv_usec = TICK_US },
 	};
-	struct sigaction sa = { .sa_handler = fault, .sa_flags = SA_NODEFER };
+	struct sigaction sa = {
+		.sa_sigaction = fault,
+		.sa_flags = SA_NODEFER | SA_SIGINFO,
+	};
 
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGBUS, &sa, NULL);

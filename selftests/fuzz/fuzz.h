@@ -244,6 +244,8 @@ struct shared {
 	struct reached reached;
 	unsigned long calls, progs, kills;
 	unsigned int steps;	/* of the process that runs programs */
+	/* Of the signal that was that process's own fault: instruction and address. */
+	unsigned long fault_by, fault_at;
 	struct spent spent[NR_SPENT];
 	unsigned int nr_corpus;
 	struct prog corpus[CORPUS_MAX];
