@@ -4,8 +4,8 @@
  *
  * A protected buffer has no writable entry in any page table: all entries are
  * made read-only or taken away when protection begins, and map.c makes new ones
- * read-only while it lasts. Protection is not ended when the buffer becomes idle, which nobody
- * tells, but by the first write after that, or by a snapshot.
+ * read-only while it lasts. Protection is not ended when the buffer becomes
+ * idle, which nobody tells, but by the first write after that, or by a snapshot.
  *
  * A send takes no lock where the buffer is protected already. It takes its page
  * references first and looks at the protection after; a write first lifts the

@@ -14,9 +14,9 @@
  * holds the module, until io_uring lets go of the command. That is after the
  * call, task work or cancellation has returned that completes it: completions
  * are flushed under uring_lock, which all of them run under, and a worker has a
- * reference of its own. Callbacks that only make task work run (uring_wake(), uring_expire()) have
- * returned when uring_finish() has taken the wait queue's lock, in which the one
- * runs, and waited for the other.
+ * reference of its own. Callbacks that only make task work run (uring_wake(),
+ * uring_expire()) have returned when uring_finish() has taken the wait queue's
+ * lock, in which the one runs, and waited for the other.
  */
 #include <linux/fs.h>
 #include <linux/net.h>
