@@ -18,6 +18,9 @@
 #include "fbuf.h"
 #include "trace.h"
 
+/* Buffers in limbo that a send looks at, when there are many. */
+#define CROWDED_LOOKS	8
+
 /**
  * fbuf_folio_idle() - does nothing but the pool and page tables refer to it?
  * @folio: one to which the pool has a reference
@@ -105,11 +108,23 @@ int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	return 0;
 }
 
+/* Sends look at the flag, and are not to lose its cache line for nothing. */
+static void limbo_count(struct fbuf_pool *pool, int change)
+	__must_hold(&pool->lock)
+{
+	bool crowded;
+
+	pool->nr_limbo += change;
+	crowded = pool->nr_limbo > pool->copy_above;
+	if (crowded != pool->crowded)
+		WRITE_ONCE(pool->crowded, crowded);
+}
+
 static void put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
 	list_add_tail(&buf->node, &pool->limbo);
-	pool->nr_limbo++;
+	limbo_count(pool, 1);
 }
 
 /**
@@ -155,7 +170,7 @@ static bool leave_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
 		return false;
 	}
 	list_del_init(&buf->node);
-	pool->nr_limbo--;
+	limbo_count(pool, -1);
 	this_cpu_add(pool->counters->reuses, 1);
 	trace_fbuf_reuse(pool, buf);
 	return true;
@@ -216,6 +231,46 @@ bool fbuf_reap(struct fbuf_pool *pool)
 	return pool->nr_free || pool->nr_bare;
 }
 
+static bool buf_stuck(const struct fbuf_buf *buf)
+{
+	unsigned long sent = READ_ONCE(buf->sent);
+
+	return sent && jiffies_to_msecs(jiffies - sent) >=
+		       READ_ONCE(fbuf_stuck_ms);
+}
+
+/**
+ * fbuf_crowded() - is so much of the pool in flight that sends are to copy?
+ * @pool: a pool whose flag says that it may be
+ *
+ * Packets can be kept for ever by others than the peer: captures that nobody
+ * reads, taps, queues. What was copied does not take the pool's buffers along.
+ *
+ * Context: may sleep; takes the pool's lock.
+ * Return: whether it is.
+ */
+bool fbuf_crowded(struct fbuf_pool *pool)
+{
+	unsigned int looks = CROWDED_LOOKS;
+	bool stuck = pool->copy_above_set, freed = false, crowded;
+	struct fbuf_buf *buf;
+
+	mutex_lock(&pool->lock);
+	while (looks-- && pool->crowded) {
+		buf = list_first_entry(&pool->limbo, struct fbuf_buf, node);
+		stuck |= buf_stuck(buf);
+		if (!leave_limbo(pool, buf))
+			continue;
+		put_free(pool, buf);
+		freed = true;
+	}
+	crowded = stuck && pool->crowded;
+	if (freed)
+		fbuf_wake(pool);
+	mutex_unlock(&pool->lock);
+	return crowded;
+}
+
 static void add_hold(struct fbuf_handle *h, struct fbuf_buf *buf)
 	__must_hold(&h->pool->lock)
 {
@@ -234,7 +289,7 @@ static void drop_hold(struct fbuf_handle *h, unsigned int index)
 	lockdep_assert_held(&pool->lock);
 	fbuf_unsecure(h, index);
 	clear_bit(index, h->holds);
-	smp_mb__after_atomic();	/* pairs with gather_pool() */
+	smp_mb__after_atomic();	/* pairs with gather_held() */
 	h->nr_holds--;
 	if (--buf->holds)
 		return;
@@ -251,8 +306,10 @@ void fbuf_buf_init(struct fbuf_pool *pool)
 {
 	unsigned int i;
 
-	for (i = 0; i < pool->nr_bufs; i++)
+	for (i = 0; i < pool->nr_bufs; i++) {
 		list_add_tail(&pool->bufs[i].node, &pool->free);
+		INIT_LIST_HEAD(&pool->bufs[i].reserved);
+	}
 	pool->nr_free = pool->nr_bufs;
 }
 
@@ -312,8 +369,9 @@ static int alloc_locked(struct fbuf_handle *h, u64 *names, unsigned int count,
 	}
 	list_for_each_entry_safe(buf, next, &taken, node) {
 		list_del_init(&buf->node);
-		buf->gen++;
+		WRITE_ONCE(buf->gen, buf->gen + 1);
 		buf->sent = 0;
+		smp_mb__before_atomic();	/* pairs with gather_held() */
 		add_hold(h, buf);
 		names[n++] = FBUF_NAME(fbuf_buf_index(pool, buf), buf->gen);
 		trace_fbuf_alloc(pool, buf, h->id);

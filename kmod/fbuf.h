@@ -51,6 +51,8 @@ enum fbuf_protection {
 /**
  * struct fbuf_buf - one buffer
  * @node: on the pool's free, bare or limbo list; alone while there is a hold
+ * @reserved: on the pool's list of those for which the maker is charged what a
+ *            snapshot will need; @prot is not FBUF_VOLATILE then
  * @gen: generation, changed at each ALLOC
  * @holds: number of handles with a hold
  * @secures: number of handles that secure it
@@ -66,10 +68,11 @@ enum fbuf_protection {
  * @sock: inode number of the socket that it was last sent to
  *
  * Protected by the pool's lock, but for @sent and @sock, which senders write as
- * they pass, and reads of @prot: see fbuf_protect().
+ * they pass, and reads of @gen and @prot: see gather_buf().
  */
 struct fbuf_buf {
 	struct list_head node;
+	struct list_head reserved;
 	u32 gen;
 	u32 holds;
 	u32 secures;
@@ -137,16 +140,19 @@ struct fbuf_user {
  * struct fbuf_pool - a set of equal-size buffers
  * @pages: the page at each page offset, NULL where a buffer has no memory. The
  *         pool has one reference to each folio. Changed under @lock; a send
- *         reads it without: see fbuf_gather_import().
+ *         reads it without: see gather_get_page().
  * @nr_pages: number of them
  * @buf_shift: log2 of the bytes in a buffer
  * @nr_bufs: number of buffers
  * @flags: FBUF_POOL_*
  * @prot: what sends do unless told otherwise
+ * @crowded: there are more buffers in limbo than @copy_above; changed under @lock
+ * @copy_above: see there; half of the buffers if the maker did not say
+ * @copy_above_set: what the maker said, or 0
  * @bufs: the buffers
  * @counters: see there; any CPU adds, readers sum
  * @lock: protects @bufs, the lists of buffers and the numbers of what is on
- *        them, @orphans, @charged, @nr_notify, @batch, @dead, @watching,
+ *        them, @orphans, @reserved, @charged, @nr_notify, @batch, @dead, @watching,
  *        @exhausted, @stuck, the page tables' entries for the pool, and the
  *        holds and the ring of every handle. A send only tests holds and takes
  *        no lock. Taken inside mmap_lock: never touch user memory under it.
@@ -163,6 +169,8 @@ struct fbuf_user {
  * @orphans: folios in flight that a snapshot took the place of, by their lru;
  *           the pool still has its reference
  * @nr_orphans: pages in them
+ * @reserved: buffers for which a snapshot is charged, those that are so for
+ *            longest first
  * @charged: pages that are charged for the pool
  * @nr_notify: notices that handles wait for
  * @dead: the last handle is gone
@@ -204,6 +212,9 @@ struct fbuf_pool {
 	unsigned int nr_bufs;
 	unsigned int flags;
 	enum fbuf_protection prot;
+	bool crowded;
+	unsigned int copy_above;
+	unsigned int copy_above_set;
 	struct fbuf_buf *bufs;
 	struct fbuf_counters __percpu *counters;
 
@@ -217,6 +228,7 @@ struct fbuf_pool {
 	unsigned int nr_limbo;
 	struct list_head orphans;
 	unsigned long nr_orphans;
+	struct list_head reserved;
 	unsigned long charged;
 	unsigned int nr_notify;
 	u64 batch;
@@ -287,6 +299,7 @@ struct fbuf_kring {
  * @file: its file; whoever is in a call on it may take a reference
  * @rights: FBUF_RIGHT_*
  * @max_holds: how many buffers it may hold, or 0
+ * @no_pin: its mappings cannot be pinned
  * @id: its number in the pool
  * @nr_holds: how many buffers it holds
  * @holds: a bit for each buffer; changed under the pool's lock
@@ -299,6 +312,7 @@ struct fbuf_handle {
 	struct file *file;
 	unsigned int rights;
 	unsigned int max_holds;
+	bool no_pin;
 	u32 id;
 	unsigned int nr_holds;
 	unsigned long *holds;
@@ -340,8 +354,13 @@ struct fbuf_flight {
 	u64 sock;
 };
 
-/* In a pool with FBUF_POOL_SIGBUS, how long a write may wait all the same. */
-#define FBUF_SIGBUS_GRACE_MS	10
+/*
+ * References of page faults and the like pass. How long somebody waits for that
+ * who is not to wait for packets: a program's own write or call; and the fault of
+ * a system call, whose locks others may want.
+ */
+#define FBUF_GRACE_MS		10
+#define FBUF_KERNEL_GRACE_MS	1
 
 /*
  * Segments of up to this many bytes are copied rather than referred to in gathers
@@ -375,6 +394,9 @@ struct fbuf_msg {
  * @max: room in @runs
  * @len: bytes
  * @copied: bytes of them in short segments that were copied
+ * @must_copy: 0; or what to say if it may not be copied, as it has to be: -EAGAIN,
+ *             as too much is in flight; or an error, as a buffer is not protected
+ *             for which its maker cannot be charged
  * @copy_max: how long those may be
  * @sock: inode number of the socket that it goes to, or 0 if there are many
  * @now: jiffies when it was imported; not 0. Like @max, @copy_max and @sock not set
@@ -387,6 +409,7 @@ struct fbuf_gather {
 	unsigned int max;
 	size_t len;
 	size_t copied;
+	int must_copy;
 	unsigned int copy_max;
 	unsigned long sock;
 	unsigned long now;
@@ -494,8 +517,8 @@ static inline bool fbuf_buf_bare(const struct fbuf_pool *pool,
 }
 
 /* handle.c, called by pool.c */
-int fbuf_handle_install(struct fbuf_pool *pool, unsigned int rights,
-			unsigned int max_holds, u32 __user *uid);
+int fbuf_handle_install(struct fbuf_pool *pool, const struct fbuf_share *args,
+			u32 __user *uid);
 
 /* handle.c, called by uring.c */
 int fbuf_fanout_call(struct fbuf_handle *h, const struct fbuf_fanout *args);
@@ -512,6 +535,8 @@ void fbuf_pool_leave(struct fbuf_pool *pool);
 void fbuf_pool_exit(void);
 int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
 		  unsigned long first, unsigned int *nr_split);
+int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
+		       unsigned long first);
 void fbuf_depopulate(struct page **pages, unsigned long nr);
 unsigned long fbuf_orphans_reap(struct fbuf_pool *pool, bool all);
 
@@ -543,6 +568,7 @@ int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
 void fbuf_put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf);
 int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
 bool fbuf_reap(struct fbuf_pool *pool);
+bool fbuf_crowded(struct fbuf_pool *pool);
 int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count,
 	       bool all);
 int fbuf_free(struct fbuf_handle *h, const u64 *names, unsigned int count);
@@ -584,17 +610,18 @@ int fbuf_ring_mmap(struct fbuf_handle *h, struct vm_area_struct *vma);
 /* map.c */
 int fbuf_mmap(struct file *file, struct vm_area_struct *vma);
 void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf);
-void fbuf_wrprotect(struct fbuf_pool *pool, const struct fbuf_buf *buf);
 
 /* protect.c */
-int fbuf_protect(struct fbuf_pool *pool, unsigned int index,
+int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		 enum fbuf_protection prot);
+void fbuf_reserved_reap(struct fbuf_pool *pool);
 int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count);
 void fbuf_unsecure(struct fbuf_handle *h, unsigned int index);
 bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf);
-bool fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
-		    const struct folio *ours);
-bool fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
+void fbuf_unprotect(struct fbuf_pool *pool, struct fbuf_buf *buf);
+int fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
+		   const struct folio *ours);
+void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
 		     unsigned int mode);
 
 /* shrink.c */
@@ -621,7 +648,6 @@ void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h);
 void fbuf_gather_move(struct fbuf_gather *to, const struct fbuf_gather *from);
 struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
 			      struct fbuf_pool *pool);
-struct page *fbuf_page_get(const struct fbuf_pool *pool, unsigned long i);
 
 /* pipe.c: the pool as a file */
 ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,

@@ -83,7 +83,7 @@ static int fill_try(struct fbuf_handle *h, const struct fbuf_fill *args,
 {
 	struct fbuf_pool *pool = h->pool;
 	struct fbuf_buf *buf;
-	int index, err = -EBUSY;
+	int index, err = 0;
 
 	mutex_lock(&pool->lock);
 	index = fbuf_buf_check(h, args->name);
@@ -93,7 +93,9 @@ static int fill_try(struct fbuf_handle *h, const struct fbuf_fill *args,
 	}
 	buf = &pool->bufs[index];
 	*in_flight = !buf->secures;
-	if (!fbuf_is_volatile(pool) && !fbuf_may_write(pool, buf, NULL))
+	if (!fbuf_is_volatile(pool))
+		err = fbuf_may_write(pool, buf, NULL);
+	if (err)
 		goto out;
 	err = fbuf_gather_part(g, pool, fbuf_buf_first(pool, buf) +
 			       (args->offset >> PAGE_SHIFT),
@@ -114,7 +116,7 @@ static int fill_wait(struct fbuf_handle *h, const struct fbuf_fill *args,
 	bool in_flight;
 	int err, slept = 0;
 
-	fbuf_waiter_begin(&w, h->pool, sigbus ? FBUF_SIGBUS_GRACE_MS : -1,
+	fbuf_waiter_begin(&w, h->pool, sigbus ? FBUF_GRACE_MS : -1,
 			  TASK_INTERRUPTIBLE);
 	do {
 		err = fill_try(h, args, g, &in_flight);

@@ -4,6 +4,9 @@
  *
  * The segments are copied once and only the copy is looked at: user memory may
  * change meanwhile. Everything is checked before the first byte is sent.
+ *
+ * A buffer that is protected already is referred to without a lock. One that is
+ * not has to be protected under the pool's lock first.
  */
 #include <linux/mm.h>
 #include <linux/nospec.h>
@@ -54,32 +57,6 @@ static int gather_add(struct fbuf_gather *g, struct page *head,
 	run->bv_offset = offset;
 	run->bv_len = len;
 	return 0;
-}
-
-/**
- * fbuf_page_get() - a reference to a page of the pool
- * @pool: the pool
- * @i: its number in the pool
- *
- * The caller does not know yet whether it may: see gather_pool() for how to find
- * out.
- *
- * Context: any.
- * Return: the page; -ESTALE if its buffer has no memory; -ENOMEM if it has too
- * many references.
- */
-struct page *fbuf_page_get(const struct fbuf_pool *pool, unsigned long i)
-{
-	for (;;) {
-		struct page *page = READ_ONCE(pool->pages[i]);
-		int ret;
-
-		if (!page)
-			return ERR_PTR(-ESTALE);
-		ret = gather_get_page(pool, i, page, compound_head(page));
-		if (ret)
-			return ret < 0 ? ERR_PTR(ret) : page;
-	}
 }
 
 /*
@@ -150,24 +127,128 @@ int fbuf_gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
 	return err;
 }
 
-static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
-		       u64 addr, unsigned int left, enum fbuf_protection prot)
+/* Where a gather was, so that what was added since can be taken away. */
+struct gather_mark {
+	unsigned int nr;
+	unsigned int last_len;
+};
+
+static struct gather_mark gather_mark(const struct fbuf_gather *g)
 {
-	struct fbuf_pool *pool = h->pool;
-	unsigned long i = addr >> PAGE_SHIFT, index;
-	int err;
+	return (struct gather_mark) {
+		.nr = g->nr,
+		.last_len = g->nr ? g->runs[g->nr - 1].bv_len : 0,
+	};
+}
+
+static void gather_cut(struct fbuf_gather *g, struct gather_mark mark)
+{
+	while (g->nr > mark.nr)
+		put_page(g->runs[--g->nr].bv_page);
+	if (g->nr)
+		g->runs[g->nr - 1].bv_len = mark.last_len;
+}
+
+/* A segment in the pool: which bytes, and of which buffer. */
+struct gather_place {
+	const struct fbuf_seg *seg;
+	unsigned long page;
+	unsigned long index;
+	unsigned int offset;
+};
+
+static int gather_place(const struct fbuf_pool *pool,
+			const struct fbuf_seg *seg, struct gather_place *at)
+{
+	u64 addr = seg_addr(pool, seg);
+	unsigned long i = addr >> PAGE_SHIFT;
 
 	if (i >= pool->nr_pages)
 		return -EINVAL;
-	i = array_index_nospec(i, pool->nr_pages);
-	index = i >> (pool->buf_shift - PAGE_SHIFT);
+	at->seg = seg;
+	at->page = array_index_nospec(i, pool->nr_pages);
+	at->index = at->page >> (pool->buf_shift - PAGE_SHIFT);
+	at->offset = offset_in_page(addr);
 	/* To its last byte in the buffer. */
-	if ((addr + left - 1) >> pool->buf_shift != index)
+	if ((addr + seg->len - 1) >> pool->buf_shift != at->index ||
+	    !seg_of_buf(seg, at->index))
 		return -EINVAL;
-	err = gather_parts(g, pool, i, offset_in_page(addr), left);
-	if (err)
+	return 0;
+}
+
+/* As gather_buf(), with nothing left in the gather unless it returns 0. */
+static int gather_refer(struct fbuf_gather *g, struct fbuf_handle *h,
+			const struct gather_place *at,
+			enum fbuf_protection prot)
+{
+	struct gather_mark mark = gather_mark(g);
+	int ret;
+
+	ret = gather_parts(g, h->pool, at->page, at->offset, at->seg->len);
+	if (!ret)
+		ret = gather_buf(h, at->seg, at->index, g->now, g->sock, prot);
+	if (ret)
+		gather_cut(g, mark);
+	return ret;
+}
+
+/*
+ * Protect the buffer while the gather has no reference to it, so that whatever
+ * reference is found is somebody else's. If nobody can be charged for what a
+ * write will need, the gather is to be copied, and needs no protection.
+ */
+static int gather_try_protect(struct fbuf_gather *g, struct fbuf_handle *h,
+			      const struct gather_place *at,
+			      enum fbuf_protection prot)
+{
+	struct fbuf_pool *pool = h->pool;
+	int err = -ESTALE;
+
+	mutex_lock(&pool->lock);
+	if (test_bit(at->index, h->holds))
+		err = fbuf_protect(pool, &pool->bufs[at->index], prot);
+	if (err == -EDQUOT || err == -ENOMEM) {
+		g->must_copy = err;
+		prot = FBUF_VOLATILE;
+		err = 0;
+	}
+	if (!err)
+		err = gather_refer(g, h, at, prot);
+	mutex_unlock(&pool->lock);
+	return err;
+}
+
+/* References that pass, as those of page faults do, are waited for. */
+static int gather_protect(struct fbuf_gather *g, struct fbuf_handle *h,
+			  const struct gather_place *at,
+			  enum fbuf_protection prot)
+{
+	struct fbuf_waiter w;
+	int err;
+
+	err = gather_try_protect(g, h, at, prot);
+	if (likely(err != -EAGAIN))
 		return err;
-	return gather_buf(pool, h, index, g->now, g->sock, prot);
+	fbuf_waiter_begin(&w, h->pool, FBUF_GRACE_MS, TASK_KILLABLE);
+	while (err == -EAGAIN && !fbuf_waiter_sleep(&w, true))
+		err = gather_try_protect(g, h, at, prot);
+	fbuf_waiter_end(&w);
+	return err == -EAGAIN ? -EBUSY : err;
+}
+
+static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
+		       const struct fbuf_seg *seg, enum fbuf_protection prot)
+{
+	struct gather_place at;
+	int ret;
+
+	ret = gather_place(h->pool, seg, &at);
+	if (ret)
+		return ret;
+	ret = 1;
+	if (gather_protected(&h->pool->bufs[at.index], prot))
+		ret = gather_refer(g, h, &at, prot);
+	return ret > 0 ? gather_protect(g, h, &at, prot) : ret;
 }
 
 /* @len bytes of the task's own page fragment, where copies go to as for write(). */
@@ -208,7 +289,8 @@ static int gather_inline(struct fbuf_gather *g, const struct fbuf_seg *seg)
  * read while the buffer was held, and so busy, may go out.
  */
 static int gather_copy(struct fbuf_gather *g, const struct fbuf_handle *h,
-		       const struct bio_vec *from, unsigned long index)
+		       const struct fbuf_seg *seg, const struct bio_vec *from,
+		       unsigned long index)
 {
 	struct page_frag *frag = &current->task_frag;
 	unsigned int len = from->bv_len;
@@ -221,9 +303,7 @@ static int gather_copy(struct fbuf_gather *g, const struct fbuf_handle *h,
 	}
 	memcpy(page_address(frag->page) + frag->offset,
 	       page_address(from->bv_page) + from->bv_offset, len);
-	/* As in gather_buf(): the reference came first. */
-	smp_mb__after_atomic();
-	held = test_bit(index, h->holds);
+	held = gather_held(h, seg, index);
 	put_page(from->bv_page);
 	if (unlikely(!held))
 		return -ESTALE;
@@ -236,12 +316,14 @@ static int gather_slow(struct fbuf_gather *g, struct fbuf_handle *h,
 {
 	int err;
 
-	if (!seg->len || seg->flags & ~FBUF_SEG_INLINE)
+	if (!seg->len)
 		return -EINVAL;
-	if (seg->flags & FBUF_SEG_INLINE)
+	if (seg->flags == FBUF_SEG_INLINE)
 		err = gather_inline(g, seg);
+	else if (!seg->flags || (seg->flags & SEG_FLAGS) == FBUF_SEG_NAMED)
+		err = gather_pool(g, h, seg, prot);
 	else
-		err = gather_pool(g, h, seg->addr, seg->len, prot);
+		err = -EINVAL;
 	if (err)
 		return err;
 	g->len += seg->len;
@@ -262,6 +344,7 @@ void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock)
 	g->max = FBUF_RUNS_FAST;
 	g->len = 0;
 	g->copied = 0;
+	g->must_copy = 0;
 	g->copy_max = 0;
 	g->sock = sock;
 	g->now = jiffies ?: 1;
@@ -296,15 +379,18 @@ int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
  * then they are one run.
  */
 static __always_inline bool seg_is_short(const struct fbuf_gather *g,
+					 const struct fbuf_pool *pool,
 					 const struct fbuf_seg *segs,
 					 unsigned int i, unsigned int nr)
 {
 	const struct fbuf_seg *seg = &segs[i];
+	u64 addr;
 
 	if (seg->len > g->copy_max)
 		return false;
-	return !(i && seg[-1].addr + seg[-1].len == seg->addr) &&
-	       !(i + 1 < nr && seg->addr + seg->len == seg[1].addr);
+	addr = seg_addr(pool, seg);
+	return !(i && seg_addr(pool, seg - 1) + seg[-1].len == addr) &&
+	       !(i + 1 < nr && addr + seg->len == seg_addr(pool, seg + 1));
 }
 
 /*
@@ -321,11 +407,11 @@ static int gather_short(struct fbuf_gather *g, struct fbuf_handle *h,
 	struct bio_vec from;
 	int err;
 
-	for (; i < nr && seg_is_short(g, segs, i, nr); i++) {
-		if (unlikely(!gather_fast(pool, &segs[i], NULL, &from,
-					  &index)))
+	for (; i < nr && seg_is_short(g, pool, segs, i, nr); i++) {
+		if (unlikely(!gather_fast(pool, &segs[i], FBUF_VOLATILE, NULL,
+					  &from, &index)))
 			break;
-		err = gather_copy(g, h, &from, index);
+		err = gather_copy(g, h, &segs[i], &from, index);
 		if (unlikely(err))
 			return err;
 		/* It takes 1024 of 2 MiB to come to FBUF_GATHER_MAX. */
@@ -344,23 +430,26 @@ static int gather_long(struct fbuf_gather *g, struct fbuf_handle *h,
 	bool copies = g->copy_max;
 	struct fbuf_pool *pool = h->pool;
 	size_t len = g->len;
-	int err = 0;
+	int ret = 0;
 
-	for (; i < end && !(copies && seg_is_short(g, segs, i, nr)); i++) {
-		if (unlikely(!gather_fast(pool, &segs[i], last, run, &index)))
+	for (; i < end && !(copies && seg_is_short(g, pool, segs, i, nr)); i++) {
+		if (unlikely(!gather_fast(pool, &segs[i], prot, last, run,
+					  &index)))
 			break;
+		ret = gather_buf(h, &segs[i], index, now, sock, prot);
+		if (unlikely(ret)) {
+			put_page(run->bv_page);
+			break;
+		}
 		len += segs[i].len;
 		last = run++;
-		err = gather_buf(pool, h, index, now, sock, prot);
-		if (unlikely(err))
-			break;
 	}
 	g->nr = run - g->runs;
 	g->len = len;
 	/* 1024 of 2 MiB are no more than twice that. */
 	if (unlikely(len > FBUF_GATHER_MAX))
-		err = -EMSGSIZE;
-	return err ?: i - first;
+		return -EMSGSIZE;
+	return ret < 0 ? ret : i - first;
 }
 
 static int gather_chunk(struct fbuf_gather *g, struct fbuf_handle *h,
@@ -371,7 +460,7 @@ static int gather_chunk(struct fbuf_gather *g, struct fbuf_handle *h,
 	int ret;
 
 	while (i < nr) {
-		if (seg_is_short(g, segs, i, nr))
+		if (seg_is_short(g, h->pool, segs, i, nr))
 			ret = gather_short(g, h, segs, i, nr);
 		else
 			ret = gather_long(g, h, segs, i, nr, prot);

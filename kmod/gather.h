@@ -51,29 +51,64 @@ static __always_inline bool run_continues(const struct bio_vec *run,
 	return run->bv_page == head && run->bv_offset + run->bv_len == offset;
 }
 
+/* Of a segment's flags, those that are no offset. */
+#define SEG_FLAGS		(FBUF_SEG_OFFSET(1) - 1)
+
+/* Where in the pool a segment begins that is not inline. */
+static __always_inline u64 seg_addr(const struct fbuf_pool *pool,
+				    const struct fbuf_seg *seg)
+{
+	if (!(seg->flags & FBUF_SEG_NAMED))
+		return seg->addr;
+	return ((u64)FBUF_NAME_INDEX(seg->addr) << pool->buf_shift) +
+	       seg->flags / FBUF_SEG_OFFSET(1);
+}
+
+/* Is it of the buffer in which it begins? Its name and offset may disagree. */
+static __always_inline bool seg_of_buf(const struct fbuf_seg *seg,
+				       unsigned long index)
+{
+	return !(seg->flags & FBUF_SEG_NAMED) ||
+	       FBUF_NAME_INDEX(seg->addr) == index;
+}
+
+/* Need a buffer not be protected any more, to be sent like this? */
+static __always_inline bool gather_protected(const struct fbuf_buf *buf,
+					     enum fbuf_protection prot)
+{
+	return prot == FBUF_VOLATILE || READ_ONCE(buf->prot) >= prot;
+}
+
 /*
- * A segment of the usual kind, in the pool and in one folio, and not going on
- * where the run @last ends, if there is one: fills in @run, with a reference to
- * the folio, and @index, the buffer's. Returns false, and no reference, if it is
- * not of that kind, and the slow path is to look at it.
+ * A segment of the usual kind, in the pool and in one folio, of a buffer that is
+ * protected as it is to be, and not going on where the run @last ends, if there
+ * is one: fills in @run, with a reference to the folio, and @index, the buffer's.
+ * Returns false, and no reference, if it is not of that kind, and the slow path
+ * is to look at it.
  */
 static __always_inline bool gather_fast(const struct fbuf_pool *pool,
 					const struct fbuf_seg *seg,
+					enum fbuf_protection prot,
 					const struct bio_vec *last,
 					struct bio_vec *run,
 					unsigned long *index)
 {
-	u64 addr = seg->addr;
+	u64 addr = seg_addr(pool, seg);
 	unsigned int len = seg->len, offset = offset_in_page(addr);
 	unsigned int room = PAGE_SIZE - offset;
 	unsigned long i = addr >> PAGE_SHIFT;
 	struct page *page, *head;
 
-	if (unlikely(seg->flags || !len || i >= pool->nr_pages))
+	if (unlikely(seg->flags && (seg->flags & SEG_FLAGS) != FBUF_SEG_NAMED))
+		return false;
+	if (unlikely(!len || i >= pool->nr_pages))
 		return false;
 	i = array_index_nospec(i, pool->nr_pages);
 	*index = i >> (pool->buf_shift - PAGE_SHIFT);
-	if (unlikely((addr + len - 1) >> pool->buf_shift != *index))
+	if (unlikely((addr + len - 1) >> pool->buf_shift != *index ||
+		     !seg_of_buf(seg, *index)))
+		return false;
+	if (unlikely(!gather_protected(&pool->bufs[*index], prot)))
 		return false;
 	page = READ_ONCE(pool->pages[i]);
 	if (unlikely(!page))
@@ -93,26 +128,43 @@ static __always_inline bool gather_fast(const struct fbuf_pool *pool,
 	return true;
 }
 
-/* To be called with a reference to the buffer's pages, by which it is busy. */
-static __always_inline int gather_buf(struct fbuf_pool *pool,
-				      struct fbuf_handle *h,
+/*
+ * Has the handle a hold on the buffer of this segment? To be called with a
+ * reference to its pages: FREE clears the hold before it, or an ALLOC after it,
+ * looks for references. So either the hold is seen to be gone here, or the
+ * reference there.
+ */
+static __always_inline bool gather_held(const struct fbuf_handle *h,
+					const struct fbuf_seg *seg,
+					unsigned long index)
+{
+	smp_mb__after_atomic();	/* pairs with drop_hold() */
+	if (unlikely(!test_bit(index, h->holds)))
+		return false;
+	if (!(seg->flags & FBUF_SEG_NAMED))
+		return true;
+	smp_rmb();	/* pairs with alloc_locked(): the hold, then its name */
+	return READ_ONCE(h->pool->bufs[index].gen) == FBUF_NAME_GEN(seg->addr);
+}
+
+/*
+ * With a reference to the segment's pages, by which its buffer is busy: 0; or
+ * -ESTALE; or 1 if the buffer has to be protected first, without that reference.
+ */
+static __always_inline int gather_buf(struct fbuf_handle *h,
+				      const struct fbuf_seg *seg,
 				      unsigned long index, unsigned long now,
 				      unsigned long sock,
 				      enum fbuf_protection prot)
 {
-	struct fbuf_buf *buf = &pool->bufs[index];
+	struct fbuf_buf *buf = &h->pool->bufs[index];
 
-	/*
-	 * FREE clears the hold before it, or an ALLOC after it, looks for
-	 * references. So either the hold is seen to be gone here, or the
-	 * reference there.
-	 */
-	smp_mb__after_atomic();
-	if (unlikely(!test_bit(index, h->holds)))
+	if (unlikely(!gather_held(h, seg, index)))
 		return -ESTALE;
 	WRITE_ONCE(buf->sent, now);
 	WRITE_ONCE(buf->sock, sock);
-	return prot == FBUF_VOLATILE ? 0 : fbuf_protect(pool, index, prot);
+	/* After the reference: see protect_end() for the other end. */
+	return !gather_protected(buf, prot);
 }
 
 /**
@@ -129,7 +181,7 @@ static __always_inline int gather_buf(struct fbuf_pool *pool,
  *
  * Context: may sleep; takes no lock, but the pool's if it has to protect.
  * Return: 0; or, with nothing to release, -EINVAL, -EMSGSIZE, -ESTALE, -EFAULT,
- * -ENOMEM, or -EBUSY if pages to protect are pinned.
+ * -ENOMEM, or -EBUSY if others might write to pages that are to be protected.
  */
 static __always_inline int
 fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
@@ -150,18 +202,20 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	unsafe_get_user(seg.len, &segs->len, fault);
 	unsafe_get_user(seg.flags, &segs->flags, fault);
 	user_read_access_end();
-	if (unlikely(!gather_fast(pool, &seg, NULL, &run, &index)))
+	if (unlikely(!gather_fast(pool, &seg, prot, NULL, &run, &index)))
 		return fbuf_gather_one(g, h, &seg, sock, prot);
-	err = gather_buf(pool, h, index, jiffies ?: 1, sock, prot);
+	err = gather_buf(h, &seg, index, jiffies ?: 1, sock, prot);
 	if (unlikely(err)) {
 		put_page(run.bv_page);
-		return err;
+		return err < 0 ? err :
+				 fbuf_gather_one(g, h, &seg, sock, prot);
 	}
 	g->runs = g->fast;
 	g->fast[0] = run;
 	g->nr = 1;
 	g->len = run.bv_len;
 	g->copied = 0;
+	g->must_copy = 0;
 	return 0;
 
 fault:

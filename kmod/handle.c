@@ -248,13 +248,16 @@ static int handle_fanout(struct fbuf_handle *h, unsigned int cmd,
 static int share_check(const struct fbuf_handle *h,
 		       const struct fbuf_share *args)
 {
-	if (args->flags || args->pad || args->rights & ~RIGHTS)
+	if (args->flags & ~FBUF_SHARE_NO_PIN || args->pad ||
+	    args->rights & ~RIGHTS)
 		return -EINVAL;
 	/* Page tables cannot tell: what can be written can be read. */
 	if ((args->rights & (FBUF_RIGHT_READ | FBUF_RIGHT_WRITE)) ==
 	    FBUF_RIGHT_WRITE)
 		return -EINVAL;
 	if (args->rights & ~h->rights)
+		return -EACCES;
+	if (h->no_pin && !(args->flags & FBUF_SHARE_NO_PIN))
 		return -EACCES;
 	if (h->max_holds &&
 	    (!args->max_holds || args->max_holds > h->max_holds))
@@ -276,8 +279,7 @@ static int handle_share(struct fbuf_handle *h, unsigned int cmd,
 	if (ret)
 		return ret;
 	refcount_inc(&h->pool->refs);
-	return fbuf_handle_install(h->pool, args.rights, args.max_holds,
-				   &uargs->handle);
+	return fbuf_handle_install(h->pool, &args, &uargs->handle);
 }
 
 static int handle_ring(struct fbuf_handle *h, unsigned int cmd,
@@ -440,8 +442,7 @@ static const struct file_operations handle_fops = {
 };
 
 static struct fbuf_handle *handle_new(struct fbuf_pool *pool,
-				      unsigned int rights,
-				      unsigned int max_holds)
+				      const struct fbuf_share *args)
 {
 	unsigned long nr = BITS_TO_LONGS(pool->nr_bufs);
 	struct fbuf_handle *h;
@@ -450,8 +451,9 @@ static struct fbuf_handle *handle_new(struct fbuf_pool *pool,
 	if (!h)
 		return NULL;
 	h->pool = pool;
-	h->rights = rights;
-	h->max_holds = max_holds;
+	h->rights = args->rights;
+	h->max_holds = args->max_holds;
+	h->no_pin = args->flags & FBUF_SHARE_NO_PIN;
 	init_waitqueue_head(&h->wait);
 	h->holds = kvcalloc(nr, sizeof(long), GFP_KERNEL_ACCOUNT);
 	if (!fbuf_is_volatile(pool))
@@ -479,14 +481,14 @@ static int handle_join(struct fbuf_handle *h)
 }
 
 /* The file takes over the caller's reference to the pool on success. */
-static struct file *handle_open(struct fbuf_pool *pool, unsigned int rights,
-				unsigned int max_holds)
+static struct file *handle_open(struct fbuf_pool *pool,
+				const struct fbuf_share *args)
 {
 	struct fbuf_handle *h;
 	struct file *file;
 	int err;
 
-	h = handle_new(pool, rights, max_holds);
+	h = handle_new(pool, args);
 	if (!h)
 		return ERR_PTR(-ENOMEM);
 	err = handle_join(h);
@@ -512,15 +514,14 @@ static struct file *handle_open(struct fbuf_pool *pool, unsigned int rights,
 /**
  * fbuf_handle_install() - give the calling process a pool fd
  * @pool: the pool; takes over the caller's reference
- * @rights: FBUF_RIGHT_*
- * @max_holds: how many buffers it may hold, or 0
+ * @args: its rights, how many buffers it may hold, and flags
  * @uid: where its number goes, or NULL
  *
  * Context: may sleep.
  * Return: the fd, -ENOMEM, -EMFILE, -ENFILE or -EFAULT.
  */
-int fbuf_handle_install(struct fbuf_pool *pool, unsigned int rights,
-			unsigned int max_holds, u32 __user *uid)
+int fbuf_handle_install(struct fbuf_pool *pool, const struct fbuf_share *args,
+			u32 __user *uid)
 {
 	struct fbuf_handle *h;
 	struct file *file;
@@ -531,7 +532,7 @@ int fbuf_handle_install(struct fbuf_pool *pool, unsigned int rights,
 		fbuf_pool_put(pool);
 		return fd;
 	}
-	file = handle_open(pool, rights, max_holds);
+	file = handle_open(pool, args);
 	if (IS_ERR(file)) {
 		err = PTR_ERR(file);
 		fbuf_pool_put(pool);

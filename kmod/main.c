@@ -45,7 +45,9 @@ static long fbuf_control_ioctl(struct file *file, unsigned int cmd,
 	if (_IOC_TYPE(cmd) != FBUF_IOC_MAGIC ||
 	    _IOC_NR(cmd) != _IOC_NR(FBUF_IOC_POOL_CREATE))
 		return -ENOTTY;
-	err = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	err = fbuf_args_get(&args, sizeof(args),
+			    offsetof(struct fbuf_pool_create, copy_above), cmd,
+			    arg);
 	if (err)
 		return err;
 	return fbuf_pool_create(&args);
@@ -127,4 +129,4 @@ module_exit(fbuf_exit);
 
 MODULE_DESCRIPTION("Shared buffers, sent without a CPU copy");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("0.3.0");
+MODULE_VERSION("0.4.0");

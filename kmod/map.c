@@ -2,13 +2,13 @@
 /*
  * The pool in user space: ordinary struct pages, put into the page tables a
  * buffer at a time, so that everything that takes user pages (O_DIRECT, vmsplice,
- * MSG_ZEROCOPY, ptrace) works on the mapping.
+ * MSG_ZEROCOPY, ptrace) works on the mapping. For handles that may not pin they
+ * are bare page frames, on which none of that works.
  *
  * All entries are made and taken away under the pool's lock, by the handlers
  * themselves, which then have the access tried again (VM_FAULT_NOPAGE): none
  * appears behind the back of protect.c and shrink.c.
  */
-#include <linux/bitmap.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -30,34 +30,6 @@ void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf)
 	lockdep_assert_held(&pool->lock);
 	unmap_mapping_pages(&pool->mapping, fbuf_buf_first(pool, buf),
 			    fbuf_buf_pages(pool), false);
-}
-
-/**
- * fbuf_wrprotect() - see that no page table has a writable entry for a buffer
- * @pool: the pool
- * @buf: the buffer
- *
- * Entries stay where the kernel has a function for it, which spares page faults
- * and work for each page. They must be clean too: mprotect() makes dirty ones
- * writable without asking.
- *
- * Context: may sleep; the pool's lock is held, so that none is put in again.
- */
-void fbuf_wrprotect(struct fbuf_pool *pool, const struct fbuf_buf *buf)
-{
-#ifdef CONFIG_MAPPING_DIRTY_HELPERS
-	DECLARE_BITMAP(dirty, FBUF_BUF_SIZE_MAX >> PAGE_SHIFT) = {};
-	unsigned long first = fbuf_buf_first(pool, buf);
-	unsigned int nr = fbuf_buf_pages(pool);
-	pgoff_t start = nr, end = 0;
-
-	lockdep_assert_held(&pool->lock);
-	wp_shared_mapping_range(&pool->mapping, first, nr);
-	clean_record_shared_mapping_range(&pool->mapping, first, nr, first,
-					  dirty, &start, &end);
-#else
-	fbuf_unmap(pool, buf);
-#endif
 }
 
 static struct fbuf_buf *map_buf(const struct fbuf_pool *pool,
@@ -88,6 +60,26 @@ static struct map_span map_span(const struct fbuf_pool *pool,
 	return span;
 }
 
+/* Without a reference: the buffer's memory goes after its entries, always. */
+static vm_fault_t map_insert_frames(struct fbuf_pool *pool,
+				    struct vm_area_struct *vma,
+				    const struct map_span *span)
+	__must_hold(&pool->lock)
+{
+	unsigned long i;
+
+	for (i = 0; i < span->nr; i++) {
+		struct page *page = pool->pages[span->first + i];
+		vm_fault_t ret;
+
+		ret = vmf_insert_pfn(vma, span->addr + (i << PAGE_SHIFT),
+				     page_to_pfn(page));
+		if (ret != VM_FAULT_NOPAGE)
+			return ret;
+	}
+	return 0;
+}
+
 /* Entries as the mapping has them: read-only where writes are to fault. */
 static vm_fault_t map_insert(struct fbuf_pool *pool,
 			     struct vm_area_struct *vma,
@@ -95,6 +87,9 @@ static vm_fault_t map_insert(struct fbuf_pool *pool,
 	__must_hold(&pool->lock)
 {
 	unsigned long done = 0;
+
+	if (vma->vm_flags & VM_PFNMAP)
+		return map_insert_frames(pool, vma, span);
 
 	while (done < span->nr) {
 		unsigned long left = span->nr - done;
@@ -135,17 +130,17 @@ static void map_upgrade(struct vm_area_struct *vma,
 }
 
 /*
- * Other threads' faults have references to the page that they are for, which
- * look as if it were in flight: give them time to be done, with the mapping
- * locked, before it is said to be.
+ * Only a program's own write may wait for a peer. Whatever else writes, a system
+ * call, ptrace(), a task that exits or dumps core, may hold locks that others
+ * need, and may be beyond any signal: as for userfaultfd, see handle_userfault().
+ * It only waits for what passes: references of other threads' faults look as if
+ * the buffer were in flight.
  */
-static vm_fault_t map_sigbus(struct fbuf_pool *pool, struct fbuf_buf *buf)
+static int map_patience(const struct vm_fault *vmf, const struct fbuf_pool *pool)
 {
-	if (READ_ONCE(buf->secures) ||
-	    !fbuf_write_wait(pool, buf, FBUF_SIGBUS_GRACE_MS,
-			     TASK_KILLABLE))
-		return VM_FAULT_SIGBUS;
-	return VM_FAULT_NOPAGE;
+	if (!(vmf->flags & FAULT_FLAG_USER))
+		return FBUF_KERNEL_GRACE_MS;
+	return pool->flags & FBUF_POOL_SIGBUS ? FBUF_GRACE_MS : -1;
 }
 
 /* Wait with no lock held, then have the access tried again. */
@@ -154,11 +149,14 @@ static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 	struct file *file = vmf->vma->vm_file;
 	struct fbuf_handle *h = file->private_data;
 	unsigned int mode = TASK_KILLABLE;
+	int patience = map_patience(vmf, h->pool);
 
 	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
 		return VM_FAULT_SIGBUS;
-	if (h->pool->flags & FBUF_POOL_SIGBUS)
-		return map_sigbus(h->pool, buf);
+	/* Once is enough, and who secured it is not waited for. */
+	if (patience >= 0 &&
+	    (vmf->flags & FAULT_FLAG_TRIED || READ_ONCE(buf->secures)))
+		return VM_FAULT_SIGBUS;
 	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return VM_FAULT_RETRY;
 	/* From a system call the access would be tried again at once. */
@@ -168,7 +166,7 @@ static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 	/* The mapping may go meanwhile, and the pool with it. */
 	get_file(file);
 	release_fault_lock(vmf);
-	fbuf_write_wait(h->pool, buf, -1, mode);
+	fbuf_write_wait(h->pool, buf, patience, mode);
 	fput(file);
 	return VM_FAULT_RETRY;
 }
@@ -182,6 +180,7 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	struct fbuf_buf *buf;
 	struct map_span span;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
+	int err;
 
 	if (vmf->pgoff >= pool->nr_pages)
 		return VM_FAULT_SIGBUS;
@@ -198,11 +197,12 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	/* Only a buffer that is free has none: to touch it is a mistake. */
 	if (fbuf_buf_get_memory(pool, buf))
 		goto out;
-	if (write && !fbuf_may_write(pool, buf, NULL)) {
+	err = write ? fbuf_may_write(pool, buf, NULL) : 0;
+	if (err == -EBUSY) {
 		mutex_unlock(&pool->lock);
 		return map_wait(vmf, buf);
 	}
-	ret = map_insert(pool, vma, &span);
+	ret = err ? vmf_error(err) : map_insert(pool, vma, &span);
 	if (ret)
 		goto out;
 	if (write)
@@ -213,21 +213,27 @@ out:
 	return ret;
 }
 
-/* A write through a read-only entry. */
+/*
+ * A write through a read-only entry; with a reference to its page, if it is
+ * vmf->page.
+ */
 static vm_fault_t map_mkwrite(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct fbuf_handle *h = vma->vm_file->private_data;
+	struct page *page = vmf->page, *was;
 	struct fbuf_pool *pool = h->pool;
 	unsigned long i = vmf->pgoff;
 	struct fbuf_buf *buf = map_buf(pool, i);
 	struct map_span span = map_span(pool, buf, vma);
-
 	vm_fault_t ret = 0;
+	int err = -EBUSY;
 
 	mutex_lock(&pool->lock);
-	if (pool->pages[i] != vmf->page ||
-	    !fbuf_may_write(pool, buf, page_folio(vmf->page))) {
+	was = pool->pages[i];
+	if (was && (!page || page == was))
+		err = fbuf_may_write(pool, buf, page ? page_folio(page) : NULL);
+	if (err) {
 		/*
 		 * It must wait, or has other pages by now: start anew without
 		 * the entry and the caller's reference, with map_fault().
@@ -235,7 +241,7 @@ static vm_fault_t map_mkwrite(struct vm_fault *vmf)
 		fbuf_unmap(pool, buf);
 	} else {
 		/* A snapshot has fresh pages, and took the entries away. */
-		if (pool->pages[i] != vmf->page)
+		if (pool->pages[i] != was)
 			ret = map_insert(pool, vma, &span);
 		if (!ret)
 			map_upgrade(vma, &span);
@@ -252,6 +258,7 @@ static const struct vm_operations_struct map_volatile_ops = {
 static const struct vm_operations_struct map_protected_ops = {
 	.fault		= map_fault,
 	.page_mkwrite	= map_mkwrite,
+	.pfn_mkwrite	= map_mkwrite,
 };
 
 static int map_pool(struct fbuf_handle *h, struct vm_area_struct *vma)
@@ -270,8 +277,9 @@ static int map_pool(struct fbuf_handle *h, struct vm_area_struct *vma)
 		/* Nor by mprotect(); it also keeps ptrace from forcing it. */
 		clear |= VM_MAYWRITE;
 	}
-	/* vm_insert_pages() wants VM_MIXEDMAP. */
-	vm_flags_mod(vma, VM_DONTEXPAND | VM_MIXEDMAP, clear);
+	/* What is no page to the kernel cannot be pinned. */
+	vm_flags_mod(vma, VM_DONTEXPAND | (h->no_pin ? VM_PFNMAP : VM_MIXEDMAP),
+		     clear);
 	vma->vm_ops = fbuf_is_volatile(pool) ? &map_volatile_ops :
 					       &map_protected_ops;
 	return 0;

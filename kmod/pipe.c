@@ -7,12 +7,12 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
-#include <linux/page_ref.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/splice.h>
 
 #include "compat.h"
 #include "fbuf.h"
+#include "gather.h"
 
 /* Pages that one call puts into a pipe: as many as a pipe has slots. */
 #define PIPE_PAGES	PIPE_DEF_BUFFERS
@@ -22,39 +22,68 @@ static void pipe_release(struct splice_pipe_desc *spd, unsigned int i)
 	put_page(spd->pages[i]);
 }
 
-/*
- * References to pages from @pos on, at most @len bytes, all of one buffer, which
- * the handle holds; and protected as sends are. Returns 0 or an error, with
- * references to spd->nr_pages pages in either case.
- */
-static int pipe_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
-		     u64 pos, size_t len)
+/* References to the pages, of a buffer that stays busy with them, or not at all. */
+static int pipe_get_pages(struct fbuf_pool *pool, struct splice_pipe_desc *spd,
+			  u64 pos, size_t len)
+	__must_hold(&pool->lock)
 {
-	struct fbuf_pool *pool = h->pool;
-	unsigned long i, index;
+	unsigned long i = array_index_nospec(pos >> PAGE_SHIFT, pool->nr_pages);
 
-	i = array_index_nospec(pos >> PAGE_SHIFT, pool->nr_pages);
-	index = i >> (pool->buf_shift - PAGE_SHIFT);
 	while (len && spd->nr_pages < spd->nr_pages_max) {
 		struct partial_page *part = &spd->partial[spd->nr_pages];
-		struct page *page;
+		struct page *page = pool->pages[i];
 
-		page = fbuf_page_get(pool, i++);
-		if (IS_ERR(page))
-			return PTR_ERR(page);
+		if (gather_get_page(pool, i++, page, compound_head(page)) <= 0)
+			goto err_release;
 		spd->pages[spd->nr_pages++] = page;
 		part->offset = offset_in_page(pos);
 		part->len = min_t(size_t, len, PAGE_SIZE - part->offset);
 		pos += part->len;
 		len -= part->len;
 	}
-	/* As in gather_pool(): references first. */
-	smp_mb__after_atomic();
-	if (!test_bit(index, h->holds))
-		return -ESTALE;
-	if (fbuf_is_volatile(pool))
-		return 0;
-	return fbuf_protect(pool, index, pool->prot);
+	return 0;
+
+err_release:
+	while (spd->nr_pages)
+		pipe_release(spd, --spd->nr_pages);
+	return -ENOMEM;
+}
+
+/*
+ * Pages from @pos on, at most @len bytes, all of one buffer, which the handle
+ * holds and which is protected as for a send.
+ */
+static int pipe_try_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
+			 u64 pos, size_t len)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned long index = pos >> pool->buf_shift;
+	int err = -ESTALE;
+
+	index = array_index_nospec(index, pool->nr_bufs);
+	mutex_lock(&pool->lock);
+	if (test_bit(index, h->holds))
+		err = fbuf_protect(pool, &pool->bufs[index], pool->prot);
+	if (!err)
+		err = pipe_get_pages(pool, spd, pos, len);
+	mutex_unlock(&pool->lock);
+	return err;
+}
+
+static int pipe_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
+		     u64 pos, size_t len)
+{
+	struct fbuf_waiter w;
+	int err;
+
+	err = pipe_try_fill(h, spd, pos, len);
+	if (err != -EAGAIN)
+		return err;
+	fbuf_waiter_begin(&w, h->pool, FBUF_GRACE_MS, TASK_KILLABLE);
+	while (err == -EAGAIN && !fbuf_waiter_sleep(&w, true))
+		err = pipe_try_fill(h, spd, pos, len);
+	fbuf_waiter_end(&w);
+	return err == -EAGAIN ? -EBUSY : err;
 }
 
 /**
@@ -65,9 +94,10 @@ static int pipe_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
  * @len: bytes at most
  * @flags: SPLICE_F_*
  *
- * Context: may sleep; takes the pool's lock if it has to protect.
+ * Context: may sleep; takes the pool's lock.
  * Return: the bytes put, of one buffer at most; 0 at the end of the pool;
- * -EACCES without the right to read; -ESTALE if the handle does not hold the
+ * -EACCES without the right to read, or where the handle may not pin, to send;
+ * -ENOMEM or -EDQUOT if the buffer cannot be protected; -ESTALE if the handle does not hold the
  * buffer; -EBUSY; -EAGAIN and the like from the pipe.
  */
 ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,
@@ -90,15 +120,15 @@ ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,
 
 	if (!(h->rights & FBUF_RIGHT_READ))
 		return -EACCES;
+	/* A pipe can keep pages for ever, as can a socket. */
+	if (h->no_pin && !(h->rights & FBUF_RIGHT_SEND))
+		return -EACCES;
 	if (pos >= (u64)pool->nr_pages << PAGE_SHIFT)
 		return 0;
 	len = min_t(u64, len, buf_size - (pos & (buf_size - 1)));
 	ret = pipe_fill(h, &spd, pos, len);
-	if (ret) {
-		while (spd.nr_pages)
-			pipe_release(&spd, --spd.nr_pages);
+	if (ret)
 		return ret;
-	}
 	/* It releases what the pipe has no room for. */
 	ret = splice_to_pipe(pipe, &spd);
 	if (ret > 0)

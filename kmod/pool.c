@@ -53,15 +53,12 @@ static const struct address_space_operations pool_aops = {
 	.dirty_folio	= noop_dirty_folio,
 };
 
-static struct page *folio_get_new(int node, unsigned int order)
+/* @gfp is for pages; for more at once, less will do. */
+static struct page *folio_get_new(int node, unsigned int order, gfp_t gfp)
 {
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
-
-	/* A smaller folio or ENOMEM is better than an OOM kill. */
+	gfp |= GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	if (order)
-		gfp |= __GFP_COMP | __GFP_NORETRY;
-	else
-		gfp |= __GFP_RETRY_MAYFAIL;
+		gfp = (gfp & ~__GFP_RETRY_MAYFAIL) | __GFP_COMP | __GFP_NORETRY;
 	/* Without a node, the task's memory policy decides. */
 	if (node == NUMA_NO_NODE)
 		return alloc_pages(gfp, order);
@@ -127,14 +124,14 @@ static void folio_set_owner(struct folio *folio, struct fbuf_pool *pool,
 
 /* Folios of one size, or of sizes that only go down: all stay aligned. */
 static int populate(struct fbuf_pool *pool, struct page **pages,
-		    unsigned long first, unsigned int *nr_split)
+		    unsigned long first, gfp_t gfp, unsigned int *nr_split)
 {
 	unsigned int nr = fbuf_buf_pages(pool), i = 0, j;
 	unsigned int best = min_t(unsigned int, ilog2(nr), FOLIO_ORDER_MAX);
 	unsigned int order = best;
 
 	while (i < nr) {
-		struct page *page = folio_get_new(pool->node, order);
+		struct page *page = folio_get_new(pool->node, order, gfp);
 
 		if (!page) {
 			if (!order)
@@ -169,10 +166,34 @@ int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
 		  unsigned long first, unsigned int *nr_split)
 {
 	struct mem_cgroup *old = set_active_memcg(pool->memcg);
-	int err = populate(pool, pages, first, nr_split);
+	/* ENOMEM is better than an OOM kill. */
+	int err = populate(pool, pages, first,
+			   __GFP_ZERO | __GFP_RETRY_MAYFAIL, nr_split);
 
 	set_active_memcg(old);
 	return err;
+}
+
+/**
+ * fbuf_populate_copy() - get memory for a copy of a buffer, which is not zeroed
+ * @pool: the pool
+ * @pages: where the pages go
+ * @first: where in the pool they belong
+ *
+ * The pool's memory cgroup is charged, or if it is full that of the caller, as for
+ * any copy on write: where that is full, too, or the machine, a process is killed.
+ *
+ * Context: may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
+		       unsigned long first)
+{
+	struct mem_cgroup *old = set_active_memcg(pool->memcg);
+	int err = populate(pool, pages, first, __GFP_RETRY_MAYFAIL, NULL);
+
+	set_active_memcg(old);
+	return err ? populate(pool, pages, first, 0, NULL) : 0;
 }
 
 static int pool_populate(struct fbuf_pool *pool)
@@ -404,7 +425,7 @@ static int pool_check(const struct fbuf_pool_create *args)
 {
 	u64 bytes;
 
-	if (args->flags & ~POOL_FLAGS || args->pad)
+	if (args->flags & ~POOL_FLAGS || args->pad || args->pad2)
 		return -EINVAL;
 	/* One of them, or neither, and then nothing waits. */
 	if ((args->flags & POOL_FLAGS) == FBUF_POOL_SIGBUS ||
@@ -441,6 +462,7 @@ static void pool_init_empty(struct fbuf_pool *pool)
 	INIT_LIST_HEAD(&pool->bare);
 	INIT_LIST_HEAD(&pool->limbo);
 	INIT_LIST_HEAD(&pool->orphans);
+	INIT_LIST_HEAD(&pool->reserved);
 	INIT_LIST_HEAD(&pool->all);
 	INIT_LIST_HEAD(&pool->retired);
 	INIT_DELAYED_WORK(&pool->retire, fbuf_retire_work);
@@ -470,6 +492,8 @@ static struct fbuf_pool *pool_new(const struct fbuf_pool_create *args)
 	pool->prot = pool_prot(args->flags);
 	pool->buf_shift = ilog2(args->buf_size);
 	pool->nr_bufs = args->nr_bufs;
+	pool->copy_above_set = args->copy_above;
+	pool->copy_above = args->copy_above ?: args->nr_bufs / 2;
 	pool->nr_pages = (unsigned long)args->nr_bufs * fbuf_buf_pages(pool);
 	return pool;
 }
@@ -515,8 +539,10 @@ static void pool_list(struct fbuf_pool *pool)
  */
 int fbuf_pool_create(const struct fbuf_pool_create *args)
 {
-	const unsigned int rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE |
-				    FBUF_RIGHT_ALLOC | FBUF_RIGHT_SEND;
+	const struct fbuf_share all = {
+		.rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE |
+			  FBUF_RIGHT_ALLOC | FBUF_RIGHT_SEND,
+	};
 	struct fbuf_pool *pool;
 	int err;
 
@@ -536,5 +562,5 @@ int fbuf_pool_create(const struct fbuf_pool_create *args)
 		return err;
 	}
 	pool_list(pool);
-	return fbuf_handle_install(pool, rights, 0, NULL);
+	return fbuf_handle_install(pool, &all, NULL);
 }

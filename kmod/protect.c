@@ -3,15 +3,26 @@
  * Protection of buffers in flight against writes.
  *
  * A protected buffer has no writable entry in any page table: all entries are
- * made read-only or taken away when protection begins, and map.c makes new ones
- * read-only while it lasts. Protection is not ended when the buffer becomes
- * idle, which nobody tells, but by the first write after that, or by a snapshot.
+ * taken away when protection begins, and map.c makes new ones read-only while it
+ * lasts. (To make entries read-only where they are is no way: the kernel's walk
+ * for it stops at the first mapping that may not be written, and mprotect() makes
+ * dirty entries writable without asking.) Protection is not ended when the buffer
+ * becomes idle, which nobody tells, but by the first write after that, or by a
+ * snapshot.
+ *
+ * When it begins, nobody but the pool may refer to the buffer's pages: whoever
+ * else does, may be about to write there, as direct I/O that is under way and
+ * calls that took user pages before they wait for data.
  *
  * A send takes no lock where the buffer is protected already. It takes its page
  * references first and looks at the protection after; a write first lifts the
  * protection and looks at references after, and puts it back if there are any.
  * Either the send sees that it must protect, under the lock, or the write sees
  * the references.
+ *
+ * A write to a snapshot buffer must not be kept waiting by a limit. So what it
+ * will need is charged when protection begins, and until the buffer is idle or
+ * has had its snapshot.
  */
 #include <linux/bitmap.h>
 #include <linux/highmem.h>
@@ -23,8 +34,11 @@
 #include "fbuf.h"
 #include "trace.h"
 
-/* Pinned pages can be written by devices, which page tables do not stop. */
-static bool buf_pinned(struct fbuf_pool *pool, const struct fbuf_buf *buf)
+/* Charged buffers that are looked at to find one that is idle. */
+#define RESERVED_LOOKS	8
+
+/* Nothing may be mapped: what refers to it then are packets, and strangers. */
+static bool buf_referred(struct fbuf_pool *pool, const struct fbuf_buf *buf)
 {
 	unsigned long i = fbuf_buf_first(pool, buf);
 	unsigned long end = i + fbuf_buf_pages(pool);
@@ -32,7 +46,7 @@ static bool buf_pinned(struct fbuf_pool *pool, const struct fbuf_buf *buf)
 	while (i < end) {
 		struct folio *folio = page_folio(pool->pages[i]);
 
-		if (folio_maybe_dma_pinned(folio))
+		if (folio_ref_count(folio) > 1)
 			return true;
 		i += folio_nr_pages(folio);
 	}
@@ -40,8 +54,8 @@ static bool buf_pinned(struct fbuf_pool *pool, const struct fbuf_buf *buf)
 }
 
 /*
- * Make the buffer one that can have no writable page-table entry, and that no
- * FILL writes to.
+ * Make the buffer one that can have no writable page-table entry, and that nobody
+ * writes to by other ways. -EAGAIN: there are references that may pass.
  */
 static int protect_begin(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
@@ -51,47 +65,108 @@ static int protect_begin(struct fbuf_pool *pool, struct fbuf_buf *buf)
 		return 0;
 	if (buf->fills)
 		return -EBUSY;
-	fbuf_wrprotect(pool, buf);
-	if (buf_pinned(pool, buf))
-		return -EBUSY;
+	fbuf_unmap(pool, buf);
+	if (buf_referred(pool, buf))
+		return -EAGAIN;
 	this_cpu_add(pool->counters->protects, 1);
 	trace_fbuf_protect(pool, buf);
 	return 0;
 }
 
-static noinline int protect_slow(struct fbuf_pool *pool, struct fbuf_buf *buf,
-				 enum fbuf_protection prot)
+static void reserve_drop(struct fbuf_pool *pool, struct fbuf_buf *buf)
+	__must_hold(&pool->lock)
 {
-	int err = 0;
+	if (list_empty(&buf->reserved))
+		return;
+	list_del_init(&buf->reserved);
+	fbuf_uncharge(pool, fbuf_buf_pages(pool));
+}
 
-	mutex_lock(&pool->lock);
-	if (buf->prot < prot) {
-		err = protect_begin(pool, buf);
-		if (!err)
-			WRITE_ONCE(buf->prot, prot);
+/* Look again at up to @looks of those that are charged the longest. */
+static void reserve_reap(struct fbuf_pool *pool, unsigned int looks)
+	__must_hold(&pool->lock)
+{
+	struct fbuf_buf *buf, *next, *last;
+
+	/* Of a dead pool, what is charged is counted by the pages that stay. */
+	if (pool->dead || list_empty(&pool->reserved))
+		return;
+	last = list_last_entry(&pool->reserved, struct fbuf_buf, reserved);
+	list_for_each_entry_safe(buf, next, &pool->reserved, reserved) {
+		if (!looks--)
+			break;
+		if (!fbuf_settle(pool, buf))
+			list_move_tail(&buf->reserved, &pool->reserved);
+		if (buf == last)
+			break;
+		cond_resched();
 	}
-	mutex_unlock(&pool->lock);
-	return err;
+}
+
+/* Charge what a snapshot will need: 0, -ENOMEM or -EDQUOT. */
+static int reserve(struct fbuf_pool *pool, struct fbuf_buf *buf)
+	__must_hold(&pool->lock)
+{
+	unsigned int nr = fbuf_buf_pages(pool);
+	int err;
+
+	if (!list_empty(&buf->reserved))
+		return 0;
+	err = fbuf_charge(pool, nr);
+	if (unlikely(err)) {
+		fbuf_orphans_reap(pool, false);
+		reserve_reap(pool, RESERVED_LOOKS);
+		err = fbuf_charge(pool, nr);
+		if (err)
+			return err;
+	}
+	list_add_tail(&buf->reserved, &pool->reserved);
+	return 0;
+}
+
+/**
+ * fbuf_reserved_reap() - charge no more for writes to buffers that are idle
+ * @pool: the pool
+ *
+ * Context: may sleep; the pool's lock is held.
+ */
+void fbuf_reserved_reap(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	reserve_reap(pool, UINT_MAX);
 }
 
 /**
  * fbuf_protect() - protect a buffer that is about to be sent
  * @pool: a pool that is not volatile
- * @index: the buffer; the caller has references to the pages that it sends, and
- *         a full memory barrier lies between taking them and this call
+ * @buf: the buffer, which has memory; the caller has no reference to its pages,
+ *       and takes them before it lets go of the lock
  * @prot: how
  *
- * Context: may sleep; takes the pool's lock if the buffer is not protected.
- * Return: 0, or -EBUSY if pages are pinned or being filled.
+ * Context: may sleep; the pool's lock is held.
+ * Return: 0; -EBUSY if it is being filled; -EAGAIN if others refer to its pages,
+ * which may pass; -ENOMEM or -EDQUOT if the maker's limits do not allow for the
+ * snapshot that a write would need.
  */
-int fbuf_protect(struct fbuf_pool *pool, unsigned int index,
+int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		 enum fbuf_protection prot)
 {
-	struct fbuf_buf *buf = &pool->bufs[index];
+	int err;
 
-	if (READ_ONCE(buf->prot) >= prot)
+	lockdep_assert_held(&pool->lock);
+	if (buf->prot >= prot)
 		return 0;
-	return protect_slow(pool, buf, prot);
+	if (prot == FBUF_SNAPSHOT) {
+		err = reserve(pool, buf);
+		if (err)
+			return err;
+	}
+	err = protect_begin(pool, buf);
+	if (err)
+		reserve_drop(pool, buf);
+	else
+		WRITE_ONCE(buf->prot, prot);
+	return err;
 }
 
 static int secure_all(struct fbuf_handle *h, const u64 *names,
@@ -120,6 +195,17 @@ static int secure_all(struct fbuf_handle *h, const u64 *names,
 	return count;
 }
 
+static int secure_try(struct fbuf_handle *h, const u64 *names,
+		      unsigned int count)
+{
+	int ret;
+
+	mutex_lock(&h->pool->lock);
+	ret = secure_all(h, names, count);
+	mutex_unlock(&h->pool->lock);
+	return ret;
+}
+
 /**
  * fbuf_secure() - keep everybody from writing to buffers
  * @h: the handle that holds them; until it no longer does
@@ -128,18 +214,23 @@ static int secure_all(struct fbuf_handle *h, const u64 *names,
  *
  * Context: may sleep; takes the pool's lock.
  * Return: @count; or, with none secured, -EOPNOTSUPP, -EINVAL, -ESTALE, or
- * -EBUSY if pages are pinned or being filled.
+ * -EBUSY if others may write to the pages, or a FILL does.
  */
 int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count)
 {
+	struct fbuf_waiter w;
 	int ret;
 
 	if (fbuf_is_volatile(h->pool))
 		return -EOPNOTSUPP;
-	mutex_lock(&h->pool->lock);
-	ret = secure_all(h, names, count);
-	mutex_unlock(&h->pool->lock);
-	return ret;
+	ret = secure_try(h, names, count);
+	if (ret != -EAGAIN)
+		return ret;
+	fbuf_waiter_begin(&w, h->pool, FBUF_GRACE_MS, TASK_KILLABLE);
+	while (ret == -EAGAIN && !fbuf_waiter_sleep(&w, true))
+		ret = secure_try(h, names, count);
+	fbuf_waiter_end(&w);
+	return ret == -EAGAIN ? -EBUSY : ret;
 }
 
 /**
@@ -168,7 +259,7 @@ static struct page **snapshot_copy(struct fbuf_pool *pool,
 	fresh = kcalloc(nr, sizeof(*fresh), GFP_KERNEL_ACCOUNT);
 	if (!fresh)
 		return NULL;
-	if (fbuf_populate(pool, fresh, first, NULL)) {
+	if (fbuf_populate_copy(pool, fresh, first)) {
 		kfree(fresh);
 		return NULL;
 	}
@@ -191,7 +282,7 @@ static void snapshot_swap(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	buf->told = 0;
 	/* A send that gets a fresh page must see that it is not protected. */
 	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
-	smp_wmb();	/* pairs with the barrier before fbuf_protect() */
+	smp_wmb();	/* pairs with the barrier in gather_held() */
 	for (i = 0; i < nr; i++) {
 		struct page *old = pool->pages[first + i];
 
@@ -203,26 +294,27 @@ static void snapshot_swap(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	pool->nr_orphans += nr;
 }
 
-/* Give the buffer fresh pages; false if there is no memory or no limit left. */
-static bool snapshot(struct fbuf_pool *pool, struct fbuf_buf *buf)
+/*
+ * Give the buffer fresh pages, for which its maker is charged already. Returns 0,
+ * or -ENOMEM when the machine or the memory cgroup is out of memory: then it is
+ * as with any copy on write.
+ */
+static int snapshot(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
-	unsigned int nr = fbuf_buf_pages(pool);
 	struct page **fresh;
 
 	fbuf_orphans_reap(pool, false);
-	if (fbuf_charge(pool, nr))
-		return false;
 	fresh = snapshot_copy(pool, buf);
-	if (!fresh) {
-		fbuf_uncharge(pool, nr);
-		return false;
-	}
+	if (!fresh)
+		return -ENOMEM;
 	snapshot_swap(pool, buf, fresh);
 	kfree(fresh);
+	/* The charge is for the old pages now. */
+	list_del_init(&buf->reserved);
 	this_cpu_add(pool->counters->snapshots, 1);
 	trace_fbuf_snapshot(pool, buf);
-	return true;
+	return 0;
 }
 
 /* Lift the protection of a buffer that is idle; false if it is not. */
@@ -233,11 +325,13 @@ static bool protect_end(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	u32 prot = buf->prot;
 
 	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
-	smp_mb();	/* pairs with the one between reference and READ_ONCE() */
-	if (fbuf_buf_idle(pool, buf, ours))
-		return true;
-	WRITE_ONCE(buf->prot, prot);
-	return false;
+	smp_mb();	/* pairs with the one in gather_held() */
+	if (!fbuf_buf_idle(pool, buf, ours)) {
+		WRITE_ONCE(buf->prot, prot);
+		return false;
+	}
+	reserve_drop(pool, buf);
+	return true;
 }
 
 /**
@@ -260,6 +354,20 @@ bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf)
 }
 
 /**
+ * fbuf_unprotect() - a buffer loses its memory, and with it all protection
+ * @pool: the pool
+ * @buf: the buffer, idle and mapped nowhere
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_unprotect(struct fbuf_pool *pool, struct fbuf_buf *buf)
+{
+	lockdep_assert_held(&pool->lock);
+	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
+	reserve_drop(pool, buf);
+}
+
+/**
  * fbuf_may_write() - a task writes to a buffer: may it be made writable?
  * @pool: a pool that is not volatile
  * @buf: the buffer, which has memory
@@ -269,43 +377,43 @@ bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf)
  * than before.
  *
  * Context: may sleep; the pool's lock is held.
- * Return: whether page tables may have writable entries for it now.
+ * Return: 0 if page tables may have writable entries for it now; -EBUSY if not,
+ * as it is secured or in flight; -ENOMEM if there is none for a snapshot.
  */
-bool fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
-		    const struct folio *ours)
+int fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
+		   const struct folio *ours)
 {
 	lockdep_assert_held(&pool->lock);
 	if (buf->secures)
-		return false;
+		return -EBUSY;
 	if (buf->prot == FBUF_VOLATILE || protect_end(pool, buf, ours))
-		return true;
-	return buf->prot == FBUF_SNAPSHOT && snapshot(pool, buf);
+		return 0;
+	return buf->prot == FBUF_SNAPSHOT ? snapshot(pool, buf) : -EBUSY;
 }
 
 /**
- * fbuf_write_wait() - wait until a buffer may be written
+ * fbuf_write_wait() - wait until a buffer may be written, or that can be told
  * @pool: a pool that is not volatile, which must stay
  * @buf: the buffer
  * @timeout: milliseconds to wait at most, or -1
  * @mode: the state to sleep in; a signal that it allows for ends the wait
  *
  * Context: may sleep; takes the pool's lock.
- * Return: whether it may.
  */
-bool fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
+void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
 		     unsigned int mode)
 {
 	struct fbuf_waiter w;
-	bool may, in_flight;
+	bool in_flight;
+	int err;
 
 	fbuf_waiter_begin(&w, pool, timeout, mode);
 	do {
 		mutex_lock(&pool->lock);
-		may = fbuf_buf_bare(pool, buf) ||
-		      fbuf_may_write(pool, buf, NULL);
+		err = fbuf_buf_bare(pool, buf) ? 0 :
+						 fbuf_may_write(pool, buf, NULL);
 		in_flight = !buf->secures;
 		mutex_unlock(&pool->lock);
-	} while (!may && !fbuf_waiter_sleep(&w, in_flight));
+	} while (err == -EBUSY && !fbuf_waiter_sleep(&w, in_flight));
 	fbuf_waiter_end(&w);
-	return may;
 }

@@ -100,6 +100,31 @@ static __always_inline int send_check_to(const struct fbuf_send *args)
 	return args->name && !args->namelen ? -EINVAL : 0;
 }
 
+/*
+ * May this gather go to packets as it is? If not, it is to be copied, or refused
+ * where that is not allowed. Others than the peer keep no packets of the ubuf
+ * engine: they are given copies.
+ */
+static noinline int send_must_copy(struct fbuf_pool *pool,
+				   struct fbuf_gather *g, unsigned int engines)
+{
+	if (!g->must_copy) {
+		if (engines & FBUF_ENGINE_UBUF || !fbuf_crowded(pool))
+			return 0;
+		g->must_copy = -EAGAIN;
+	}
+	return !engines || engines & FBUF_ENGINE_COPY ? 0 : g->must_copy;
+}
+
+static __always_inline int send_check_gather(struct fbuf_pool *pool,
+					     struct fbuf_gather *g,
+					     unsigned int engines)
+{
+	if (likely(!g->must_copy && !READ_ONCE(pool->crowded)))
+		return 0;
+	return send_must_copy(pool, g, engines);
+}
+
 /* Returns the bytes taken; sets args->engine and args->copied. */
 static __always_inline int send_by_engine(struct fbuf_handle *h,
 					  struct socket *sock,
@@ -111,6 +136,8 @@ static __always_inline int send_by_engine(struct fbuf_handle *h,
 	int ret;
 
 	args->copied = 0;
+	if (unlikely(g->must_copy))
+		engines = FBUF_ENGINE_COPY;
 	if (unlikely(engines & FBUF_ENGINE_UBUF) &&
 	    fbuf_pageref_takes(sock, g)) {
 		args->engine = FBUF_ENGINE_UBUF;
@@ -253,6 +280,9 @@ static noinline int send_leave(struct fbuf_later *later,
 	later->left = true;
 	if (!later->waits || sock->file->f_flags & O_NONBLOCK)
 		return ret;
+	/* What is not protected is copied now or never. */
+	if (g->must_copy && g->must_copy != -EAGAIN)
+		return ret < 0 ? g->must_copy : ret;
 	if (!send_polls(sock, args)) {
 		later->punt = ret == -EAGAIN;
 		return ret;
@@ -299,6 +329,9 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 				 send_may_copy(args->flags, args->engines));
 	if (unlikely(ret))
 		goto out;
+	ret = send_check_gather(h->pool, &g, args->engines);
+	if (unlikely(ret))
+		goto out_release;
 	ret = send_one(h, &g, sock, args, !notify && !later, 0);
 	if (later) {
 		ret = send_leave(later, &g, sock, args, ret);
@@ -307,6 +340,7 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	}
 	if (unlikely(notify) && ret >= 0)
 		fbuf_gather_notify(&g, h);
+out_release:
 	fbuf_gather_release(&g);
 out:
 	fdput(f);
@@ -622,8 +656,9 @@ int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 				 send_may_copy(args->flags, args->engines));
 	if (ret)
 		return ret;
-	ret = fanout_all(h, &g, args, targets);
-	if (ret && args->flags & FBUF_SEND_NOTIFY)
+	ret = send_check_gather(h->pool, &g, args->engines) ?:
+	      fanout_all(h, &g, args, targets);
+	if (ret > 0 && args->flags & FBUF_SEND_NOTIFY)
 		fbuf_gather_notify(&g, h);
 	fbuf_gather_release(&g);
 	return ret;

@@ -44,7 +44,7 @@ static bool shrink_buf(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	fbuf_depopulate(&pool->pages[fbuf_buf_first(pool, buf)],
 			fbuf_buf_pages(pool));
 	/* Nothing is mapped, and a write will find new pages. */
-	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
+	fbuf_unprotect(pool, buf);
 	pool->nr_free--;
 	pool->nr_bare++;
 	list_move(&buf->node, &pool->bare);

@@ -89,6 +89,7 @@ void fbuf_flight_get(struct fbuf_pool *pool, struct fbuf_flight *flight)
 		cond_resched();
 	}
 	flight->bytes += (u64)fbuf_orphans_reap(pool, false) << PAGE_SHIFT;
+	fbuf_reserved_reap(pool);
 }
 
 /**
@@ -114,6 +115,7 @@ static void info_state(struct fbuf_handle *h, struct fbuf_info *info)
 	mutex_lock(&pool->lock);
 	fbuf_reap(pool);
 	fbuf_orphans_reap(pool, false);
+	fbuf_reserved_reap(pool);
 	info->nr_held = pool->nr_held;
 	info->nr_in_flight = pool->nr_limbo;
 	info->nr_handles = pool->nr_handles;
@@ -160,6 +162,10 @@ void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info)
 		.snapshots = sum.snapshots,
 		.fills = sum.fills,
 		.filled = sum.filled,
+		.features = FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
+			    FBUF_FEATURE_COPY_ABOVE,
+		.handle_flags = h->no_pin ? FBUF_SHARE_NO_PIN : 0,
+		.copy_above = pool->copy_above_set,
 	};
 	info_state(h, info);
 }

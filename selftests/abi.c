@@ -87,6 +87,7 @@ FIXTURE_VARIANT_ADD(call, create)
 {
 	.nr = _IOC_NR(FBUF_IOC_POOL_CREATE),
 	.size = sizeof(struct fbuf_pool_create),
+	.once = offsetof(struct fbuf_pool_create, copy_above),
 	.on_control = true,
 	.flags = FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT,
 	.pad = offsetof(struct fbuf_pool_create, pad),
@@ -133,6 +134,7 @@ FIXTURE_VARIANT_ADD(call, share)
 {
 	.nr = _IOC_NR(FBUF_IOC_SHARE),
 	.size = sizeof(struct fbuf_share),
+	.flags = FBUF_SHARE_NO_PIN,
 	.pad = offsetof(struct fbuf_share, pad),
 };
 
@@ -1243,6 +1245,113 @@ TEST_F(send, buffer_without_hold)
 }
 
 /* A hold is the handle's: another pool's does not count. */
+/* Segments by the names of their buffers. */
+TEST_F(send, named_segments)
+{
+	char got[200];
+
+	pattern_fill(buf_addr(&self->pool, self->names[0]), 1, 0, BUF_SIZE);
+	pattern_fill(buf_addr(&self->pool, self->names[1]), 2, 0, BUF_SIZE);
+	self->seg[0] = named_seg(self->names[0], 0, 100);
+	self->seg[1] = named_seg(self->names[1], BUF_SIZE - 100, 100);
+	EXPECT_EQ(200, send_arg(self));
+	ASSERT_EQ(200, read_full(self->sock[1], got, 200));
+	EXPECT_EQ(-1, pattern_differs(got, 1, 0, 100));
+	EXPECT_EQ(-1, pattern_differs(got + 100, 2, BUF_SIZE - 100, 100));
+	/* And one alone. */
+	self->arg.nr_segs = 1;
+	self->seg[0] = named_seg(self->names[1], 17, 50);
+	EXPECT_EQ(50, send_arg(self));
+	ASSERT_EQ(50, read_full(self->sock[1], got, 50));
+	EXPECT_EQ(-1, pattern_differs(got, 2, 17, 50));
+}
+
+/* Freed and handed out again, to the same handle: the bytes are another's. */
+TEST_F(send, named_segment_that_is_stale)
+{
+	__u64 fresh[3];
+
+	/* With the one that was free, all are handed out again. */
+	ASSERT_EQ(2, pool_free(self->pool.fd, self->names, 2));
+	ASSERT_EQ(3, pool_alloc(self->pool.fd, fresh, 3));
+	self->seg[0] = named_seg(fresh[0], 0, 100);
+	self->seg[1] = named_seg(self->names[0], 0, 100);
+	EXPECT_SEND_FAILS(ESTALE);
+	self->seg[0] = named_seg(self->names[1], 0, 100);
+	self->arg.nr_segs = 1;
+	EXPECT_SEND_FAILS(ESTALE);
+	/* Without a name nobody can tell. */
+	self->seg[0] = buf_seg(&self->pool, self->names[1], 0, 100);
+	EXPECT_EQ(100, send_arg(self));
+}
+
+/* Short ones of many are copied, and checked all the same. */
+TEST_F(send, named_segment_that_is_stale_among_many)
+{
+	struct fbuf_seg segs[64];
+	unsigned int i;
+	__u64 fresh;
+
+	ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &fresh, 1));
+	ASSERT_EQ(FBUF_NAME_INDEX(self->names[0]), FBUF_NAME_INDEX(fresh));
+	for (i = 0; i < 64; i++)
+		segs[i] = named_seg(self->names[1], 40 * i, 20);
+	self->arg.segs = (uintptr_t)segs;
+	self->arg.nr_segs = 64;
+	segs[50] = named_seg(self->names[0], 0, 20);
+	EXPECT_SEND_FAILS(ESTALE);
+	segs[50] = named_seg(fresh, 0, 20);
+	EXPECT_EQ(64 * 20, send_arg(self));
+}
+
+TEST_F(send, named_segment_with_a_bad_offset)
+{
+	static const unsigned int at[] = { BUF_SIZE - 99, BUF_SIZE,
+					   2 * BUF_SIZE, (1U << 24) - 1 };
+	unsigned int i, nr;
+
+	for (nr = 1; nr <= 2; nr++) {
+		self->arg.nr_segs = nr;
+		for (i = 0; i < ARRAY_SIZE(at); i++) {
+			self->seg[nr - 1] = named_seg(self->names[0], at[i],
+						      100);
+			EXPECT_SEND_FAILS(EINVAL);
+		}
+		self->seg[nr - 1] = named_seg(FBUF_NAME(NR_BUFS, 1), 0, 100);
+		EXPECT_SEND_FAILS(EINVAL);
+		self->seg[nr - 1] = named_seg(~0ULL, 0, 100);
+		EXPECT_SEND_FAILS(EINVAL);
+		self->seg[nr - 1] = named_seg(self->names[0], 0, 100);
+	}
+}
+
+TEST_F(send, named_segment_without_hold)
+{
+	self->seg[1] = named_seg(self->names[NR_BUFS - 1], 0, 100);
+	EXPECT_SEND_FAILS(ESTALE);
+}
+
+TEST_F(send, segment_flags_that_exclude_each_other)
+{
+	static const __u32 flags[] = {
+		FBUF_SEG_NAMED | FBUF_SEG_INLINE,
+		FBUF_SEG_OFFSET(1),
+		FBUF_SEG_INLINE | FBUF_SEG_OFFSET(1),
+		FBUF_SEG_NAMED | 1U << 2, FBUF_SEG_NAMED | 1U << 7,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		self->seg[1] = named_seg(self->names[0], 0, 100);
+		self->seg[1].flags = flags[i];
+		EXPECT_SEND_FAILS(EINVAL);
+		self->seg[1] = self->seg[0];
+		self->seg[1].flags = flags[i];
+		EXPECT_SEND_FAILS(EINVAL);
+	}
+}
+
 TEST_F(send, hold_on_another_pool)
 {
 	struct pool other;
@@ -1559,6 +1668,11 @@ TEST(info_of_a_new_pool)
 	EXPECT_EQ(0ULL, info.snapshots);
 	EXPECT_EQ(0ULL, info.fills);
 	EXPECT_EQ(0ULL, info.filled);
+	EXPECT_EQ(FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
+		  FBUF_FEATURE_COPY_ABOVE, info.features);
+	EXPECT_EQ(0U, info.handle_flags);
+	EXPECT_EQ(0U, info.copy_above);
+	EXPECT_EQ(0U, info.pad2);
 	pool_unmake(&pool);
 }
 

@@ -3,10 +3,13 @@
  * Limits, what is charged and for how long, peers that never read, events, and
  * memory pressure.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -663,6 +666,171 @@ static int events_to_the_end(struct nl *events, __u8 cmd, __u64 id)
 		nr += row.cmd == cmd;
 	}
 	return -1;
+}
+
+/*
+ * Packets that others than the peer keep: here a capture that nobody reads. The
+ * peer has read all, and the sender goes on.
+ */
+FIXTURE(kept)
+{
+	struct limits limits;
+	struct pool pool;
+	int capture;
+	int sock[2];
+};
+
+FIXTURE_VARIANT(kept)
+{
+	int family;
+	int type;
+};
+
+FIXTURE_VARIANT_ADD(kept, tcp)
+{
+	.family = AF_INET,
+	.type = SOCK_STREAM,
+};
+
+FIXTURE_VARIANT_ADD(kept, udp)
+{
+	.family = AF_INET,
+	.type = SOCK_DGRAM,
+};
+
+#define KEPT_BUFS	8U
+#define KEPT_LEN	1000U
+
+FIXTURE_SETUP(kept)
+{
+	int room = 64 << 20;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	limits_save(&self->limits);
+	self->pool.fd = -1;
+	self->capture = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+	if (self->capture < 0)
+		SKIP(return, "no packet sockets");
+	ASSERT_EQ(0, setsockopt(self->capture, SOL_SOCKET, SO_RCVBUFFORCE,
+				&room, sizeof(room)));
+	ASSERT_EQ(0, sock_pair(variant->family, variant->type, self->sock));
+}
+
+FIXTURE_TEARDOWN(kept)
+{
+	limits_restore(&self->limits);
+	pool_unmake(&self->pool);
+	close(self->capture);
+	close(self->sock[0]);
+	close(self->sock[1]);
+}
+
+static int kept_make(struct _test_data_kept *self, unsigned int copy_above)
+{
+	struct fbuf_pool_create arg = {
+		.size = sizeof(arg),
+		.buf_size = BUF_SIZE,
+		.nr_bufs = KEPT_BUFS,
+		.node = -1,
+		.copy_above = copy_above,
+	};
+	int control = control_open();
+	int fd = ioctl(control, FBUF_IOC_POOL_CREATE, &arg);
+
+	close(control);
+	return fd < 0 ? -errno :
+			pool_map(&self->pool, fd, PROT_READ | PROT_WRITE);
+}
+
+/* A buffer is taken, sent, read by the peer and freed: 0, or an error. */
+static int kept_round(struct _test_data_kept *self, unsigned int seed,
+		      __u32 engines, struct sent *sent)
+{
+	char got[KEPT_LEN];
+	struct fbuf_seg seg;
+	__u64 name;
+	int ret;
+
+	ret = pool_alloc(self->pool.fd, &name, 1);
+	if (ret < 0)
+		return ret;
+	pattern_fill(buf_addr(&self->pool, name), seed, 0, KEPT_LEN);
+	seg = named_seg(name, 0, KEPT_LEN);
+	ret = pool_send(self->pool.fd, self->sock[0], &seg, 1, 0, engines,
+			sent);
+	pool_free(self->pool.fd, &name, 1);
+	if (ret < 0)
+		return ret;
+	if (read_full(self->sock[1], got, KEPT_LEN) != KEPT_LEN)
+		return -EIO;
+	return pattern_differs(got, seed, 0, KEPT_LEN) < 0 ? 0 : -EILSEQ;
+}
+
+/* More than so many are not kept: the others go round, by copies. */
+TEST_F(kept, copy_above)
+{
+	struct fbuf_info info;
+	struct sent sent;
+	unsigned int i;
+
+	ASSERT_EQ(0, kept_make(self, 3));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, kept_round(self, i, 0, &sent));
+		EXPECT_EQ(FBUF_ENGINE_PAGEREF, sent.engine);
+	}
+	for (; i < 10 * KEPT_BUFS; i++) {
+		ASSERT_EQ(0, kept_round(self, i, 0, &sent));
+		ASSERT_EQ(FBUF_ENGINE_COPY, sent.engine);
+	}
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(4U, info.nr_in_flight);
+	EXPECT_EQ(3U, info.copy_above);
+	/* Who must not copy is told to try again. */
+	EXPECT_EQ(-EAGAIN, kept_round(self, 0, FBUF_ENGINE_PAGEREF, NULL));
+	/* And when they are let go of, sends refer to buffers again. */
+	close(self->capture);
+	EXPECT_TRUE(wait_for(!kept_round(self, ++i, 0, &sent) &&
+			     sent.engine == FBUF_ENGINE_PAGEREF, DEADLINE_MS));
+}
+
+/* Nobody said how many: then half may be, until they have been for long. */
+TEST_F(kept, half_of_the_pool_for_long)
+{
+	struct sent sent;
+	unsigned int i;
+
+	ASSERT_EQ(0, kept_make(self, 0));
+	for (i = 0; i < KEPT_BUFS / 2 + 1; i++) {
+		ASSERT_EQ(0, kept_round(self, i, 0, &sent));
+		EXPECT_EQ(FBUF_ENGINE_PAGEREF, sent.engine);
+	}
+	/* Not for long yet. */
+	ASSERT_EQ(0, kept_round(self, i, 0, &sent));
+	EXPECT_EQ(FBUF_ENGINE_PAGEREF, sent.engine);
+	ASSERT_EQ(0, parameter_put("stuck_ms", 1));
+	relax();
+	for (i = 0; i < 10 * KEPT_BUFS; i++) {
+		ASSERT_TRUE(wait_for(!kept_round(self, i, 0, &sent),
+				     DEADLINE_MS));
+		ASSERT_EQ(FBUF_ENGINE_COPY, sent.engine);
+	}
+}
+
+/* Half of the pool to peers that read in time is no reason to copy. */
+TEST_F(kept, not_those_that_peers_read)
+{
+	struct sent sent;
+	unsigned int i;
+
+	close(self->capture);
+	self->capture = -1;
+	ASSERT_EQ(0, kept_make(self, 0));
+	for (i = 0; i < 10 * KEPT_BUFS; i++) {
+		ASSERT_TRUE(wait_for(!kept_round(self, i, 0, &sent),
+				     DEADLINE_MS));
+		ASSERT_EQ(FBUF_ENGINE_PAGEREF, sent.engine);
+	}
 }
 
 FIXTURE(events)

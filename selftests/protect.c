@@ -4,16 +4,20 @@
  * and that there is no way around it.
  */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/io_uring.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -715,75 +719,185 @@ TEST_F(held, unmapped_meanwhile)
 	EXPECT_EQ(-SIGSEGV, child_status_within(pid, DEADLINE_MS));
 }
 
-/* The kernel's writes on behalf of a program are the program's. */
-struct copier {
-	pthread_t thread;
-	pid_t tid;
-	int fd;
-	__u8 *to;
-	ssize_t ret;
-	int err;
-	bool done;
+/*
+ * The kernel's writes on behalf of a program are the program's, but wait for no
+ * peer: they may hold locks that others need. Each of these stores to @at.
+ */
+static int store_by_read(__u8 *at)
+{
+	__u8 data[PAGE];
+	int fd[2];
+
+	pattern_fill(data, NEW, 0, PAGE);
+	if (pipe(fd) || write(fd[1], data, PAGE) != PAGE)
+		return -ENOTSUP;
+	return read(fd[0], at, PAGE) == PAGE ? 0 : -errno;
+}
+
+static int store_by_recv(__u8 *at)
+{
+	__u8 data[PAGE];
+	int fd[2];
+
+	pattern_fill(data, NEW, 0, PAGE);
+	if (tcp_pair(AF_INET, fd) || write(fd[0], data, PAGE) != PAGE)
+		return -ENOTSUP;
+	return recv(fd[1], at, PAGE, MSG_WAITALL) == PAGE ? 0 : -errno;
+}
+
+/* With rtnl_lock held. */
+static int store_by_ifconf(__u8 *at)
+{
+	struct ifconf conf = { .ifc_len = PAGE, .ifc_buf = (char *)at };
+	int sock = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (system("ip link set lo up") || sock < 0)
+		return -ENOTSUP;
+	return ioctl(sock, SIOCGIFCONF, &conf) ? -errno : 0;
+}
+
+/* With the directory locked. */
+static int store_by_getdents(__u8 *at)
+{
+	int dir = open("/proc/self", O_RDONLY | O_DIRECTORY);
+
+	return syscall(SYS_getdents64, dir, at, PAGE) < 0 ? -errno : 0;
+}
+
+static int store_by_process_vm(__u8 *at)
+{
+	char data[8] = "";
+	struct iovec from = { data, 8 }, to = { at, 8 };
+	ssize_t ret = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
+
+	return ret == 8 ? 0 : -errno;
+}
+
+static int store_by_proc_mem(__u8 *at)
+{
+	int fd = open("/proc/self/mem", O_RDWR);
+
+	/* It says EIO. */
+	return pwrite(fd, "", 1, (uintptr_t)at) == 1 ? 0 : -EFAULT;
+}
+
+static int store_by_stat(__u8 *at)
+{
+	return fstat(0, (struct stat *)at) ? -errno : 0;
+}
+
+/* As a lock of user space is taken, with the page looked up by itself. */
+static int store_by_futex(__u8 *at)
+{
+	*(volatile __u8 *)at;
+	return syscall(SYS_futex, at, FUTEX_WAKE_OP, 1, 1, at,
+		       FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0)) < 0 ?
+	       -errno : 0;
+}
+
+/* The kernel makes the frame there: it cannot, and that is the end. */
+static int store_by_signal(__u8 *at)
+{
+	stack_t stack = { .ss_sp = at, .ss_size = BUF_SIZE };
+	struct sigaction act = {
+		.sa_handler = SIG_IGN,
+		.sa_flags = SA_ONSTACK,
+	};
+
+	signal(SIGSEGV, SIG_DFL);
+	act.sa_handler = (void (*)(int))(uintptr_t)at;
+	if (sigaltstack(&stack, NULL) || sigaction(SIGUSR1, &act, NULL))
+		return -ENOTSUP;
+	raise(SIGUSR1);
+	return -ENOTSUP;
+}
+
+static const struct {
+	const char *name;
+	int (*store)(__u8 *at);
+	int killed;	/* the signal that ends it instead of an error */
+} stores[] = {
+	{ "read", store_by_read, 0 },
+	{ "recv", store_by_recv, 0 },
+	{ "SIOCGIFCONF", store_by_ifconf, 0 },
+	{ "getdents64", store_by_getdents, 0 },
+	{ "process_vm_writev", store_by_process_vm, 0 },
+	{ "/proc/self/mem", store_by_proc_mem, 0 },
+	{ "fstat", store_by_stat, 0 },
+	{ "futex", store_by_futex, 0 },
+	{ "signal frame", store_by_signal, SIGSEGV },
 };
 
-static void *copier_run(void *arg)
+TEST_F(held, system_calls_wait_for_no_peer)
 {
-	struct copier *c = arg;
+	bool fails = variant->flags != SNAPSHOT;
+	unsigned int i;
+	int want, got;
 
-	__atomic_store_n(&c->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
-	c->ret = read(c->fd, c->to, PAGE);
-	c->err = errno;
-	__atomic_store_n(&c->done, true, __ATOMIC_RELEASE);
-	return NULL;
-}
+	for (i = 0; i < ARRAY_SIZE(stores); i++) {
+		pid_t pid = fork();
 
-static void system_call(struct __test_metadata *const _metadata,
-			struct _test_data_held *self, __u32 flags, int fd)
-{
-	struct copier c = { .fd = fd, .to = self->at };
-
-	ASSERT_EQ(0, pthread_create(&c.thread, NULL, copier_run, &c));
-	if (flags == SECURED) {
-		EXPECT_TRUE(wait_for(__atomic_load_n(&c.tid, __ATOMIC_ACQUIRE),
-				     DEADLINE_MS));
-		EXPECT_EQ(0, wait_state(getpid(), c.tid, "SD", DEADLINE_MS));
-		EXPECT_FALSE(__atomic_load_n(&c.done, __ATOMIC_ACQUIRE));
-		EXPECT_EQ(-1, conn_recv(&self->c));
+		ASSERT_LE(0, pid);
+		if (!pid)
+			_exit(-stores[i].store(self->at));
+		want = fails ? EFAULT : 0;
+		/* What is run there is no code, whatever the pool does. */
+		if (stores[i].killed)
+			want = -stores[i].killed;
+		got = child_status_within(pid, DEADLINE_MS);
+		EXPECT_EQ(want, got)
+			TH_LOG("%s", stores[i].name);
 	}
-	ASSERT_TRUE(wait_for(__atomic_load_n(&c.done, __ATOMIC_ACQUIRE),
-			     DEADLINE_MS));
-	pthread_join(c.thread, NULL);
-	if (flags == SIGBUS_POOL) {
-		EXPECT_EQ(-1, c.ret);
-		EXPECT_EQ(EFAULT, c.err);
-	} else {
-		EXPECT_EQ((ssize_t)PAGE, c.ret);
-		EXPECT_EQ(-1, pattern_differs(self->at, NEW, 0, PAGE));
+	if (fails)
+		EXPECT_EQ(-1, pattern_differs(self->at, OLD, 0, BUF_SIZE));
+	EXPECT_EQ(-1, conn_recv(&self->c));
+	/* And when it is idle, they go through. */
+	ASSERT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
+	for (i = 0; i < ARRAY_SIZE(stores); i++) {
+		if (!stores[i].killed)
+			EXPECT_EQ(0, stores[i].store(self->at))
+				TH_LOG("%s", stores[i].name);
 	}
-	if (flags != SECURED)
-		EXPECT_EQ(-1, conn_recv(&self->c));
 }
 
-TEST_F(held, read_from_a_pipe)
+/* One who exits writes there, and no signal reaches him any more. */
+static int exit_with_tid_address(void *at)
 {
-	__u8 data[PAGE];
-	int fd[2];
-
-	ASSERT_EQ(0, pipe(fd));
-	pattern_fill(data, NEW, 0, PAGE);
-	ASSERT_EQ((ssize_t)PAGE, write(fd[1], data, PAGE));
-	system_call(_metadata, self, variant->flags, fd[0]);
+	syscall(SYS_set_tid_address, at);
+	syscall(SYS_exit_group, 7);
+	return 0;
 }
 
-TEST_F(held, receive)
+TEST_F(held, exiting_task_waits_for_nobody)
 {
-	__u8 data[PAGE];
-	int fd[2];
+	static __u8 stack[65536];
+	pid_t pid;
 
-	ASSERT_EQ(0, tcp_pair(AF_INET, fd));
-	pattern_fill(data, NEW, 0, PAGE);
-	ASSERT_EQ((ssize_t)PAGE, write(fd[0], data, PAGE));
-	system_call(_metadata, self, variant->flags, fd[1]);
+	/* Only where the memory is another's as well does it write. */
+	pid = clone(exit_with_tid_address, stack + sizeof(stack),
+		    CLONE_VM | SIGCHLD, self->at);
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(7, child_status_within(pid, DEADLINE_MS));
+	EXPECT_EQ(-1, conn_recv(&self->c));
+	if (variant->flags != SNAPSHOT)
+		EXPECT_EQ(-1, pattern_differs(self->at, OLD, 0, BUF_SIZE));
+}
+
+/* A mapping that may not be pinned: its entries are of another kind. */
+TEST_F(held, no_pin_mapping)
+{
+	struct pool other;
+	int fd = pool_share_flags(self->c.pool.fd, ALL_RIGHTS, 0,
+				  FBUF_SHARE_NO_PIN, NULL);
+	__u8 *at;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pool_map(&other, fd, PROT_READ | PROT_WRITE));
+	at = buf_addr(&other, self->c.names[0]);
+	/* There are entries, for reading. */
+	EXPECT_EQ(-1, pattern_differs(at, OLD, 0, BUF_SIZE));
+	no_bypass(_metadata, self, variant->flags, at);
+	pool_unmake(&other);
 }
 
 static pid_t traced_child(void)
@@ -933,8 +1047,13 @@ TEST_F(held, counted)
 	ASSERT_EQ(0, pool_info(self->c.pool.fd, &info));
 	EXPECT_EQ(1ULL, info.protects);
 	EXPECT_EQ(0ULL, info.snapshots);
-	EXPECT_EQ(self->c.pool.size, info.charged);
+	/* What a write may need is charged, until none can. */
+	EXPECT_EQ(self->c.pool.size +
+		  (variant->flags == SNAPSHOT ? BUF_SIZE : 0), info.charged);
 	EXPECT_EQ(-1, conn_recv(&self->c));
+	EXPECT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
+	ASSERT_EQ(0, pool_info(self->c.pool.fd, &info));
+	EXPECT_EQ(self->c.pool.size, info.charged);
 }
 
 /* Snapshots in particular. */
@@ -1067,37 +1186,345 @@ TEST_F(snap, pool_closed)
 	EXPECT_EQ(-1, conn_recv(&self->c));
 }
 
-/* No limit left for a copy: the write waits. */
+/*
+ * A pool of a user who can be charged for one snapshot and no more. Its buffers
+ * are held, and filled.
+ */
+static int snap_limited(struct conn *c)
+{
+	struct rlimit limit;
+	int control = control_open();
+	unsigned int i;
+	int fd;
+
+	limit.rlim_cur = (NR_BUFS + 1) * BUF_SIZE;
+	limit.rlim_max = limit.rlim_cur;
+	/* A user of this test's own, who owes nothing. */
+	if (control < 0 || setrlimit(RLIMIT_MEMLOCK, &limit) ||
+	    become(100000 + getpid()))
+		return -EPERM;
+	fd = pool_create_on(control, BUF_SIZE, NR_BUFS, SNAPSHOT);
+	close(control);
+	if (fd < 0 || pool_map(&c->pool, fd, PROT_READ | PROT_WRITE) ||
+	    pool_alloc(fd, c->names, NR_BUFS) != (int)NR_BUFS)
+		return -EIO;
+	for (i = 0; i < NR_BUFS; i++)
+		pattern_fill(conn_addr(c, i), OLD, 0, BUF_SIZE);
+	return 0;
+}
+
+static ssize_t snap_send(struct conn *c, unsigned int buf, __u32 engines,
+			 struct sent *sent)
+{
+	struct fbuf_seg seg = buf_seg(&c->pool, c->names[buf], 0, BUF_SIZE);
+
+	return pool_send(c->pool.fd, c->sock[0], &seg, 1, 0, engines, sent);
+}
+
+/* No limit left for a copy by a write: so the send makes one. */
 TEST_F(snap, at_the_limit)
 {
-	struct rlimit limit = { NR_BUFS * BUF_SIZE, NR_BUFS * BUF_SIZE };
-	int control = control_open();
 	struct fbuf_info info;
-	struct writer w;
-	int fd;
+	struct sent sent;
+	unsigned int i;
 
 	if (geteuid())
 		SKIP(return, "needs root");
-	ASSERT_LE(0, control);
-	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
-	/* A user of this test's own, who owes nothing. */
-	ASSERT_EQ(0, become(100000 + getpid()));
-	fd = pool_create_on(control, BUF_SIZE, NR_BUFS, SNAPSHOT);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, pool_map(&self->c.pool, fd, PROT_READ | PROT_WRITE));
-	ASSERT_EQ(1, pool_alloc(fd, self->c.names, 1));
-	pattern_fill(conn_addr(&self->c, 0), OLD, 0, BUF_SIZE);
-	ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
-	ASSERT_EQ(0, writer_start(&w, conn_addr(&self->c, 0), 0, BUF_SIZE));
-	EXPECT_TRUE(writer_waits(&w));
-	ASSERT_EQ(0, pool_info(fd, &info));
-	EXPECT_EQ(0ULL, info.snapshots);
-	EXPECT_EQ(self->c.pool.size, info.charged);
+	ASSERT_EQ(0, snap_limited(&self->c));
+	ASSERT_EQ((ssize_t)BUF_SIZE, snap_send(&self->c, 0, 0, &sent));
+	EXPECT_EQ(FBUF_ENGINE_PAGEREF, sent.engine);
+	/* The first has all that there is. */
+	ASSERT_EQ((ssize_t)BUF_SIZE, snap_send(&self->c, 1, 0, &sent));
+	EXPECT_EQ(FBUF_ENGINE_COPY, sent.engine);
+	EXPECT_EQ((__u64)BUF_SIZE, sent.copied);
+	/* Both may be written, from wherever it comes, and nobody waits. */
+	EXPECT_TRUE(try_write(conn_addr(&self->c, 0), NEW, 0, BUF_SIZE));
+	EXPECT_EQ(0, store_by_read(conn_addr(&self->c, 1)));
+	ASSERT_EQ(0, pool_info(self->c.pool.fd, &info));
+	EXPECT_EQ(1ULL, info.snapshots);
+	EXPECT_EQ(1ULL, info.protects);
+	EXPECT_EQ(self->c.pool.size + BUF_SIZE, info.charged);
+	EXPECT_EQ((__u64)BUF_SIZE, info.copied);
+	/* Who must not copy is told. */
+	EXPECT_EQ(-ENOMEM, snap_send(&self->c, 2, FBUF_ENGINE_PAGEREF, NULL));
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(-1, conn_recv(&self->c));
+	/* All is idle: the next is referred to again. */
+	ASSERT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
+	EXPECT_TRUE(wait_for(charged(&self->c.pool) == self->c.pool.size,
+			     DEADLINE_MS));
+	ASSERT_EQ((ssize_t)BUF_SIZE, snap_send(&self->c, 2, 0, &sent));
+	EXPECT_EQ(FBUF_ENGINE_PAGEREF, sent.engine);
 	EXPECT_EQ(-1, conn_recv(&self->c));
-	EXPECT_TRUE(writer_ends(&w));
-	EXPECT_EQ(-1, pattern_differs(conn_addr(&self->c, 0), NEW, 0,
+}
+
+/* What idle buffers are charged for, though nobody has looked, is to be had. */
+TEST_F(snap, idle_buffers_leave_room)
+{
+	struct sent sent;
+	unsigned int i;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	ASSERT_EQ(0, snap_limited(&self->c));
+	for (i = 0; i < 3 * NR_BUFS; i++) {
+		ASSERT_EQ((ssize_t)BUF_SIZE,
+			  snap_send(&self->c, i % NR_BUFS, 0, &sent));
+		EXPECT_EQ(FBUF_ENGINE_PAGEREF, sent.engine)
+			TH_LOG("send number %u", i);
+		EXPECT_EQ(-1, conn_recv(&self->c));
+		/* Packets may be let go of a little later. */
+		ASSERT_EQ(1, pool_wait(self->c.pool.fd,
+				       &self->c.names[i % NR_BUFS], 1,
+				       DEADLINE_MS));
+	}
+}
+
+/* Some of the gather is protected and some cannot be: all of it is copied. */
+TEST_F(snap, gather_at_the_limit)
+{
+	struct fbuf_seg seg[3];
+	struct sent sent;
+	unsigned int i;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	ASSERT_EQ(0, snap_limited(&self->c));
+	for (i = 0; i < 3; i++)
+		seg[i] = buf_seg(&self->c.pool, self->c.names[i], 0, BUF_SIZE);
+	ASSERT_EQ((ssize_t)(3 * BUF_SIZE),
+		  pool_send(self->c.pool.fd, self->c.sock[0], seg, 3, 0, 0,
+			    &sent));
+	EXPECT_EQ(FBUF_ENGINE_COPY, sent.engine);
+	for (i = 0; i < 3; i++)
+		EXPECT_TRUE(try_write(conn_addr(&self->c, i), NEW, 0,
 				      BUF_SIZE));
-	close(control);
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(-1, conn_recv(&self->c));
+}
+
+/*
+ * Mappings in any order, by any handle: each has entries that were written
+ * through before the send, and each is written through after it.
+ */
+FIXTURE(order)
+{
+	struct conn c;
+	int shared;	/* a handle that may only read */
+};
+
+FIXTURE_VARIANT(order)
+{
+	__u32 flags;
+};
+
+FIXTURE_VARIANT_ADD(order, snapshot)
+{
+	.flags = SNAPSHOT,
+};
+
+FIXTURE_VARIANT_ADD(order, sigbus)
+{
+	.flags = SIGBUS_POOL,
+};
+
+FIXTURE_SETUP(order)
+{
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->c.sock));
+	ASSERT_EQ(0, make_filled(&self->c.pool, self->c.names, variant->flags));
+	self->shared = pool_share(self->c.pool.fd, FBUF_RIGHT_READ, 0, NULL);
+	ASSERT_LE(0, self->shared);
+	self->c.got = malloc(BUF_SIZE);
+	ASSERT_NE(NULL, self->c.got);
+	catch_sigbus();
+}
+
+FIXTURE_TEARDOWN(order)
+{
+	close(self->shared);
+	pool_unmake(&self->c.pool);
+	close(self->c.sock[0]);
+	close(self->c.sock[1]);
+	free(self->c.got);
+}
+
+static __u8 *order_map(int fd, struct conn *c, int prot)
+{
+	__u8 *p = mmap(NULL, c->pool.size, prot, MAP_SHARED, fd, 0);
+
+	return p == MAP_FAILED ? NULL :
+				 p + buf_offset(&c->pool, c->names[0]);
+}
+
+static void order_check(struct __test_metadata *const _metadata,
+			struct _test_data_order *self, __u32 flags, __u8 **at,
+			unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		ASSERT_NE(NULL, at[i]);
+		pattern_fill(at[i], OLD, 0, BUF_SIZE);
+	}
+	ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
+	for (i = 0; i < nr; i++)
+		EXPECT_EQ(flags == SNAPSHOT, try_write(at[i], NEW, 0, BUF_SIZE))
+			TH_LOG("mapping %u", i);
+	EXPECT_EQ(-1, conn_recv(&self->c));
+}
+
+TEST_F(order, reader_maps_before_a_writer)
+{
+	struct conn *c = &self->c;
+	__u8 *at[2], *read;
+
+	read = order_map(self->shared, c, PROT_READ);
+	ASSERT_NE(NULL, read);
+	at[0] = conn_addr(c, 0);
+	at[1] = order_map(c->pool.fd, c, PROT_READ | PROT_WRITE);
+	ASSERT_EQ(-1, pattern_differs(read, OLD, 0, BUF_SIZE));
+	order_check(_metadata, self, variant->flags, at, 2);
+}
+
+/* The maker's first mapping goes: what is left comes after the reader's. */
+TEST_F(order, reader_maps_first)
+{
+	struct conn *c = &self->c;
+	__u8 *at, *read;
+
+	read = order_map(self->shared, c, PROT_READ);
+	ASSERT_NE(NULL, read);
+	munmap(c->pool.map, c->pool.size);
+	c->pool.map = mmap(NULL, c->pool.size, PROT_READ | PROT_WRITE,
+			   MAP_SHARED, c->pool.fd, 0);
+	ASSERT_NE(MAP_FAILED, c->pool.map);
+	at = conn_addr(c, 0);
+	ASSERT_EQ(-1, pattern_differs(read, OLD, 0, BUF_SIZE));
+	order_check(_metadata, self, variant->flags, &at, 1);
+}
+
+/* Readers on both sides, one of whom has parts only, and one that moved. */
+TEST_F(order, readers_all_around)
+{
+	struct conn *c = &self->c;
+	__u8 *at[3], *to;
+	void *part;
+	int fd;
+
+	ASSERT_NE(NULL, order_map(self->shared, c, PROT_READ));
+	at[0] = order_map(c->pool.fd, c, PROT_READ | PROT_WRITE);
+	part = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->shared, PAGE);
+	ASSERT_NE(MAP_FAILED, part);
+	fd = pool_share_flags(c->pool.fd, ALL_RIGHTS, 0, FBUF_SHARE_NO_PIN,
+			      NULL);
+	ASSERT_LE(0, fd);
+	at[1] = order_map(fd, c, PROT_READ | PROT_WRITE);
+	ASSERT_NE(NULL, order_map(self->shared, c, PROT_READ));
+	to = mmap(NULL, c->pool.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		  -1, 0);
+	ASSERT_NE(MAP_FAILED, to);
+	ASSERT_EQ(to, mremap(c->pool.map, c->pool.size, c->pool.size,
+			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	c->pool.map = to;
+	at[2] = conn_addr(c, 0);
+	order_check(_metadata, self, variant->flags, at, 3);
+	close(fd);
+}
+
+/* Threads that make mappings read-only and back, move and copy them meanwhile. */
+struct shaker {
+	pthread_t thread;
+	__u8 *map;
+	size_t size;
+	bool stop;
+	unsigned long rounds;
+};
+
+static void *shake(void *arg)
+{
+	struct shaker *s = arg;
+
+	while (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE)) {
+		mprotect(s->map, s->size, PROT_READ);
+		mprotect(s->map, s->size, PROT_READ | PROT_WRITE);
+		__atomic_add_fetch(&s->rounds, 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+#define SHAKE_ROUNDS	200
+
+TEST_F(order, mprotect_meanwhile)
+{
+	struct conn *c = &self->c;
+	struct shaker s = { .size = c->pool.size };
+	bool snapshots = variant->flags == SNAPSHOT;
+	unsigned int i, bad = 0;
+	unsigned long before;
+	__u8 *at;
+
+	for (i = 0; i < SHAKE_ROUNDS; i++) {
+		pattern_fill(conn_addr(c, 0), OLD, 0, BUF_SIZE);
+		at = order_map(c->pool.fd, c, PROT_READ | PROT_WRITE);
+		ASSERT_NE(NULL, at);
+		s.map = at - buf_offset(&c->pool, c->names[0]);
+		/* Entries that are dirty and writable, for it to find. */
+		pattern_fill(at, OLD, 0, BUF_SIZE);
+		s.stop = false;
+		before = s.rounds;
+		ASSERT_EQ(0, pthread_create(&s.thread, NULL, shake, &s));
+		ASSERT_TRUE(wait_for(__atomic_load_n(&s.rounds,
+						     __ATOMIC_ACQUIRE) > before,
+				     DEADLINE_MS));
+		ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(c, 0, 0));
+		__atomic_store_n(&s.stop, true, __ATOMIC_RELEASE);
+		pthread_join(s.thread, NULL);
+		bad += try_write(at, NEW, 0, BUF_SIZE) != snapshots;
+		bad += conn_recv(c) != -1;
+		munmap(s.map, s.size);
+		ASSERT_EQ(1, pool_wait(c->pool.fd, c->names, 1, DEADLINE_MS));
+	}
+	EXPECT_EQ(0U, bad);
+}
+
+/* Children take entries along, as they are, while protection begins. */
+TEST_F(order, fork_meanwhile)
+{
+	struct conn *c = &self->c;
+	bool snapshots = variant->flags == SNAPSHOT;
+	unsigned int i, bad = 0;
+	int go[2];
+	pid_t pid;
+	char byte;
+
+	for (i = 0; i < SHAKE_ROUNDS / 10; i++) {
+		struct shaker s = { .map = c->pool.map, .size = c->pool.size };
+
+		pattern_fill(conn_addr(c, 0), OLD, 0, BUF_SIZE);
+		ASSERT_EQ(0, pipe(go));
+		ASSERT_EQ(0, pthread_create(&s.thread, NULL, shake, &s));
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			close(go[1]);
+			mprotect(c->pool.map, c->pool.size,
+				 PROT_READ | PROT_WRITE);
+			if (read(go[0], &byte, 1) != 1)
+				_exit(2);
+			_exit(try_write(conn_addr(c, 0), NEW, 0, BUF_SIZE) !=
+			      snapshots);
+		}
+		ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(c, 0, 0));
+		__atomic_store_n(&s.stop, true, __ATOMIC_RELEASE);
+		pthread_join(s.thread, NULL);
+		ASSERT_EQ(1, write(go[1], "", 1));
+		bad += child_status_within(pid, DEADLINE_MS) != 0;
+		bad += conn_recv(c) != -1;
+		close(go[0]);
+		close(go[1]);
+		ASSERT_EQ(1, pool_wait(c->pool.fd, c->names, 1, DEADLINE_MS));
+	}
+	EXPECT_EQ(0U, bad);
 }
 
 /* Threads that write to an idle buffer at once, to a page each. */
@@ -1484,6 +1911,26 @@ FIXTURE_TEARDOWN(pinned)
 	close(self->c.sock[1]);
 }
 
+/* A thread that reads to memory of the pool. */
+struct copier {
+	pthread_t thread;
+	pid_t tid;
+	int fd;
+	__u8 *to;
+	ssize_t ret;
+	bool done;
+};
+
+static void *copier_run(void *arg)
+{
+	struct copier *c = arg;
+
+	__atomic_store_n(&c->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	c->ret = read(c->fd, c->to, PAGE);
+	__atomic_store_n(&c->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
 /* A disk that takes more than a second to answer. */
 #define SLOW_DISK	"modprobe null_blk queue_mode=2 irqmode=2 " \
 			"completion_nsec=1500000000 nr_devices=1 gb=1 " \
@@ -1493,8 +1940,6 @@ TEST_F(pinned, by_direct_io)
 {
 	struct copier c = { .to = conn_addr(&self->c, 0) };
 
-	if (kernel_before(6, 5))
-		SKIP(return, "direct I/O does not pin on this kernel");
 	if (system(SLOW_DISK))
 		SKIP(return, "no null_blk");
 	c.fd = open("/dev/nullb0", O_RDONLY | O_DIRECT);
@@ -1517,6 +1962,99 @@ TEST_F(pinned, by_direct_io)
 	EXPECT_EQ(1, pool_secure(self->c.pool.fd, self->c.names, 1));
 	close(c.fd);
 	EXPECT_EQ(0, system("modprobe -r null_blk"));
+}
+
+/* A reference is enough, which leaves no other trace: nobody knows what for. */
+TEST_F(pinned, by_a_plain_reference)
+{
+	struct iovec iov = { conn_addr(&self->c, 0) + PAGE, 1 };
+	int fd[2];
+	char c;
+
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(1, vmsplice(fd[1], &iov, 1, 0));
+	EXPECT_EQ(-EBUSY, conn_send(&self->c, 0, 0));
+	EXPECT_EQ(-EBUSY, conn_send(&self->c, 0, FBUF_SEND_SNAPSHOT));
+	EXPECT_EQ(-EBUSY, pool_secure(self->c.pool.fd, self->c.names, 1));
+	EXPECT_TRUE(sock_empty(self->c.sock[1]));
+	/* What is not protected is not refused. */
+	ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0,
+					       FBUF_SEND_VOLATILE));
+	ASSERT_EQ(1, read(fd[0], &c, 1));
+	self->c.got = malloc(BUF_SIZE);
+	EXPECT_EQ(-1, conn_recv(&self->c));
+	ASSERT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
+	EXPECT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
+	free(self->c.got);
+}
+
+/* Packets of a volatile send cannot be told from strangers. */
+TEST_F(pinned, by_a_volatile_send)
+{
+	ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0,
+					       FBUF_SEND_VOLATILE));
+	EXPECT_EQ(-EBUSY, conn_send(&self->c, 0, 0));
+	EXPECT_EQ(-EBUSY, pool_secure(self->c.pool.fd, self->c.names, 1));
+	self->c.got = malloc(BUF_SIZE);
+	EXPECT_EQ(-1, conn_recv(&self->c));
+	ASSERT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
+	EXPECT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
+	EXPECT_EQ(1, pool_secure(self->c.pool.fd, self->c.names, 1));
+	free(self->c.got);
+}
+
+/* As many mappings as once passed for a pin. */
+#define MANY		1100
+
+TEST_F(pinned, not_by_many_mappings)
+{
+	struct fbuf_seg seg;
+	struct pool pool;
+	unsigned int i;
+	__u64 name;
+	__u8 *p;
+
+	ASSERT_EQ(0, pool_make_flags(&pool, PAGE, 1, SECURED));
+	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
+	for (i = 0; i < MANY; i++) {
+		p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, pool.fd, 0);
+		ASSERT_NE(MAP_FAILED, p);
+		ASSERT_EQ(0, *(volatile __u8 *)p);
+	}
+	EXPECT_EQ(1, pool_secure(pool.fd, &name, 1));
+	seg = buf_seg(&pool, name, 0, PAGE);
+	EXPECT_EQ((ssize_t)PAGE, pool_send(pool.fd, self->c.sock[0], &seg, 1, 0,
+					   0, NULL));
+	pool_unmake(&pool);
+}
+
+/* Nor by as many sockets, that have it from one call. */
+TEST_F(pinned, not_by_a_wide_fan_out)
+{
+	struct fbuf_target *targets = calloc(MANY, sizeof(*targets));
+	struct rlimit files = { 4 * MANY, 4 * MANY };
+	struct fbuf_seg seg;
+	struct pool pool;
+	int i, sock[2];
+	__u64 name;
+
+	ASSERT_NE(NULL, targets);
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		SKIP(return, "may not have so many files");
+	ASSERT_EQ(0, pool_make_flags(&pool, PAGE, 1, SNAPSHOT));
+	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
+	for (i = 0; i < MANY; i++) {
+		ASSERT_EQ(0, udp_pair(AF_INET, sock));
+		targets[i].fd = sock[0];
+	}
+	seg = buf_seg(&pool, name, 0, 1000);
+	ASSERT_EQ(MANY, pool_fanout(pool.fd, &seg, 1, targets, MANY, 0));
+	/* In flight, protected, and to be sent again. */
+	EXPECT_EQ(1, pool_secure(pool.fd, &name, 1));
+	EXPECT_EQ(1000, pool_send(pool.fd, self->c.sock[0], &seg, 1,
+				  FBUF_SEND_SECURED, 0, NULL));
+	pool_unmake(&pool);
+	free(targets);
 }
 
 static int register_buffer(int ring, void *at)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -468,6 +469,215 @@ TEST_F(read_only, system_call)
 	EXPECT_EQ(-1, read(fd, self->map, 100));
 	EXPECT_EQ(EFAULT, errno);
 	close(fd);
+}
+
+/*
+ * A handle that may not pin: whoever only reads a pool is not to be able to keep
+ * its buffers in flight, and so from others.
+ */
+FIXTURE(no_pin)
+{
+	struct pool pool;
+	struct pool other;	/* what that handle maps */
+	__u64 name;
+	int fd[2];	/* a pipe */
+};
+
+FIXTURE_VARIANT(no_pin)
+{
+	__u32 flags;
+	__u32 rights;
+};
+
+FIXTURE_VARIANT_ADD(no_pin, volatile_reader)
+{
+	.rights = FBUF_RIGHT_READ,
+};
+
+FIXTURE_VARIANT_ADD(no_pin, volatile_writer)
+{
+	.rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE,
+};
+
+FIXTURE_VARIANT_ADD(no_pin, snapshot_reader)
+{
+	.flags = FBUF_POOL_SNAPSHOT,
+	.rights = FBUF_RIGHT_READ,
+};
+
+FIXTURE_VARIANT_ADD(no_pin, secured_writer)
+{
+	.flags = FBUF_POOL_SECURED,
+	.rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE,
+};
+
+FIXTURE_SETUP(no_pin)
+{
+	bool writes = variant->rights & FBUF_RIGHT_WRITE;
+	int fd;
+
+	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS,
+				     variant->flags));
+	pattern_fill(self->pool.map, 1, 0, self->pool.size);
+	fd = pool_share_flags(self->pool.fd, variant->rights, 0,
+			      FBUF_SHARE_NO_PIN, NULL);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pool_map(&self->other, fd,
+			      PROT_READ | (writes ? PROT_WRITE : 0)));
+	/* Every entry is there: nothing is left to fail by a fault. */
+	ASSERT_EQ(-1, pattern_differs(self->other.map, 1, 0,
+				      self->other.size));
+	if (writes)
+		pattern_fill(self->other.map, 1, 0, self->other.size);
+	ASSERT_EQ(0, pipe(self->fd));
+}
+
+/* All buffers can be had: nothing keeps any of them. */
+FIXTURE_TEARDOWN(no_pin)
+{
+	__u64 names[NR_BUFS];
+
+	EXPECT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, names, NR_BUFS));
+	EXPECT_EQ(-1, pattern_differs(self->pool.map, 1, 0, self->pool.size));
+	pool_unmake(&self->other);
+	pool_unmake(&self->pool);
+	close(self->fd[0]);
+	close(self->fd[1]);
+}
+
+static int vmsplice_all(struct _test_data_no_pin *self)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_BUFS; i++) {
+		struct iovec iov = { self->other.map + i * BUF_SIZE, 1 };
+
+		if (vmsplice(self->fd[1], &iov, 1, 0) != -1 || errno != EFAULT)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+TEST_F(no_pin, vmsplice)
+{
+	EXPECT_EQ(0, vmsplice_all(self));
+	/* As it would be with a handle that may. */
+	if (!variant->flags) {
+		struct iovec iov = { self->pool.map, 1 };
+		char c;
+
+		EXPECT_EQ(1, vmsplice(self->fd[1], &iov, 1, 0));
+		EXPECT_EQ(1, read(self->fd[0], &c, 1));
+	}
+}
+
+TEST_F(no_pin, vmsplice_after_mprotect)
+{
+	ASSERT_EQ(0, mprotect(self->other.map, self->other.size, PROT_NONE));
+	ASSERT_EQ(0, mprotect(self->other.map, self->other.size, PROT_READ));
+	EXPECT_EQ(0, vmsplice_all(self));
+}
+
+TEST_F(no_pin, vmsplice_of_a_moved_mapping)
+{
+	void *to = mmap(NULL, self->other.size, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, to);
+	self->other.map = mremap(self->other.map, self->other.size,
+				 self->other.size,
+				 MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	ASSERT_EQ(to, self->other.map);
+	EXPECT_EQ(0, vmsplice_all(self));
+}
+
+TEST_F(no_pin, vmsplice_by_a_child)
+{
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(-vmsplice_all(self));
+	EXPECT_EQ(0, child_status(pid));
+}
+
+/* Advice and populating make no other entries. */
+TEST_F(no_pin, vmsplice_after_advice)
+{
+	madvise(self->other.map, self->other.size, MADV_DONTNEED);
+	madvise(self->other.map, self->other.size, MADV_WILLNEED);
+	madvise(self->other.map, self->other.size, MADV_POPULATE_READ);
+	EXPECT_EQ(-1, pattern_differs(self->other.map, 1, 0, self->other.size));
+	EXPECT_EQ(0, vmsplice_all(self));
+}
+
+TEST_F(no_pin, by_anything_else)
+{
+	char word[8];
+	struct iovec to = { word, 8 }, from = { self->other.map, 8 };
+	struct io_uring_params params = { 0 };
+	struct iovec iov = { self->other.map, BUF_SIZE };
+	int ring, sock[2], one = 1;
+
+	EXPECT_EQ(-1, process_vm_readv(getpid(), &to, 1, &from, 1, 0));
+	EXPECT_EQ(EFAULT, errno);
+	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
+	ASSERT_EQ(0, setsockopt(sock[0], SOL_SOCKET, SO_ZEROCOPY, &one,
+				sizeof(one)));
+	EXPECT_EQ(-1, send(sock[0], self->other.map, BUF_SIZE, MSG_ZEROCOPY));
+	EXPECT_EQ(EFAULT, errno);
+	/* What copies goes on as ever. */
+	EXPECT_EQ(100, send(sock[0], self->other.map, 100, 0));
+	EXPECT_EQ(100, write(self->fd[1], self->other.map, 100));
+	ring = syscall(SYS_io_uring_setup, 4, &params);
+	if (ring >= 0)
+		EXPECT_EQ(-1, syscall(SYS_io_uring_register, ring,
+				      IORING_REGISTER_BUFFERS, &iov, 1));
+	close(ring);
+	close(sock[0]);
+	close(sock[1]);
+}
+
+/* Nor by the fd itself, unless it may send, which is to keep in flight. */
+TEST_F(no_pin, by_splice)
+{
+	loff_t at = 0;
+
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &self->name, 1));
+	ASSERT_EQ(1, pool_hold(self->other.fd, &self->name, 1));
+	at = buf_offset(&self->pool, self->name);
+	EXPECT_EQ(-1, splice(self->other.fd, &at, self->fd[1], NULL, 1, 0));
+	EXPECT_EQ(EACCES, errno);
+	ASSERT_EQ(1, pool_free(self->other.fd, &self->name, 1));
+	ASSERT_EQ(1, pool_free(self->pool.fd, &self->name, 1));
+}
+
+TEST_F(no_pin, stays_so_when_shared_on)
+{
+	struct fbuf_info info;
+	int fd;
+
+	EXPECT_EQ(-EACCES, pool_share(self->other.fd, FBUF_RIGHT_READ, 0,
+				      NULL));
+	fd = pool_share_flags(self->other.fd, FBUF_RIGHT_READ, 0,
+			      FBUF_SHARE_NO_PIN, NULL);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pool_info(fd, &info));
+	EXPECT_EQ(FBUF_SHARE_NO_PIN, info.handle_flags);
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(0U, info.handle_flags);
+	close(fd);
+}
+
+/* It sees what others write, though its entries have no references. */
+TEST_F(no_pin, sees_what_is_written)
+{
+	pattern_fill(self->pool.map, 2, 0, self->pool.size);
+	EXPECT_EQ(-1, pattern_differs(self->other.map, 2, 0, self->other.size));
+	if (variant->rights & FBUF_RIGHT_WRITE)
+		pattern_fill(self->other.map, 1, 0, self->other.size);
+	else
+		pattern_fill(self->pool.map, 1, 0, self->pool.size);
 }
 
 /* A child has what its parent had. */

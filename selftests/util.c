@@ -153,10 +153,12 @@ int pool_wait(int fd, const __u64 *names, unsigned int count, int timeout)
 	return pool_batch(fd, FBUF_IOC_WAIT, names, count, 0, timeout);
 }
 
-int pool_share(int fd, __u32 rights, __u32 max_holds, __u32 *handle)
+int pool_share_flags(int fd, __u32 rights, __u32 max_holds, __u32 flags,
+		     __u32 *handle)
 {
 	struct fbuf_share arg = {
 		.size = sizeof(arg),
+		.flags = flags,
 		.rights = rights,
 		.max_holds = max_holds,
 	};
@@ -167,6 +169,11 @@ int pool_share(int fd, __u32 rights, __u32 max_holds, __u32 *handle)
 	if (handle)
 		*handle = arg.handle;
 	return ret;
+}
+
+int pool_share(int fd, __u32 rights, __u32 max_holds, __u32 *handle)
+{
+	return pool_share_flags(fd, rights, max_holds, 0, handle);
 }
 
 int pool_pass(int fd, __u32 to, __u32 flags, const struct fbuf_item *items,
@@ -255,6 +262,17 @@ struct fbuf_seg buf_seg(const struct pool *p, __u64 name, size_t offset,
 	struct fbuf_seg seg = {
 		.addr = buf_offset(p, name) + offset,
 		.len = len,
+	};
+
+	return seg;
+}
+
+struct fbuf_seg named_seg(__u64 name, size_t offset, size_t len)
+{
+	struct fbuf_seg seg = {
+		.addr = name,
+		.len = len,
+		.flags = FBUF_SEG_NAMED | FBUF_SEG_OFFSET(offset),
 	};
 
 	return seg;

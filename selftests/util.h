@@ -47,6 +47,9 @@ int pool_secure(int fd, const __u64 *names, unsigned int count);
 int pool_wait(int fd, const __u64 *names, unsigned int count, int timeout);
 /* Returns a pool fd; @handle may be NULL. */
 int pool_share(int fd, __u32 rights, __u32 max_holds, __u32 *handle);
+/* With FBUF_SHARE_*. */
+int pool_share_flags(int fd, __u32 rights, __u32 max_holds, __u32 flags,
+		     __u32 *handle);
 int pool_pass(int fd, __u32 to, __u32 flags, const struct fbuf_item *items,
 	      unsigned int count);
 /* Passes one buffer. */
@@ -65,6 +68,8 @@ __u64 buf_offset(const struct pool *p, __u64 name);
 __u8 *buf_addr(const struct pool *p, __u64 name);
 struct fbuf_seg buf_seg(const struct pool *p, __u64 name, size_t offset,
 			size_t len);
+/* By its name, which is refused once the buffer was handed out again. */
+struct fbuf_seg named_seg(__u64 name, size_t offset, size_t len);
 struct fbuf_seg inline_seg(const void *data, size_t len);
 
 /* A handle's ring, mapped. */

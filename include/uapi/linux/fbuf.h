@@ -72,6 +72,9 @@
  * @node: NUMA node to take memory from, or -1 to follow the caller's memory
  *        policy
  * @pad: 0
+ * @copy_above: while more buffers than this are in flight without a hold, sends
+ *              copy; 0 for half of the pool, and only while one of them is stuck
+ * @pad2: 0
  *
  * Returns a pool fd (O_CLOEXEC). Its memory is zeroed and charged to the
  * caller's RLIMIT_MEMLOCK (unless CAP_IPC_LOCK) and memory cgroup until the
@@ -84,6 +87,8 @@ struct fbuf_pool_create {
 	__u32 nr_bufs;
 	__s32 node;
 	__u32 pad;
+	__u32 copy_above;
+	__u32 pad2;
 };
 
 /* &struct fbuf_batch.flags of ALLOC */
@@ -131,10 +136,13 @@ struct fbuf_batch {
 	__s32 timeout;
 };
 
+/* &struct fbuf_share.flags, &struct fbuf_info.handle_flags */
+#define FBUF_SHARE_NO_PIN	(1U << 0)	/* its mappings cannot be pinned */
+
 /**
  * struct fbuf_share - FBUF_IOC_SHARE, on a pool fd
  * @size: sizeof(struct fbuf_share)
- * @flags: 0
+ * @flags: FBUF_SHARE_*; those of this handle are a must
  * @rights: FBUF_RIGHT_*, a subset of this handle's own; WRITE needs READ
  * @max_holds: buffers that the new handle may hold at once, or 0 for any number
  * @handle: out: number of the new handle, for PASS
@@ -250,16 +258,21 @@ struct fbuf_ring {
 	__u32 head;
 };
 
-/* What a segment is, &struct fbuf_seg.flags. */
+/* What a segment is, &struct fbuf_seg.flags: one of these, or none. */
 #define FBUF_SEG_INLINE		(1U << 0)	/* user memory, not the pool */
+#define FBUF_SEG_NAMED		(1U << 1)	/* @addr is a buffer's name */
+/* With FBUF_SEG_NAMED, where in the buffer the first byte is. */
+#define FBUF_SEG_OFFSET(offset)	((__u32)(offset) << 8)
 
 /**
  * struct fbuf_seg - one segment of a gather
- * @addr: offset of the first byte in the pool; with FBUF_SEG_INLINE its
- *        address in the caller's memory, which is copied by the call
+ * @addr: offset of the first byte in the pool; or with FBUF_SEG_NAMED the
+ *        buffer's name, so that a segment of a buffer that was handed out again
+ *        is refused (ESTALE); or with FBUF_SEG_INLINE an address in the caller's
+ *        memory, which is copied by the call
  * @len: bytes, at least 1; within one buffer, on which the handle has a hold,
  *       or with FBUF_SEG_INLINE up to FBUF_INLINE_MAX
- * @flags: FBUF_SEG_*
+ * @flags: FBUF_SEG_*; with FBUF_SEG_NAMED also FBUF_SEG_OFFSET()
  */
 struct fbuf_seg {
 	__u64 addr;
@@ -459,6 +472,11 @@ struct fbuf_uring_cmd {
 	__u64 reserved;
 };
 
+/* What a module can do that its first release could not, .features below. */
+#define FBUF_FEATURE_NAMED_SEGS	(1U << 0)	/* FBUF_SEG_NAMED */
+#define FBUF_FEATURE_NO_PIN	(1U << 1)	/* FBUF_SHARE_NO_PIN */
+#define FBUF_FEATURE_COPY_ABOVE	(1U << 2)	/* .copy_above */
+
 /**
  * struct fbuf_info - FBUF_IOC_INFO, on a pool fd
  * @size: sizeof(struct fbuf_info)
@@ -484,7 +502,8 @@ struct fbuf_uring_cmd {
  * @nr_handles: handles on the pool
  * @holds: buffers that this handle holds
  * @max_holds: how many it may, or 0 for any number
- * @charged: bytes charged for the pool: its own, and snapshots in flight
+ * @charged: bytes charged for the pool: its own, snapshots in flight, and those
+ *           that writes to buffers in flight may need
  * @resident: bytes of its own that have memory now: under pressure free buffers
  *            lose theirs, and get it back on use
  * @ring_size: bytes to map of this handle's ring, or 0 if it has none
@@ -493,6 +512,10 @@ struct fbuf_uring_cmd {
  * @snapshots: buffers that were copied because of a write
  * @fills: FILLs that did not fail
  * @filled: bytes that they read
+ * @features: FBUF_FEATURE_* of the module
+ * @handle_flags: FBUF_SHARE_* of this handle
+ * @copy_above: as the pool was made
+ * @pad2: 0
  *
  * All but @size and @flags are out.
  */
@@ -527,6 +550,10 @@ struct fbuf_info {
 	__u64 snapshots;
 	__u64 fills;
 	__u64 filled;
+	__u32 features;
+	__u32 handle_flags;
+	__u32 copy_above;
+	__u32 pad2;
 };
 
 #define FBUF_IOC_MAGIC		0xfb
