@@ -357,9 +357,6 @@ static int alloc_locked(struct fbuf_handle *h, u64 *names, unsigned int count,
 	ret = alloc_take(pool, &taken, count);
 	if (ret == -EAGAIN || ret == -ENOBUFS)
 		alloc_exhausted(pool);
-	/* Who got fewer than asked for, and polls, waits for the next edge. */
-	if (ret < (int)count && pool->nr_limbo && wq_has_sleeper(&pool->pollers))
-		fbuf_watch(pool);
 	if (ret < 0)
 		return ret;
 	if (all && ret < count) {
@@ -407,10 +404,11 @@ int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count, bool all)
 	mutex_lock(&pool->lock);
 	if (!list_empty(&pool->orphans))
 		fbuf_orphans_reap(pool, false);
-	if (holds_left(h) >= (all ? count : 1)) {
-		count = min(count, holds_left(h));
-		ret = alloc_locked(h, names, count, all);
-	}
+	if (holds_left(h) >= (all ? count : 1))
+		ret = alloc_locked(h, names, min(count, holds_left(h)), all);
+	/* Who got fewer than asked for, and polls, waits for the next edge. */
+	if (ret < (int)count && h->polls_out)
+		fbuf_pollers_want(h);
 	mutex_unlock(&pool->lock);
 
 	if (ret > 0)

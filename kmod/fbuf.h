@@ -152,11 +152,11 @@ struct fbuf_user {
  * @bufs: the buffers
  * @counters: see there; any CPU adds, readers sum
  * @lock: protects @bufs, the lists of buffers and the numbers of what is on
- *        them, @orphans, @reserved, @charged, @nr_notify, @batch, @dead, @watching,
- *        @exhausted, @stuck, the page tables' entries for the pool, and the
- *        holds and the ring of every handle. A send only tests holds and takes
- *        no lock. Taken inside mmap_lock: never touch user memory under it.
- *        Under memory pressure only tried.
+ *        them, @orphans, @reserved, @charged, @nr_notify, @batch, @dead,
+ *        @watching, @exhausted, @stuck, @want_out, the page tables' entries for
+ *        the pool, and the holds, the ring and @polls_out of every handle. A
+ *        send only tests holds and takes no lock. Taken inside mmap_lock: never
+ *        touch user memory under it. Under memory pressure only tried.
  * @free: buffers without a hold that were idle when they came here; last in,
  *        first out, for warm caches
  * @bare: the same, but without memory
@@ -178,8 +178,11 @@ struct fbuf_user {
  * @batch: number of the last batch of names
  * @exhausted: said that no buffer is to be had
  * @stuck: said that a buffer is in flight for long
+ * @polls_out: somebody has asked for EPOLLOUT
+ * @want_out: and was told that no buffer is to be had, or got fewer from ALLOC
+ *            than he asked for, and was not told otherwise since
  * @wait: tasks that wait for a buffer to be idle or free
- * @pollers: whoever polls for a buffer to be had
+ * @pollers: whoever polls on a handle that may ALLOC, whatever he asks for
  * @watch_timer: makes @watch_work run, see watch.c
  * @watch_work: looks what is idle, while others wait
  * @watch_nap: until it looks again
@@ -236,6 +239,8 @@ struct fbuf_pool {
 	bool watching;
 	bool exhausted;
 	bool stuck;
+	bool polls_out;
+	bool want_out;
 
 	wait_queue_head_t wait;
 	wait_queue_head_t pollers;
@@ -302,6 +307,7 @@ struct fbuf_kring {
  * @no_pin: its mappings cannot be pinned
  * @id: its number in the pool
  * @nr_holds: how many buffers it holds
+ * @polls_out: somebody has asked for EPOLLOUT on it
  * @holds: a bit for each buffer; changed under the pool's lock
  * @secures: a bit for each buffer that it secures; NULL in volatile pools
  * @ring: its ring, or NULL; set once
@@ -315,6 +321,7 @@ struct fbuf_handle {
 	bool no_pin;
 	u32 id;
 	unsigned int nr_holds;
+	bool polls_out;
 	unsigned long *holds;
 	unsigned long *secures;
 	struct fbuf_kring *ring;
@@ -593,6 +600,8 @@ void fbuf_watch_init(struct fbuf_pool *pool);
 void fbuf_watch_exit(struct fbuf_pool *pool);
 void fbuf_watch(struct fbuf_pool *pool);
 void fbuf_watch_look(struct fbuf_pool *pool);
+void fbuf_pollers_wake(struct fbuf_pool *pool);
+void fbuf_pollers_want(struct fbuf_handle *h);
 __poll_t fbuf_poll(struct file *file, struct poll_table_struct *table);
 
 /* ring.c */

@@ -101,12 +101,7 @@ void fbuf_wake(struct fbuf_pool *pool)
 	lockdep_assert_held(&pool->lock);
 	if (wq_has_sleeper(&pool->wait))
 		wake_up_all(&pool->wait);
-	if (!wq_has_sleeper(&pool->pollers))
-		return;
-	if (pool->nr_free || pool->nr_bare)
-		wake_up_poll(&pool->pollers, EPOLLOUT | EPOLLWRNORM);
-	else if (pool->nr_limbo)
-		fbuf_watch(pool);
+	fbuf_pollers_wake(pool);
 }
 
 /* Is this a result to wait on? */

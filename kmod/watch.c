@@ -48,15 +48,27 @@ static bool watch_notices(struct fbuf_pool *pool)
 	return more;
 }
 
+/*
+ * A buffer is to be had. Whoever was told that there is none has to hear of it;
+ * else it is an edge, for one of those who were told of others.
+ */
+static void pollers_wake(struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	__wake_up(&pool->pollers, TASK_NORMAL, pool->want_out ? 0 : 1,
+		  poll_to_key(EPOLLOUT | EPOLLWRNORM));
+	pool->want_out = false;
+}
+
 /* Wake pollers if a buffer is to be had; true if they wait for packets. */
 static bool watch_pollers(struct fbuf_pool *pool)
 	__must_hold(&pool->lock)
 {
-	if (!wq_has_sleeper(&pool->pollers))
+	if (!pool->want_out || !wq_has_sleeper(&pool->pollers))
 		return false;
 	if (!fbuf_reap(pool))
 		return pool->nr_limbo;
-	wake_up_poll(&pool->pollers, EPOLLOUT | EPOLLWRNORM);
+	pollers_wake(pool);
 	return false;
 }
 
@@ -122,6 +134,48 @@ void fbuf_watch(struct fbuf_pool *pool)
 }
 
 /**
+ * fbuf_pollers_wake() - buffers were freed: tell whoever polls for one
+ * @pool: the pool
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_pollers_wake(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	/* Not for those who never ask for it, though they are on the queue. */
+	if (!pool->polls_out || !wq_has_sleeper(&pool->pollers))
+		return;
+	if (pool->nr_free || pool->nr_bare)
+		pollers_wake(pool);
+	else if (pool->want_out && pool->nr_limbo)
+		fbuf_watch(pool);
+}
+
+static bool at_max_holds(const struct fbuf_handle *h)
+	__must_hold(&h->pool->lock)
+{
+	return h->max_holds && h->nr_holds >= h->max_holds;
+}
+
+/**
+ * fbuf_pollers_want() - see to it that who polls hears of the next buffer
+ * @h: the handle, on which somebody has asked for EPOLLOUT
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_pollers_want(struct fbuf_handle *h)
+{
+	struct fbuf_pool *pool = h->pool;
+
+	lockdep_assert_held(&pool->lock);
+	pool->want_out = true;
+	/* Until it frees one itself, none that comes back is for it. */
+	if (pool->nr_limbo && !at_max_holds(h) &&
+	    wq_has_sleeper(&pool->pollers))
+		fbuf_watch(pool);
+}
+
+/**
  * fbuf_watch_init() - make ready for fbuf_watch()
  * @pool: a new pool
  */
@@ -147,10 +201,25 @@ void fbuf_watch_exit(struct fbuf_pool *pool)
 	cancel_work_sync(&pool->watch_work);
 }
 
+/* Is a buffer to be had? If not, whoever asks is to be told when one is. */
+static bool poll_out(struct fbuf_handle *h)
+	__must_hold(&h->pool->lock)
+{
+	h->polls_out = true;
+	h->pool->polls_out = true;
+	if (!at_max_holds(h) && fbuf_reap(h->pool))
+		return true;
+	fbuf_pollers_want(h);
+	return false;
+}
+
 /**
  * fbuf_poll() - poll a pool fd
  * @file: its file
  * @table: the poll table
+ *
+ * epoll registers once, and may ask for EPOLLOUT later: so everybody who may
+ * ALLOC is on the queue of those who do.
  *
  * Context: may sleep; takes the pool's lock.
  * Return: EPOLLIN if the ring has entries, EPOLLOUT if ALLOC would hand out a
@@ -160,23 +229,18 @@ __poll_t fbuf_poll(struct file *file, struct poll_table_struct *table)
 {
 	struct fbuf_handle *h = file->private_data;
 	struct fbuf_pool *pool = h->pool;
+	bool may = h->rights & FBUF_RIGHT_ALLOC;
 	__poll_t mask = 0;
-	bool out;
 
 	poll_wait(file, &h->wait, table);
-	out = h->rights & FBUF_RIGHT_ALLOC &&
-	      poll_requested_events(table) & (EPOLLOUT | EPOLLWRNORM);
-	if (out)
+	if (may)
 		poll_wait(file, &pool->pollers, table);
 	mutex_lock(&pool->lock);
 	if (h->ring && fbuf_ring_used(h->ring))
 		mask |= EPOLLIN | EPOLLRDNORM;
-	if (out && (!h->max_holds || h->nr_holds < h->max_holds)) {
-		if (fbuf_reap(pool))
-			mask |= EPOLLOUT | EPOLLWRNORM;
-		else if (pool->nr_limbo)
-			fbuf_watch(pool);
-	}
+	if (may && poll_requested_events(table) & (EPOLLOUT | EPOLLWRNORM) &&
+	    poll_out(h))
+		mask |= EPOLLOUT | EPOLLWRNORM;
 	mutex_unlock(&pool->lock);
 	return mask;
 }

@@ -974,6 +974,131 @@ TEST_F(poll, edge_triggered_out_after_fewer)
 	in_turn(_metadata, self, false);
 }
 
+static int rewatch(struct _test_data_poll *self, __u32 events)
+{
+	struct epoll_event ev = { .events = events };
+
+	return epoll_ctl(self->epoll, EPOLL_CTL_MOD, self->pool.fd, &ev);
+}
+
+/*
+ * As event loops do: they ask for EPOLLOUT once they need a buffer, by MOD, which
+ * polls again, but registers with nothing.
+ */
+static void armed_later(struct __test_metadata *const _metadata,
+			struct _test_data_poll *self, __u32 mode, bool flight)
+{
+	char got[100 * NR_BUFS];
+
+	ASSERT_EQ(0, watch(self, EPOLLIN | mode));
+	ASSERT_EQ(0, take_all(self, flight));
+	ASSERT_EQ(0, rewatch(self, EPOLLIN | EPOLLOUT | mode));
+	EXPECT_EQ(0U, watched(self, 0));
+	if (flight) {
+		ASSERT_EQ((ssize_t)sizeof(got),
+			  read_full(self->sock[1], got, sizeof(got)));
+	} else {
+		ASSERT_EQ(1, pool_free(self->other, self->names, 1));
+	}
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+}
+
+TEST_F(poll, armed_later_level)
+{
+	armed_later(_metadata, self, 0, false);
+	/* For as long as it is so, and no longer. */
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, self->names, NR_BUFS));
+	EXPECT_EQ(0U, watched(self, 0));
+	/* Disarmed, and armed again. */
+	ASSERT_EQ(0, rewatch(self, EPOLLIN));
+	ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	EXPECT_EQ(0U, watched(self, 50));
+	ASSERT_EQ(0, rewatch(self, EPOLLIN | EPOLLOUT));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+}
+
+TEST_F(poll, armed_later_level_in_flight)
+{
+	armed_later(_metadata, self, 0, true);
+}
+
+TEST_F(poll, armed_later_edge)
+{
+	__u64 name;
+
+	armed_later(_metadata, self, EPOLLET, false);
+	EXPECT_EQ(0U, watched(self, 50));
+	/* Fewer than asked for: whatever comes is an edge. */
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &name, 1));
+	ASSERT_EQ(-ENOBUFS, pool_alloc(self->pool.fd, &name, 1));
+	ASSERT_EQ(1, pool_free(self->other, &self->names[1], 1));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+}
+
+TEST_F(poll, armed_later_edge_in_flight)
+{
+	armed_later(_metadata, self, EPOLLET, true);
+}
+
+TEST_F(poll, armed_later_once)
+{
+	__u64 name;
+
+	armed_later(_metadata, self, EPOLLONESHOT, false);
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &name, 1));
+	ASSERT_EQ(1, pool_free(self->other, &self->names[1], 1));
+	EXPECT_EQ(0U, watched(self, 50));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &name, 1));
+	ASSERT_EQ(0, rewatch(self, EPOLLOUT | EPOLLONESHOT));
+	EXPECT_EQ(0U, watched(self, 0));
+	ASSERT_EQ(1, pool_free(self->other, &self->names[2], 1));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+}
+
+TEST_F(poll, armed_later_once_in_flight)
+{
+	armed_later(_metadata, self, EPOLLONESHOT, true);
+}
+
+/* What keeps it from a buffer is its own limit: its own FREE is the edge. */
+TEST_F(poll, edge_triggered_at_max_holds)
+{
+	struct epoll_event ev = { .events = EPOLLOUT | EPOLLET };
+	__u64 name;
+	int fd;
+
+	fd = pool_share(self->pool.fd, ALL_RIGHTS, 1, NULL);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, epoll_ctl(self->epoll, EPOLL_CTL_ADD, fd, &ev));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+	ASSERT_EQ(1, pool_alloc(fd, &name, 1));
+	ASSERT_EQ(-EDQUOT, pool_alloc(fd, self->names, 1));
+	EXPECT_EQ(0U, watched(self, 0));
+	ASSERT_EQ(1, pool_free(fd, &name, 1));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+	close(fd);
+}
+
+/* Of several that wait, each is told, though one buffer is all there is. */
+TEST_F(poll, each_of_two_exclusive)
+{
+	struct epoll_event ev = { .events = EPOLLOUT | EPOLLEXCLUSIVE };
+	int second = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_LE(0, second);
+	ASSERT_EQ(0, take_all(self, false));
+	ASSERT_EQ(0, watch(self, ev.events));
+	ASSERT_EQ(0, epoll_ctl(second, EPOLL_CTL_ADD, self->pool.fd, &ev));
+	EXPECT_EQ(0U, watched(self, 0));
+	EXPECT_EQ(0, epoll_wait(second, &ev, 1, 0));
+	ASSERT_EQ(1, pool_free(self->other, &self->names[0], 1));
+	ASSERT_EQ(1, pool_free(self->other, &self->names[1], 1));
+	EXPECT_EQ((__u32)EPOLLOUT, watched(self, DEADLINE_MS));
+	EXPECT_EQ(1, epoll_wait(second, &ev, 1, DEADLINE_MS));
+	close(second);
+}
+
 TEST_F(poll, eventfd)
 {
 	int event = eventfd(0, EFD_NONBLOCK);
@@ -1703,6 +1828,48 @@ TEST_F(quiet, while_nobody_waits)
 TEST_F(quiet, not_while_somebody_waits)
 {
 	EXPECT_LT(0, runs_in(self, 300, true));
+}
+
+/* Whoever asks for nothing but entries of the ring has no use for buffers. */
+TEST_F(quiet, while_epoll_wants_entries)
+{
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event ev = { .events = EPOLLIN };
+	__u64 name;
+
+	ASSERT_LE(0, epoll);
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, self->pool.fd, &ev));
+	EXPECT_EQ(0, runs_in(self, 300, false));
+	ASSERT_EQ(-EAGAIN, pool_alloc(self->pool.fd, &name, 1));
+	EXPECT_EQ(0, runs_in(self, 300, false));
+	ev.events = EPOLLIN | EPOLLOUT;
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_MOD, self->pool.fd, &ev));
+	EXPECT_LT(0, runs_in(self, 300, false));
+	close(epoll);
+	EXPECT_TRUE(wait_for(!runs_in(self, 300, false), DEADLINE_MS));
+}
+
+/* Nor once it was told of the buffer that it asked for. */
+TEST_F(quiet, after_epoll_was_told)
+{
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT };
+	__u8 got[BUF_SIZE];
+	struct fbuf_seg seg;
+	__u64 name;
+
+	ASSERT_LE(0, epoll);
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, self->pool.fd, &ev));
+	ASSERT_EQ((ssize_t)BUF_SIZE, read_full(self->sock[1], got, BUF_SIZE));
+	ASSERT_EQ(1, epoll_wait(epoll, &ev, 1, DEADLINE_MS));
+	ev.events = EPOLLIN;
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_MOD, self->pool.fd, &ev));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &name, 1));
+	seg = buf_seg(&self->pool, name, 0, BUF_SIZE);
+	ASSERT_EQ((ssize_t)BUF_SIZE, pool_send(self->pool.fd, self->sock[0],
+					       &seg, 1, 0, 0, NULL));
+	EXPECT_EQ(0, runs_in(self, 300, false));
+	close(epoll);
 }
 
 /* And quiet again. */
