@@ -313,9 +313,12 @@ void fbuf_buf_init(struct fbuf_pool *pool)
 	pool->nr_free = pool->nr_bufs;
 }
 
-/* Buffers onto @taken, which get memory if they have none. */
-static int alloc_take(struct fbuf_pool *pool, struct list_head *taken,
-		      unsigned int count)
+/*
+ * Buffers onto @taken, which get memory if they have none. Returns how many; if
+ * they are fewer than @count, @err says why: -ENOBUFS or -ENOMEM.
+ */
+static unsigned int alloc_take(struct fbuf_pool *pool, struct list_head *taken,
+			       unsigned int count, int *err)
 	__must_hold(&pool->lock)
 {
 	unsigned int n, budget = pool->nr_limbo;
@@ -323,17 +326,17 @@ static int alloc_take(struct fbuf_pool *pool, struct list_head *taken,
 	for (n = 0; n < count; n++) {
 		struct fbuf_buf *buf = take_idle(pool, &budget);
 
+		*err = -ENOBUFS;
 		if (!buf)
 			break;
-		if (fbuf_buf_get_memory(pool, buf)) {
+		*err = fbuf_buf_get_memory(pool, buf);
+		if (*err) {
 			put_free(pool, buf);
-			return n ?: -ENOMEM;
+			break;
 		}
 		list_add_tail(&buf->node, taken);
 	}
-	if (n)
-		return n;
-	return pool->nr_limbo ? -EAGAIN : -ENOBUFS;
+	return n;
 }
 
 static void alloc_exhausted(struct fbuf_pool *pool)
@@ -352,17 +355,17 @@ static int alloc_locked(struct fbuf_handle *h, u64 *names, unsigned int count,
 	struct fbuf_pool *pool = h->pool;
 	struct fbuf_buf *buf, *next;
 	LIST_HEAD(taken);
-	int ret, n = 0;
+	unsigned int got;
+	int err, n = 0;
 
-	ret = alloc_take(pool, &taken, count);
-	if (ret == -EAGAIN || ret == -ENOBUFS)
+	got = alloc_take(pool, &taken, count, &err);
+	if (!got && err == -ENOBUFS)
 		alloc_exhausted(pool);
-	if (ret < 0)
-		return ret;
-	if (all && ret < count) {
+	if (got < (all ? count : 1)) {
 		list_for_each_entry_safe(buf, next, &taken, node)
 			put_free(pool, buf);
-		return pool->nr_limbo ? -EAGAIN : -ENOBUFS;
+		/* To wait for buffers helps if it is them that are short. */
+		return err == -ENOBUFS && pool->nr_limbo ? -EAGAIN : err;
 	}
 	list_for_each_entry_safe(buf, next, &taken, node) {
 		list_del_init(&buf->node);

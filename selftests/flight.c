@@ -843,6 +843,43 @@ TEST_F(memcg, back_on_touch_by_another)
 	pool_unmake(&pool);
 }
 
+/*
+ * All are free, and there is memory for the first alone: to wait for the others
+ * would be to wait for ever.
+ */
+TEST_F(memcg, alloc_all)
+{
+	const __u32 all = FBUF_ALLOC_ALL | FBUF_ALLOC_WAIT;
+	__u64 names[MEMCG_BUFS];
+	struct fbuf_info info;
+	char max[32];
+	int fd;
+
+	if (access("/proc/sys/vm/drop_caches", W_OK))
+		SKIP(return, "no drop_caches");
+	fd = pool_create(MEMCG_BUF, MEMCG_BUFS);
+	ASSERT_LE(0, fd);
+	ASSERT_TRUE(wait_for(!put_file("/proc/sys/vm", "drop_caches", "2") &&
+			     !pool_resident(fd), DEADLINE_MS));
+	ASSERT_EQ(0, put_file(self->root, "cgroup.procs", "0"));
+	snprintf(max, sizeof(max), "%lld",
+		 get_file(self->path, "memory.current", NULL) + MEMCG_POOL / 2);
+	ASSERT_EQ(0, put_file(self->path, "memory.max", max));
+	EXPECT_EQ(-ENOMEM, pool_batch(fd, FBUF_IOC_ALLOC, names, MEMCG_BUFS,
+				      FBUF_ALLOC_ALL, 0));
+	EXPECT_EQ(-ENOMEM, pool_batch(fd, FBUF_IOC_ALLOC, names, MEMCG_BUFS,
+				      all, 2000));
+	ASSERT_EQ(0, pool_info(fd, &info));
+	EXPECT_EQ(0U, info.nr_held);
+	EXPECT_LT(0U, info.resident);
+	/* Who takes what there is gets it, and the error when there is none. */
+	EXPECT_LT(0, pool_alloc(fd, names, MEMCG_BUFS));
+	EXPECT_EQ(-ENOMEM, pool_alloc(fd, names, MEMCG_BUFS));
+	EXPECT_EQ(0, get_file(self->path, "memory.events", "oom_kill"));
+	ASSERT_EQ(0, put_file(self->path, "memory.max", "max"));
+	close(fd);
+}
+
 #define MEMCG_BIG	(2U << 20)
 
 /* A thread that writes a byte when told to. */
