@@ -82,19 +82,30 @@ static void user_uncharge(struct fbuf_user *user, unsigned long nr)
 	spin_unlock(&users_lock);
 }
 
+/*
+ * The pool keeps the maker's credentials, and they his user: modules cannot let
+ * go of a user themselves with every kernel (free_uid() is not always exported).
+ */
 static int memlock_charge(struct fbuf_pool *pool, unsigned long nr)
 {
-	struct user_struct *user = pool->user;
+	atomic_long_t *locked;
 	long cur;
 
-	if (!user)
+	if (!pool->cred)
 		return 0;
-	cur = atomic_long_read(&user->locked_vm);
+	locked = &pool->cred->user->locked_vm;
+	cur = atomic_long_read(locked);
 	do {
 		if (cur + nr > pool->memlock)
 			return -ENOMEM;
-	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &cur, cur + nr));
+	} while (!atomic_long_try_cmpxchg(locked, &cur, cur + nr));
 	return 0;
+}
+
+static void memlock_uncharge(struct fbuf_pool *pool, unsigned long nr)
+{
+	if (pool->cred)
+		atomic_long_sub(nr, &pool->cred->user->locked_vm);
 }
 
 /**
@@ -114,8 +125,7 @@ int fbuf_charge(struct fbuf_pool *pool, unsigned long nr)
 		return err;
 	err = user_charge(pool->owner, nr);
 	if (err) {
-		if (pool->user)
-			atomic_long_sub(nr, &pool->user->locked_vm);
+		memlock_uncharge(pool, nr);
 		return err;
 	}
 	pool->charged += nr;
@@ -133,8 +143,7 @@ void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr)
 {
 	if (!nr)
 		return;
-	if (pool->user)
-		atomic_long_sub(nr, &pool->user->locked_vm);
+	memlock_uncharge(pool, nr);
 	user_uncharge(pool->owner, nr);
 	pool->charged -= nr;
 }
@@ -154,7 +163,7 @@ int fbuf_charge_init(struct fbuf_pool *pool)
 	if (max && pool->nr_pages > max >> PAGE_SHIFT)
 		return -EDQUOT;
 	if (!capable(CAP_IPC_LOCK)) {
-		pool->user = get_uid(current_user());
+		pool->cred = get_current_cred();
 		pool->memlock = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	}
 	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);

@@ -19,6 +19,7 @@
 #include <linux/uio.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
+#include <net/genetlink.h>
 #include <net/sock.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
@@ -103,6 +104,11 @@ static inline void fbuf_hrtimer_setup(struct hrtimer *timer,
 	hrtimer_setup(timer, fn, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 #endif
 }
+
+/* Older point releases of 6.1 say so by a flag of operations. */
+#ifndef GENL_MCAST_CAP_NET_ADMIN
+#define GENL_MCAST_CAP_NET_ADMIN	GENL_UNS_ADMIN_PERM
+#endif
 
 /* Newer kernels want a work queue to say that it is for each CPU by itself. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)

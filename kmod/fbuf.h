@@ -23,6 +23,7 @@
 
 #include <linux/fbuf.h>
 
+struct cred;
 struct eventfd_ctx;
 struct folio;
 struct io_uring_cmd;
@@ -30,7 +31,6 @@ struct mem_cgroup;
 struct pipe_inode_info;
 struct poll_table_struct;
 struct socket;
-struct user_struct;
 struct vm_area_struct;
 struct vm_fault;
 
@@ -191,7 +191,7 @@ struct fbuf_user {
  * @next_handle: where the search for a free number begins
  * @nr_handles: how many
  * @refs: handles
- * @user: whose locked memory is charged, or NULL if nobody's
+ * @cred: the maker's, whose user's locked memory is charged; or NULL if nobody's
  * @memlock: how many pages that may come to: the maker's RLIMIT_MEMLOCK when he
  *           made the pool
  * @owner: who is charged besides
@@ -253,7 +253,7 @@ struct fbuf_pool {
 	u32 next_handle;
 	unsigned int nr_handles;
 	refcount_t refs;
-	struct user_struct *user;
+	const struct cred *cred;
 	unsigned long memlock;
 	struct fbuf_user *owner;
 	struct mem_cgroup *memcg;
