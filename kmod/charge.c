@@ -20,8 +20,10 @@
 unsigned long long fbuf_pool_max;
 unsigned long long fbuf_user_max;
 
-static DEFINE_SPINLOCK(users_lock);	/* protects users and all on it */
+/* Protects what follows, and all on the list, which is by serial number. */
+static DEFINE_SPINLOCK(users_lock);
 static LIST_HEAD(users);
+static u64 last_serial;
 
 static struct fbuf_user *user_find(kuid_t uid)
 	__must_hold(&users_lock)
@@ -45,6 +47,7 @@ static struct fbuf_user *user_find_or_add(kuid_t uid, struct fbuf_user **fresh)
 		user = *fresh;
 		*fresh = NULL;
 		user->uid = uid;
+		user->serial = ++last_serial;
 		list_add_tail(&user->node, &users);
 	}
 	return user;
@@ -194,26 +197,26 @@ void fbuf_charge_exit(struct fbuf_pool *pool)
 		spin_unlock(&users_lock);
 		kfree(unused);
 	}
-	if (pool->user)
-		free_uid(pool->user);
+	if (pool->cred)
+		put_cred(pool->cred);
 }
 
 /**
- * fbuf_user_get() - look at a user
- * @nth: which, from 0
- * @user: a copy is put there
+ * fbuf_user_next() - look at the users, one after another
+ * @serial: that of the one before, or 0 to begin
+ * @user: a copy of the next one is put there
  *
  * Context: any.
- * Return: 0, or -ENOENT if there are not so many.
+ * Return: 0, or -ENOENT if there are no more.
  */
-int fbuf_user_get(unsigned int nth, struct fbuf_user *user)
+int fbuf_user_next(u64 serial, struct fbuf_user *user)
 {
 	struct fbuf_user *pos;
 	int err = -ENOENT;
 
 	spin_lock(&users_lock);
 	list_for_each_entry(pos, &users, node) {
-		if (nth--)
+		if (pos->serial <= serial)
 			continue;
 		*user = *pos;
 		err = 0;

@@ -119,6 +119,7 @@ struct fbuf_counters {
 /**
  * struct fbuf_user - what is charged to one user
  * @node: on the list of users
+ * @serial: number of the entry: later ones have greater ones
  * @uid: the user
  * @pages: pages charged
  * @pools: pools that the user made, retired ones included
@@ -129,6 +130,7 @@ struct fbuf_counters {
  */
 struct fbuf_user {
 	struct list_head node;
+	u64 serial;
 	kuid_t uid;
 	unsigned long pages;
 	unsigned int pools;
@@ -554,7 +556,7 @@ int fbuf_charge_init(struct fbuf_pool *pool);
 void fbuf_charge_exit(struct fbuf_pool *pool);
 int fbuf_charge(struct fbuf_pool *pool, unsigned long nr);
 void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr);
-int fbuf_user_get(unsigned int nth, struct fbuf_user *user);
+int fbuf_user_next(u64 serial, struct fbuf_user *user);
 int fbuf_user_set_limit(kuid_t uid, bool own, u64 limit);
 void fbuf_users_exit(void);
 

@@ -514,13 +514,13 @@ static int fbuf_nl_limit_get_dumpit(struct sk_buff *skb,
 
 	if (!cb->args[0])
 		pools_settle();
-	while (!fbuf_user_get(cb->args[0], &user)) {
+	while (!fbuf_user_next(cb->args[0], &user)) {
 		if (uid_eq(NETLINK_CREDS(cb->skb)->uid, user.uid) ||
 		    nl_privileged(cb->skb))
 			err = user_fill(skb, cb, &user);
 		if (err)
 			break;
-		cb->args[0]++;
+		cb->args[0] = user.serial;
 	}
 	return skb->len ?: err;
 }

@@ -39,10 +39,10 @@
  * see fbuf_pool_enter().
  */
 DEFINE_MUTEX(fbuf_pools_lock);
-/* All pools, retired ones included, by id. */
+/* All pools, retired ones included, by id: dumps go on after the last they had. */
 LIST_HEAD(fbuf_pools);
 
-static atomic64_t pool_ids;
+static u64 last_id;			/* protected by fbuf_pools_lock */
 static DEFINE_MUTEX(retired_lock);	/* protects retired_pools */
 static LIST_HEAD(retired_pools);
 
@@ -485,7 +485,6 @@ static struct fbuf_pool *pool_new(const struct fbuf_pool_create *args)
 		return NULL;
 	pool_init_empty(pool);
 	pool->memcg = get_mem_cgroup_from_mm(current->mm);
-	pool->id = atomic64_inc_return(&pool_ids);
 	pool->uid = current_uid();
 	pool->node = args->node;
 	pool->flags = args->flags;
@@ -519,6 +518,8 @@ static int pool_get_memory(struct fbuf_pool *pool)
 static void pool_list(struct fbuf_pool *pool)
 {
 	mutex_lock(&fbuf_pools_lock);
+	/* Not before: to get the memory may take longer than for a later one. */
+	pool->id = ++last_id;
 	list_add_tail(&pool->all, &fbuf_pools);
 	mutex_unlock(&fbuf_pools_lock);
 	mutex_lock(&pool->lock);

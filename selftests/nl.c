@@ -144,6 +144,8 @@ static int answer(struct nl *nl, msg_fn fn, void *arg)
 		len = recv(nl->fd, buf, NL_BUF, 0);
 		if (len < 0)
 			ret = errno == EINTR ? 1 : -errno;
+		if (nl->between)
+			nl->between(nl->between_arg);
 		for (; len > 0 && ret > 0 && NLMSG_OK(msg, (unsigned int)len);
 		     msg = NLMSG_NEXT(msg, len)) {
 			if (msg->nlmsg_seq != nl->seq)

@@ -21,6 +21,8 @@ struct nl {
 	__u16 family;
 	__u32 events;		/* the multicast group */
 	char error[128];	/* what the kernel said of the last error */
+	void (*between)(void *arg);	/* called after each part of an answer */
+	void *between_arg;
 };
 
 /* A message: which attributes it has, and their values. */

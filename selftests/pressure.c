@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <linux/if_ether.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -396,6 +398,133 @@ TEST_F(limit, another_user)
 		_exit(unprivileged(self, info.id));
 	EXPECT_EQ(0, child_status(pid));
 	close(fd);
+}
+
+#define SLOW_BUFS	32768U
+#define NR_QUICK	8
+
+/* A pool of many small buffers takes long to make. */
+struct slow {
+	pthread_t thread;
+	int control;
+	int fd;
+	bool done;
+};
+
+static void *slow_make(void *arg)
+{
+	struct slow *s = arg;
+
+	s->fd = pool_create_on(s->control, 4096, SLOW_BUFS, 0);
+	__atomic_store_n(&s->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Has a dump a row for that pool? */
+static bool dumped(struct nl *nl, __u8 cmd, unsigned int attr, __u64 id)
+{
+	struct nl_row rows[64];
+	int i, nr = nl_dump(nl, cmd, rows, 64);
+
+	for (i = 0; i < nr && i < 64; i++) {
+		if (rows[i].val[attr] == id)
+			return true;
+	}
+	return false;
+}
+
+/* Others that were begun later are there before it is: dumps have them all. */
+TEST_F(limit, made_slowly)
+{
+	struct slow s = { .control = self->control, .fd = -1 };
+	int quick[NR_QUICK] = { [0 ... NR_QUICK - 1] = -1 };
+	struct fbuf_info info;
+	unsigned int nr = 0;
+	int i;
+
+	ASSERT_EQ(0, pthread_create(&s.thread, NULL, slow_make, &s));
+	while (!__atomic_load_n(&s.done, __ATOMIC_ACQUIRE)) {
+		close(quick[nr % NR_QUICK]);
+		quick[nr++ % NR_QUICK] = pool_create_on(self->control, 4096, 1,
+							0);
+		sched_yield();
+	}
+	pthread_join(s.thread, NULL);
+	ASSERT_LE(0, s.fd);
+	EXPECT_LT(1, nr);
+	ASSERT_EQ(0, pool_info(s.fd, &info));
+	EXPECT_TRUE(dumped(&self->nl, FBUF_CMD_POOL_GET, FBUF_A_POOL_ID,
+			   info.id));
+	EXPECT_TRUE(dumped(&self->nl, FBUF_CMD_HANDLE_GET,
+			   FBUF_A_HANDLE_POOL_ID, info.id));
+	EXPECT_TRUE(dumped(&self->nl, FBUF_CMD_STATS_GET, FBUF_A_STATS_POOL_ID,
+			   info.id));
+	for (i = 0; i < NR_QUICK; i++)
+		close(quick[i]);
+	close(s.fd);
+}
+
+#define FIRST_UID	200000U
+#define NR_USERS	1600U	/* more than go into three parts of an answer */
+#define NR_LEAVING	400U
+
+/* Gives them a limit each, or takes it away; returns how many it did. */
+static unsigned int users_limit(struct nl *nl, unsigned int nr, bool own)
+{
+	struct nl_arg args[] = {
+		{ FBUF_A_LIMIT_UID, 4, 0 },
+		{ own ? FBUF_A_LIMIT_USER_MAX : FBUF_A_LIMIT_OWN, own ? 8 : 0,
+		  own ? BUF_SIZE : 0 },
+	};
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		args[0].val = FIRST_UID + i;
+		if (nl_do(nl, FBUF_CMD_LIMIT_SET, args, 2, NULL))
+			break;
+	}
+	return i;
+}
+
+struct leaving {
+	struct nl nl;
+	bool done;
+};
+
+static void users_leave(void *arg)
+{
+	struct leaving *l = arg;
+
+	if (!l->done)
+		users_limit(&l->nl, NR_LEAVING, false);
+	l->done = true;
+}
+
+/* Some are gone while the rows of the others are still to come. */
+TEST_F(limit, users_leave_in_a_dump)
+{
+	struct nl_row *rows = calloc(NR_USERS + 64, sizeof(*rows));
+	unsigned int stayed = 0;
+	struct leaving l = { .done = false };
+	int i, nr;
+
+	ASSERT_NE(NULL, rows);
+	ASSERT_EQ(0, nl_open(&l.nl));
+	EXPECT_EQ(NR_USERS, users_limit(&self->nl, NR_USERS, true));
+	self->nl.between = users_leave;
+	self->nl.between_arg = &l;
+	nr = nl_dump(&self->nl, FBUF_CMD_LIMIT_GET, rows, NR_USERS + 64);
+	self->nl.between = NULL;
+	for (i = 0; i < nr; i++) {
+		__u64 uid = rows[i].val[FBUF_A_LIMIT_UID];
+
+		stayed += uid >= FIRST_UID + NR_LEAVING &&
+			  uid < FIRST_UID + NR_USERS;
+	}
+	EXPECT_EQ(NR_USERS - NR_LEAVING, stayed);
+	EXPECT_EQ(NR_USERS, users_limit(&self->nl, NR_USERS, false));
+	nl_close(&l.nl);
+	free(rows);
 }
 
 /* A peer that does not read. */
