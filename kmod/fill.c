@@ -232,7 +232,7 @@ static ssize_t fill_from_file(struct file *file, const struct fbuf_fill *args,
 	if (args->flags & FBUF_FILL_DIRECT)
 		iocb.ki_flags |= IOCB_DIRECT;
 	if (args->flags & FBUF_FILL_DONTWAIT)
-		iocb.ki_flags |= IOCB_NOWAIT;
+		iocb.ki_flags |= IOCB_NOWAIT | IOCB_NOIO;
 	if (args->flags & FBUF_FILL_POS) {
 		iocb.ki_pos = args->pos;
 		ret = fill_read(&iocb, iter, all);
