@@ -13,6 +13,7 @@
 #include <linux/sched/user.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/user_namespace.h>
 
 #include "fbuf.h"
 
@@ -165,7 +166,8 @@ int fbuf_charge_init(struct fbuf_pool *pool)
 
 	if (max && pool->nr_pages > max >> PAGE_SHIFT)
 		return -EDQUOT;
-	if (!capable(CAP_IPC_LOCK)) {
+	/* Most have no such privilege, and need none: that is no event to audit. */
+	if (!ns_capable_noaudit(&init_user_ns, CAP_IPC_LOCK)) {
 		pool->cred = get_current_cred();
 		pool->memlock = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	}
