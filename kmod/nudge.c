@@ -109,7 +109,10 @@ void fbuf_nudge_exit(void)
 {
 	int cpu;
 
-	/* Waits for the calls of fbuf_nudge() that are still on their way. */
+	/*
+	 * Waits for the interrupts of nudge_all() that are still on their way: a
+	 * CPU takes its calls in the order in which they were sent.
+	 */
 	on_each_cpu(nudge_nothing, NULL, 1);
 	for_each_possible_cpu(cpu) {
 		struct napi_struct *napi = per_cpu_ptr(nudge_napi, cpu);
