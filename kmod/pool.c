@@ -56,7 +56,8 @@ static const struct address_space_operations pool_aops = {
 /* @gfp is for pages; for more at once, less will do. */
 static struct page *folio_get_new(int node, unsigned int order, gfp_t gfp)
 {
-	gfp |= GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+	/* User space's: from the nodes of its cpuset, and no others. */
+	gfp |= GFP_USER | __GFP_ACCOUNT | __GFP_NOWARN;
 	if (order)
 		gfp = (gfp & ~__GFP_RETRY_MAYFAIL) | __GFP_COMP | __GFP_NORETRY;
 	/* Without a node, the task's memory policy decides. */

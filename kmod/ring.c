@@ -182,7 +182,8 @@ static int ring_get_memory(struct fbuf_kring *ring, unsigned int nr_bufs)
 	if (!ring->pages || !ring->notify_gen || !ring->notify)
 		return -ENOMEM;
 	for (i = 0; i < ring->nr_pages; i++) {
-		ring->pages[i] = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+		ring->pages[i] = alloc_page(GFP_USER | __GFP_ACCOUNT |
+					    __GFP_ZERO);
 		if (!ring->pages[i])
 			return -ENOMEM;
 	}
