@@ -141,6 +141,12 @@ static int populate(struct fbuf_pool *pool, struct page **pages,
 			continue;
 		}
 		folio_set_owner(page_folio(page), pool, first + i);
+		/*
+		 * Senders look without a lock: who finds the page must find
+		 * what it is, which depends on its address. Pairs with
+		 * gather_get_page() and gather_fast().
+		 */
+		smp_wmb();
 		for (j = 0; j < 1U << order; j++)
 			WRITE_ONCE(pages[i++], page + j);
 	}
@@ -303,8 +309,15 @@ void fbuf_pool_leave(struct fbuf_pool *pool)
 {
 	mutex_unlock(&pool->lock);
 	mutex_lock(&fbuf_pools_lock);
-	if (!--pool->visits)
-		wake_up_var(&pool->visits);
+	WRITE_ONCE(pool->visits, pool->visits - 1);
+	if (pool->visits)
+		return;
+	/*
+	 * Either pool_unlist() sees that there are none, or it is seen to wait.
+	 * Pairs with set_current_state() in wait_var_event().
+	 */
+	smp_mb();
+	wake_up_var(&pool->visits);
 }
 
 static void pool_unlist(struct fbuf_pool *pool)
