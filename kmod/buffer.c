@@ -499,6 +499,38 @@ int fbuf_free(struct fbuf_handle *h, const u64 *names, unsigned int count)
 }
 
 /**
+ * fbuf_alloc_undo() - take back what ALLOC gave, of which the caller cannot learn
+ * @h: the handle that got them
+ * @names: the buffers
+ * @count: how many
+ *
+ * Those are left alone that are not held under that name any more: another thread
+ * may have guessed it. What did not happen is not counted.
+ *
+ * Context: may sleep; takes the pool's lock.
+ */
+void fbuf_alloc_undo(struct fbuf_handle *h, const u64 *names,
+		     unsigned int count)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned int i, nr = 0;
+
+	mutex_lock(&pool->lock);
+	for (i = 0; i < count; i++) {
+		int index = fbuf_buf_check(h, names[i]);
+
+		if (index < 0)
+			continue;
+		drop_hold(h, index);
+		nr++;
+		cond_resched();
+	}
+	fbuf_wake(pool);
+	mutex_unlock(&pool->lock);
+	this_cpu_sub(pool->counters->allocs, nr);
+}
+
+/**
  * fbuf_free_all() - drop all holds of a handle that is going away
  * @h: the handle
  *

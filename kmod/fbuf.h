@@ -580,6 +580,8 @@ bool fbuf_reap(struct fbuf_pool *pool);
 bool fbuf_crowded(struct fbuf_pool *pool);
 int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count,
 	       bool all);
+void fbuf_alloc_undo(struct fbuf_handle *h, const u64 *names,
+		     unsigned int count);
 int fbuf_free(struct fbuf_handle *h, const u64 *names, unsigned int count);
 void fbuf_free_all(struct fbuf_handle *h);
 int fbuf_hold(struct fbuf_handle *h, const u64 *names, unsigned int count);

@@ -41,18 +41,6 @@ static int alloc_check(const struct fbuf_handle *h,
 	return args->flags & FBUF_ALLOC_ALL && args->count > most ? -EINVAL : 0;
 }
 
-/* Nobody learns of it: what did not happen is not counted either. */
-static void alloc_undo(struct fbuf_handle *h, const u64 *names,
-		       unsigned int count)
-{
-	struct fbuf_counters __percpu *counters = h->pool->counters;
-
-	if (fbuf_free(h, names, count) < 0)
-		return;
-	this_cpu_sub(counters->allocs, count);
-	this_cpu_sub(counters->frees, count);
-}
-
 static int batch_alloc(struct fbuf_handle *h, u64 *names,
 		       const struct fbuf_batch *args)
 {
@@ -64,7 +52,7 @@ static int batch_alloc(struct fbuf_handle *h, u64 *names,
 	ret = fbuf_alloc_wait(h, names, args);
 	if (ret > 0 && copy_to_user(u64_to_user_ptr(args->names), names,
 				    ret * sizeof(u64))) {
-		alloc_undo(h, names, ret);
+		fbuf_alloc_undo(h, names, ret);
 		return -EFAULT;
 	}
 	return ret;

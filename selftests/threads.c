@@ -2,9 +2,13 @@
 /*
  * Several threads and processes on one pool and one socket.
  */
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -313,6 +317,84 @@ static void *reuse_run(void *arg)
 			count_error(self);
 	}
 	return NULL;
+}
+
+/* An fd that is told of faults on a page, kernel's too; or a negative errno. */
+static int fault_fd(void *page)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (unsigned long)page, .len = PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (!ioctl(fd, UFFDIO_API, &api) && !ioctl(fd, UFFDIO_REGISTER, &reg))
+		return fd;
+	close(fd);
+	return -EINVAL;
+}
+
+#define NR_GUESSED	4U
+
+/* ALLOC whose names go to a page that is not there, and one that never will be. */
+struct faulting {
+	int fd;
+	__u64 *names;
+	int ret;
+};
+
+static void *alloc_into_fault(void *arg)
+{
+	struct faulting *a = arg;
+
+	a->ret = pool_alloc(a->fd, a->names, NR_GUESSED);
+	return NULL;
+}
+
+/*
+ * Names can be guessed: what another thread frees while they are written, and
+ * cannot be, is gone, and all others go too.
+ */
+TEST_F(pool, freed_before_its_name_is_known)
+{
+	struct uffdio_zeropage zero = { .range.len = PAGE };
+	struct faulting a = { .fd = self->pool.fd };
+	struct fbuf_info before, after;
+	struct uffd_msg msg;
+	pthread_t thread;
+	__u64 name;
+	__u8 *map;
+	int fd;
+
+	map = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, mprotect(map + PAGE, PAGE, PROT_NONE));
+	fd = fault_fd(map);
+	if (fd < 0)
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &name, 1));
+	ASSERT_EQ(1, pool_free(self->pool.fd, &name, 1));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &before));
+	a.names = (__u64 *)(map + PAGE) - (NR_GUESSED - 1);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, alloc_into_fault, &a));
+	ASSERT_EQ((ssize_t)sizeof(msg), read(fd, &msg, sizeof(msg)));
+	/* Last in, first out. */
+	name += 1ULL << 32;
+	EXPECT_EQ(1, pool_free(self->pool.fd, &name, 1));
+	zero.range.start = (unsigned long)map;
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_ZEROPAGE, &zero));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(-EFAULT, a.ret);
+	ASSERT_EQ(0, pool_info(self->pool.fd, &after));
+	EXPECT_EQ(0U, after.holds);
+	/* The one that was freed was had. */
+	EXPECT_EQ(before.allocs + 1, after.allocs);
+	close(fd);
+	munmap(map, 2 * PAGE);
 }
 
 TEST_F(pool, free_during_send)
