@@ -7,6 +7,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/module.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -417,6 +418,29 @@ static int handle_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* For /proc, which may have others' locks: ours is not waited for. */
+static void handle_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	static const char * const names[] = { "read", "write", "alloc", "send" };
+	struct fbuf_handle *h = file->private_data;
+	u64 holds = READ_ONCE(h->nr_holds);
+	const char *sep = "";
+	unsigned int i;
+
+	seq_printf(m, "fbuf-pool:\t%llu\n", h->pool->id);
+	seq_printf(m, "fbuf-handle:\t%u\n", h->id);
+	seq_puts(m, "fbuf-rights:\t");
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!(h->rights & BIT(i)))
+			continue;
+		seq_printf(m, "%s%s", sep, names[i]);
+		sep = ",";
+	}
+	seq_printf(m, "%s\n", h->rights ? "" : "none");
+	seq_printf(m, "fbuf-holds:\t%llu\n", holds);
+	seq_printf(m, "fbuf-bytes:\t%llu\n", holds << h->pool->buf_shift);
+}
+
 static const struct file_operations handle_fops = {
 	.owner		= THIS_MODULE,
 	.release	= handle_release,
@@ -427,6 +451,7 @@ static const struct file_operations handle_fops = {
 	.splice_read	= fbuf_splice_read,
 	.uring_cmd	= fbuf_uring_cmd,
 	.llseek		= fbuf_llseek,
+	.show_fdinfo	= handle_show_fdinfo,
 };
 
 static struct fbuf_handle *handle_new(struct fbuf_pool *pool,

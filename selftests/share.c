@@ -97,6 +97,59 @@ TEST_F(share, new_handle)
 	EXPECT_TRUE(wait_for(nr_handles(self->pool.fd) == 1, DEADLINE_MS));
 }
 
+/* What /proc says of it, but for the lines that all files have. */
+static const char *fdinfo(int fd, char *text, size_t size)
+{
+	char path[64];
+	size_t len;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "r");
+	if (!f)
+		return NULL;
+	len = fread(text, 1, size - 1, f);
+	text[len] = 0;
+	fclose(f);
+	return strstr(text, "fbuf-");
+}
+
+static void expect_fdinfo(struct __test_metadata *const _metadata, int fd,
+			  const char *rights, unsigned int holds)
+{
+	struct fbuf_info info;
+	char want[256], text[1024];
+
+	ASSERT_EQ(0, pool_info(fd, &info));
+	snprintf(want, sizeof(want),
+		 "fbuf-pool:\t%llu\nfbuf-handle:\t%u\nfbuf-rights:\t%s\n"
+		 "fbuf-holds:\t%u\nfbuf-bytes:\t%u\n", info.id, info.handle,
+		 rights, holds, holds * BUF_SIZE);
+	EXPECT_STREQ(want, fdinfo(fd, text, sizeof(text)));
+}
+
+TEST_F(share, fdinfo)
+{
+	int fd;
+
+	expect_fdinfo(_metadata, self->pool.fd, "read,write,alloc,send", 0);
+	ASSERT_EQ(3, pool_alloc(self->pool.fd, self->names, 3));
+	expect_fdinfo(_metadata, self->pool.fd, "read,write,alloc,send", 3);
+	fd = pool_share(self->pool.fd, 0, 0, NULL);
+	ASSERT_LE(0, fd);
+	expect_fdinfo(_metadata, fd, "none", 0);
+	ASSERT_EQ(1, pool_hold(fd, self->names, 1));
+	expect_fdinfo(_metadata, fd, "none", 1);
+	close(fd);
+	fd = pool_share(self->pool.fd, FBUF_RIGHT_READ | FBUF_RIGHT_SEND, 0,
+			NULL);
+	ASSERT_LE(0, fd);
+	expect_fdinfo(_metadata, fd, "read,send", 0);
+	close(fd);
+	ASSERT_EQ(3, pool_free(self->pool.fd, self->names, 3));
+	expect_fdinfo(_metadata, self->pool.fd, "read,write,alloc,send", 0);
+}
+
 TEST_F(share, same_pool)
 {
 	struct fbuf_info a, b;
