@@ -205,6 +205,7 @@ struct fbuf_user {
  * @all: on the list of all pools
  * @visits: visitors that keep it there, see fbuf_pool_enter(); under the list's
  *          lock
+ * @stuck_work: looks whether something is stuck; a visitor
  * @retire: frees what is in flight when the last handle is gone
  * @retire_delay: jiffies until it looks again
  * @retired: on the list of such pools
@@ -265,6 +266,7 @@ struct fbuf_pool {
 	unsigned int nr_split;
 	struct list_head all;
 	unsigned int visits;
+	struct work_struct stuck_work;
 	struct delayed_work retire;
 	unsigned long retire_delay;
 	struct list_head retired;
@@ -699,6 +701,7 @@ void fbuf_nudge(void);
 
 /* netlink.c */
 extern unsigned int fbuf_stuck_ms;
+void fbuf_stuck_init(struct fbuf_pool *pool);
 int fbuf_netlink_init(void);
 void fbuf_netlink_exit(void);
 void fbuf_event(struct fbuf_pool *pool, unsigned int cmd);

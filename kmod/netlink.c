@@ -156,19 +156,30 @@ void fbuf_event(struct fbuf_pool *pool, unsigned int cmd)
 			  GFP_KERNEL);
 }
 
-static void stuck_check(struct fbuf_pool *pool)
-	__must_hold(&fbuf_pools_lock)
+static void stuck_pool_fn(struct work_struct *work)
 {
+	struct fbuf_pool *pool = container_of(work, struct fbuf_pool,
+					      stuck_work);
 	struct fbuf_flight flight;
 	bool stuck;
 
-	fbuf_pool_enter(pool);
+	mutex_lock(&pool->lock);
 	fbuf_flight_get(pool, &flight);
 	stuck = flight.aged && flight.age_ms >= READ_ONCE(fbuf_stuck_ms);
 	if (stuck && !pool->stuck)
 		fbuf_event(pool, FBUF_CMD_STUCK_NTF);
 	pool->stuck = stuck;
 	fbuf_pool_leave(pool);
+	mutex_unlock(&fbuf_pools_lock);
+}
+
+/**
+ * fbuf_stuck_init() - make ready for looks whether something is stuck
+ * @pool: a new pool
+ */
+void fbuf_stuck_init(struct fbuf_pool *pool)
+{
+	INIT_WORK(&pool->stuck_work, stuck_pool_fn);
 }
 
 static void stuck_work_fn(struct work_struct *work)
@@ -180,8 +191,12 @@ static void stuck_work_fn(struct work_struct *work)
 	/* A packet that was read is not stuck: have it gone by the next look. */
 	fbuf_nudge();
 	mutex_lock(&fbuf_pools_lock);
-	list_for_each_entry(pool, &fbuf_pools, all)
-		stuck_check(pool);
+	/* Each pool by itself: its lock may be long in coming. */
+	list_for_each_entry(pool, &fbuf_pools, all) {
+		/* It leaves with the list locked, and so after this. */
+		if (queue_work(fbuf_wq, &pool->stuck_work))
+			pool->visits++;
+	}
 	mutex_unlock(&fbuf_pools_lock);
 	stuck_start();
 }
@@ -492,13 +507,18 @@ static int user_fill(struct sk_buff *msg, struct netlink_callback *cb,
 	return 0;
 }
 
-/* What packets let go of is charged no more, once somebody has looked. */
-static void pools_settle(void)
+/*
+ * What packets let go of is charged no more, once somebody has looked: at what he
+ * is to see, and nobody else's.
+ */
+static void pools_settle(struct sk_buff *skb)
 {
 	struct fbuf_pool *pool;
 
 	mutex_lock(&fbuf_pools_lock);
 	list_for_each_entry(pool, &fbuf_pools, all) {
+		if (!READ_ONCE(pool->nr_orphans) || !nl_visible(skb, pool))
+			continue;
 		fbuf_pool_enter(pool);
 		fbuf_orphans_reap(pool, false);
 		fbuf_pool_leave(pool);
@@ -513,7 +533,7 @@ static int fbuf_nl_limit_get_dumpit(struct sk_buff *skb,
 	int err = 0;
 
 	if (!cb->args[0])
-		pools_settle();
+		pools_settle(cb->skb);
 	while (!fbuf_user_next(cb->args[0], &user)) {
 		if (uid_eq(NETLINK_CREDS(cb->skb)->uid, user.uid) ||
 		    nl_privileged(cb->skb))

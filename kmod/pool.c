@@ -484,6 +484,7 @@ static void pool_init_empty(struct fbuf_pool *pool)
 	init_waitqueue_head(&pool->wait);
 	init_waitqueue_head(&pool->pollers);
 	fbuf_watch_init(pool);
+	fbuf_stuck_init(pool);
 	xa_init_flags(&pool->handles, XA_FLAGS_ALLOC1);
 	address_space_init_once(&pool->mapping);
 	pool->mapping.a_ops = &pool_aops;

@@ -24,6 +24,7 @@
 #define PAGE		4096U
 #define GUESSES		1000U
 #define CGROUPS		"/sys/fs/cgroup"
+#define STUCK_MS	"/sys/module/fbuf/parameters/stuck_ms"
 
 /* Features and advice that the C library's headers may not know. */
 #define WP_ASYNC	(1ULL << 15)
@@ -337,6 +338,10 @@ static int slow_maker(struct _test_data_slow *self)
 		return 1;
 	memset(pool.map, 1, pool.size);
 	seg = buf_seg(&pool, name, 0, 1);
+	if (pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL) != 1)
+		return 2;
+	/* A copy that is in flight, for which whoever looks takes the lock. */
+	pool.map[0] = 3;
 	if (pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL) != 1 ||
 	    write(self->ready[1], &info.id, sizeof(info.id)) < 0)
 		return 2;
@@ -425,6 +430,109 @@ TEST_F(slow, others_go_on)
 		SKIP(return, "it was not slow");
 	EXPECT_EQ(0, status);
 	EXPECT_GT(1000, most);
+}
+
+/* Asks for his limits until he is told to stop: 1 if he waited for a second. */
+static int ask_limits(struct _test_data_slow *self)
+{
+	struct nl_row row;
+	long start, most = 0;
+	struct nl nl;
+
+	if (become(100000 + getpid()) || nl_open(&nl))
+		return 2;
+	while (__atomic_load_n(self->go, __ATOMIC_ACQUIRE) != 2) {
+		start = now_ms();
+		if (nl_dump(&nl, FBUF_CMD_LIMIT_GET, &row, 1) < 0)
+			return 3;
+		if (now_ms() - start > most)
+			most = now_ms() - start;
+		relax();
+	}
+	return most > 1000;
+}
+
+/* Nor does who may not see it, when he asks what is charged to himself. */
+TEST_F(slow, others_ask_for_limits)
+{
+	pid_t looks, asks;
+	struct nl nl;
+	int status;
+
+	ASSERT_EQ(0, nl_open(&nl));
+	looks = fork();
+	ASSERT_LE(0, looks);
+	if (!looks)
+		_exit(look(&nl, self->id));
+	asks = fork();
+	ASSERT_LE(0, asks);
+	if (!asks)
+		_exit(ask_limits(self));
+	__atomic_store_n(self->go, 1, __ATOMIC_RELEASE);
+	status = child_status(looks);
+	__atomic_store_n(self->go, 2, __ATOMIC_RELEASE);
+	EXPECT_EQ(0, child_status(asks));
+	nl_close(&nl);
+	if (status == 4)
+		SKIP(return, "it was not slow");
+	EXPECT_EQ(0, status);
+}
+
+/* How long it takes to hear that a buffer of a pool is stuck. */
+static long stuck_told(struct nl *events, __u64 id)
+{
+	long start = now_ms(), end = start + DEADLINE_MS;
+	struct nl_row row;
+
+	while (!nl_next(events, &row, end - now_ms())) {
+		if (row.cmd == FBUF_CMD_STUCK_NTF &&
+		    row.val[FBUF_A_POOL_ID] == id)
+			break;
+	}
+	return now_ms() - start;
+}
+
+/* And events of other pools come. */
+TEST_F(slow, others_are_told_of)
+{
+	struct nl nl, events;
+	struct fbuf_info info;
+	struct fbuf_seg seg;
+	struct pool pool;
+	int sock[2], status;
+	pid_t looks;
+	__u64 name;
+	long took;
+
+	ASSERT_EQ(0, nl_open(&nl));
+	ASSERT_EQ(0, nl_open(&events));
+	ASSERT_EQ(0, nl_join(&events));
+	ASSERT_EQ(0, sock_pair(AF_UNIX, SOCK_STREAM, sock));
+	ASSERT_EQ(0, pool_make(&pool, PAGE, 1));
+	ASSERT_EQ(0, pool_info(pool.fd, &info));
+	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
+	seg = buf_seg(&pool, name, 0, 1);
+	ASSERT_EQ(0, file_put(STUCK_MS, "200"));
+	looks = fork();
+	ASSERT_LE(0, looks);
+	if (!looks)
+		_exit(look(&nl, self->id));
+	__atomic_store_n(self->go, 1, __ATOMIC_RELEASE);
+	ASSERT_EQ(1, pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL));
+	/* An event begins it: to ask for a dump would be to wait. */
+	EXPECT_EQ(-ENOBUFS, pool_alloc(pool.fd, &name, 1));
+	took = stuck_told(&events, info.id);
+	status = child_status(looks);
+	file_put(STUCK_MS, "10000");
+	if (status == 4)
+		SKIP(return, "it was not slow");
+	EXPECT_EQ(0, status);
+	EXPECT_GT(1000, took);
+	pool_unmake(&pool);
+	nl_close(&events);
+	nl_close(&nl);
+	close(sock[0]);
+	close(sock[1]);
 }
 
 int main(int argc, char **argv)
