@@ -100,7 +100,12 @@ check-debug: deps
 check-uml: deps
 	@$(VM)/check uml
 
-check-all:
+# It only builds: PATTERN='6.1.*' for some of them
+check-headers:
+	@$(VM)/deps all
+	@$(VM)/headers $(if $(PATTERN),'$(PATTERN)')
+
+check-all: check-headers
 	@$(VM)/deps all
 	@$(VM)/check 6.1 6.12 6.12-rt newest debug kcsan uml-debug
 
@@ -144,6 +149,8 @@ help:
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
+	@echo 'make check-headers  the module built, and not run, for all kernels of Debian 12 and'
+	@echo '                  13 from 6.1 and 6.12 on, old point releases too'
 	@echo 'make check-all    all of these, 6.12 with real-time scheduling, the newest kernel'
 	@echo '                  of Debian, and one that looks for data races'
 	@echo 'make inject       the same with memory short at each allocation of each call'
@@ -155,5 +162,5 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
-	profile native check check-all check-debug check-uml inject fuzz fuzz-user soak \
+	profile native check check-all check-headers check-debug check-uml inject fuzz fuzz-user soak \
 	lint clean help
