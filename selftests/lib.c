@@ -346,6 +346,89 @@ TEST_F(lib, send_all_to_slow_reader)
 	}
 }
 
+/* A notice on the error queue, which is the user's. */
+static int notice_queue(int sock)
+{
+	int one = 1;
+
+	if (setsockopt(sock, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)))
+		return -errno;
+	return send(sock, "x", 1, MSG_ZEROCOPY) == 1 ? 0 : -errno;
+}
+
+static bool notice_is_queued(int sock)
+{
+	char control[128];
+	struct msghdr msg = {
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+
+	return recvmsg(sock, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) == 0;
+}
+
+/* Who spins may be found asleep, but not time and again. */
+static bool stays_asleep(int tid)
+{
+	char path[64], state = 0;
+	unsigned int i;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	for (i = 0; i < 20; i++) {
+		relax();
+		f = fopen(path, "r");
+		if (!f || fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			state = 0;
+		if (f)
+			fclose(f);
+		if (state != 'S')
+			return false;
+	}
+	return true;
+}
+
+struct all_sender {
+	struct fbuf_gather *g;
+	int sock, tid;
+	ssize_t ret;
+};
+
+static void *send_all_of_it(void *arg)
+{
+	struct all_sender *s = arg;
+
+	__atomic_store_n(&s->tid, gettid(), __ATOMIC_RELEASE);
+	s->ret = fbuf_send_all(s->g, s->sock, 0, NULL);
+	return NULL;
+}
+
+TEST_F(lib, send_all_sleeps_though_a_notice_is_queued)
+{
+	struct all_sender s = { .g = self->g, .sock = self->sock[0] };
+	struct reader r = { .fd = self->sock[1] };
+	pthread_t thread;
+	int i;
+
+	everything(self, "head");
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, fbuf_gather_slice(self->g, self->g, 0,
+					       fbuf_gather_len(self->g)));
+	sock_small(self->sock);
+	ASSERT_EQ(0, notice_queue(self->sock[0]));
+	ASSERT_EQ(0, fcntl(self->sock[0], F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, send_all_of_it, &s));
+	EXPECT_TRUE(wait_for(stays_asleep(__atomic_load_n(&s.tid,
+							  __ATOMIC_ACQUIRE)),
+			     DEADLINE_MS));
+	ASSERT_EQ(0, reader_start(&r, self->sock[1],
+				  fbuf_gather_len(self->g) + 1, -1));
+	pthread_join(thread, NULL);
+	EXPECT_EQ((ssize_t)fbuf_gather_len(self->g), s.ret);
+	EXPECT_EQ((ssize_t)fbuf_gather_len(self->g) + 1, reader_join(&r));
+	EXPECT_TRUE(notice_is_queued(self->sock[0]));
+	free(r.data);
+}
+
 /* The peer goes half way: an error, and how much went before it. */
 static void *read_some_and_go(void *arg)
 {

@@ -241,6 +241,18 @@ int fake_poll(struct pollfd *pfd, unsigned long nr, int timeout)
 	return pfd->revents != 0;
 }
 
+int fake_answer(void)
+{
+	uint8_t how = fake_byte();
+
+	return !fake.left || how & 1 ? fail(how >> 1) : 0;
+}
+
+int fake_epoll(void)
+{
+	return fake_answer() < 0 ? -1 : fake_fd();
+}
+
 int fake_flags(void)
 {
 	uint8_t how = fake_byte();

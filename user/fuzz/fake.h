@@ -67,6 +67,9 @@ int fake_munmap(void *addr, size_t len);
 int fake_open(const char *path, int flags, ...);
 int fake_close(int fd);
 int fake_poll(struct pollfd *pfd, unsigned long nr, int timeout);
+int fake_epoll(void);
+/* 0, or an error. */
+int fake_answer(void);
 int fake_flags(void);
 ssize_t fake_sendmsg(void);
 ssize_t fake_recvmsg(int sock, struct msghdr *m, int flags);

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -32,6 +33,9 @@
 #define munmap(addr, len)		fake_munmap(addr, len)
 #define close(fd)			fake_close(fd)
 #define poll(...)			fake_poll(__VA_ARGS__)
+#define epoll_create1(...)		fake_epoll()
+#define epoll_ctl(...)			fake_answer()
+#define epoll_wait(...)			fake_answer()
 #define fcntl(...)			fake_flags()
 #define sendmsg(...)			fake_sendmsg()
 #define recvmsg(...)			fake_recvmsg(__VA_ARGS__)

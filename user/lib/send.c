@@ -5,6 +5,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "lib.h"
 
@@ -100,32 +103,88 @@ static bool would_block(int sock, unsigned int flags)
 	return ret;
 }
 
-static int wait_writable(int sock)
-{
-	struct pollfd pfd = { .fd = sock, .events = POLLOUT };
-	int saved = errno;
-	int ret = 0;
+/* How a send waits for room in a socket that does not block. */
+struct room {
+	int sock;
+	int epoll;	/* tells of changes, or -1: not yet, or there is none */
+	int ms;		/* how long to wait for one; 0: no wait was in vain */
+};
 
-	/* A dead peer ends the wait too; the next send says how it died. */
-	if (poll(&pfd, 1, -1) < 0)
-		ret = -errno;
-	errno = saved;
+/* No socket needs it; it is for one that has room and does not say so. */
+#define ROOM_MS_MAX	1000
+/* Without an epoll, nothing says so. */
+#define ROOM_MS_BLIND	16
+
+/*
+ * A notice on the socket's error queue is the user's to read, and until then
+ * poll() returns at once. An edge is told once, and the next one wakes us.
+ */
+static int room_watch(struct room *r)
+{
+	struct epoll_event e = { .events = EPOLLOUT | EPOLLET };
+
+	r->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (r->epoll < 0)
+		return -1;
+	if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->sock, &e) < 0) {
+		close(r->epoll);
+		r->epoll = -1;
+	}
+	return r->epoll;
+}
+
+static int room_sleep(struct room *r)
+{
+	const struct timespec ts = { .tv_nsec = r->ms * 1000000L };
+	struct epoll_event e;
+	int max = ROOM_MS_MAX, ret;
+
+	if (r->epoll < 0 && room_watch(r) < 0) {
+		max = ROOM_MS_BLIND;
+		ret = nanosleep(&ts, NULL);
+	} else {
+		ret = epoll_wait(r->epoll, &e, 1, r->ms);
+	}
+	r->ms = r->ms * 2 < max ? r->ms * 2 : max;
 	return ret;
 }
 
-static ssize_t send_some(const struct fbuf_gather *g, int sock,
-			 unsigned int flags)
+/*
+ * Returns when a send is worth another try. A dead peer ends the wait too; the
+ * next send says how it died.
+ */
+static int room_wait(struct room *r)
 {
-	ssize_t ret = fbuf_send(g, sock, flags, NULL);
+	struct pollfd pfd = { .fd = r->sock, .events = POLLOUT };
+	int saved = errno, ret;
 
-	if (ret != -EAGAIN || !would_block(sock, flags))
-		return ret;
-	return wait_writable(sock);
+	if (r->ms) {
+		ret = room_sleep(r);
+	} else {
+		ret = poll(&pfd, 1, -1);
+		r->ms = 1;
+	}
+	if (ret < 0)
+		ret = -errno;
+	errno = saved;
+	return ret < 0 ? ret : 0;
+}
+
+static ssize_t send_some(const struct fbuf_gather *g, unsigned int flags,
+			 struct room *r)
+{
+	ssize_t ret = fbuf_send(g, r->sock, flags, NULL);
+
+	if (ret == -EAGAIN && would_block(r->sock, flags))
+		return room_wait(r);
+	r->ms = 0;
+	return ret;
 }
 
 ssize_t fbuf_send_all(const struct fbuf_gather *g, int sock,
 		      unsigned int flags, size_t *sent)
 {
+	struct room room = { .sock = sock, .epoll = -1 };
 	const struct fbuf_gather *left = g;
 	struct fbuf_gather rest;
 	size_t done = 0;
@@ -133,7 +192,7 @@ ssize_t fbuf_send_all(const struct fbuf_gather *g, int sock,
 
 	lib_gather_init(&rest, g->pool);
 	while (done < g->len) {
-		ret = send_some(left, sock, flags);
+		ret = send_some(left, flags, &room);
 		if (ret < 0)
 			break;
 		done += ret;
@@ -147,6 +206,8 @@ ssize_t fbuf_send_all(const struct fbuf_gather *g, int sock,
 		left = &rest;
 	}
 	lib_gather_fini(&rest);
+	if (room.epoll >= 0)
+		lib_close(room.epoll);
 
 	if (sent)
 		*sent = done;
