@@ -6,6 +6,11 @@
  * leaves errno alone. Pools may be used by any number of threads at once; a
  * gather belongs to one thread at a time. Man pages: fbuf(7), and one for each
  * group below.
+ *
+ * A program runs with any later library as it was built. The structures that
+ * may grow (fbuf_pool_options, fbuf_info, fbuf_send and fbuf_fanout) therefore
+ * go to functions named _sized, together with the size that the program knows;
+ * in C, inline functions give it. All other structures stay as they are.
  */
 #ifndef FBUF_FBUF_H
 #define FBUF_FBUF_H
@@ -60,8 +65,17 @@ int fbuf_pool_create(struct fbuf_pool **pool, size_t buf_size,
 /* The same on a NUMA node; -1 follows the caller's memory policy. */
 int fbuf_pool_create_on(struct fbuf_pool **pool, size_t buf_size,
 			unsigned int nr_bufs, int node);
-int fbuf_pool_create_with(struct fbuf_pool **pool,
-			  const struct fbuf_pool_options *options);
+/* size is sizeof(*options); -E2BIG if what the library does not know is set. */
+int fbuf_pool_create_sized(struct fbuf_pool **pool,
+			   const struct fbuf_pool_options *options,
+			   size_t size);
+static __inline__ int
+fbuf_pool_create_with(struct fbuf_pool **pool,
+		      const struct fbuf_pool_options *options)
+{
+	return fbuf_pool_create_sized(pool, options, sizeof(*options));
+}
+
 /*
  * Use a pool fd that another process passed; takes the fd on success. Maps what
  * the handle's rights allow: all for reading and writing, for reading, nothing.
@@ -75,7 +89,14 @@ unsigned int fbuf_pool_nr_bufs(const struct fbuf_pool *pool);
 /* FBUF_RIGHT_* of the handle, and its number. */
 unsigned int fbuf_pool_rights(const struct fbuf_pool *pool);
 unsigned int fbuf_pool_handle(const struct fbuf_pool *pool);
-int fbuf_pool_info(const struct fbuf_pool *pool, struct fbuf_info *info);
+/* size is sizeof(*info), and becomes info->size; what is not known is 0. */
+int fbuf_pool_info_sized(const struct fbuf_pool *pool, struct fbuf_info *info,
+			 size_t size);
+static __inline__ int fbuf_pool_info(const struct fbuf_pool *pool,
+				     struct fbuf_info *info)
+{
+	return fbuf_pool_info_sized(pool, info, sizeof(*info));
+}
 
 /* Buffers: fbuf_alloc(3). */
 
@@ -230,17 +251,36 @@ int fbuf_send_batch(const struct fbuf_pool *pool, struct fbuf_send_item *items,
 
 /*
  * The same by io_uring, fbuf_uring(3): fill in args, which must last until the
- * completion, and sqe->cmd; return what sqe->cmd_op is to be.
+ * completion, and sqe->cmd; return what sqe->cmd_op is to be. size is
+ * sizeof(*args).
  */
-unsigned int fbuf_uring_send(struct fbuf_send *args, void *cmd,
-			     const struct fbuf_gather *g, int sock,
-			     unsigned int flags, unsigned int engines);
-unsigned int fbuf_uring_fanout(struct fbuf_fanout *args, void *cmd,
-			       const struct fbuf_gather *g,
-			       struct fbuf_target *targets, unsigned int count,
-			       unsigned int flags, unsigned int engines);
+unsigned int fbuf_uring_send_sized(struct fbuf_send *args, void *cmd,
+				   const struct fbuf_gather *g, int sock,
+				   unsigned int flags, unsigned int engines,
+				   size_t size);
+unsigned int fbuf_uring_fanout_sized(struct fbuf_fanout *args, void *cmd,
+				     const struct fbuf_gather *g,
+				     struct fbuf_target *targets,
+				     unsigned int count, unsigned int flags,
+				     unsigned int engines, size_t size);
+static __inline__ unsigned int
+fbuf_uring_send(struct fbuf_send *args, void *cmd, const struct fbuf_gather *g,
+		int sock, unsigned int flags, unsigned int engines)
+{
+	return fbuf_uring_send_sized(args, cmd, g, sock, flags, engines,
+				     sizeof(*args));
+}
 
-/* "pageref", "splice", "copy". */
+static __inline__ unsigned int
+fbuf_uring_fanout(struct fbuf_fanout *args, void *cmd,
+		  const struct fbuf_gather *g, struct fbuf_target *targets,
+		  unsigned int count, unsigned int flags, unsigned int engines)
+{
+	return fbuf_uring_fanout_sized(args, cmd, g, targets, count, flags,
+				       engines, sizeof(*args));
+}
+
+/* "pageref", "splice", "ubuf", "copy". */
 const char *fbuf_engine_name(unsigned int engine);
 /* Version of the library, "MAJOR.MINOR.PATCH". */
 const char *fbuf_version(void);

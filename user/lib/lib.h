@@ -62,6 +62,15 @@ static inline int lib_ioctl(int fd, unsigned long cmd, void *arg)
 #endif
 }
 
+/* Bytes of structures as the library had them first. */
+#define LIB_INFO_MIN	offsetof(struct fbuf_info, pool_flags)
+#define LIB_OPTIONS_MIN	(offsetof(struct fbuf_pool_options, flags) +	\
+			 sizeof(unsigned int))
+
+/* A call whose structure is of another size, as the module takes it. */
+#define LIB_IOC(cmd, size)						\
+	_IOC(_IOC_READ | _IOC_WRITE, FBUF_IOC_MAGIC, _IOC_NR(cmd), size)
+
 /* close() that leaves errno alone. */
 void lib_close(int fd);
 /* CLOCK_MONOTONIC in milliseconds. */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -98,8 +99,24 @@ int fbuf_pool_open(struct fbuf_pool **pool, int fd)
 	return 0;
 }
 
-int fbuf_pool_create_with(struct fbuf_pool **pool,
-			  const struct fbuf_pool_options *opt)
+/* From a caller whose idea of it may be older than ours, or newer. */
+static int options_get(struct fbuf_pool_options *opt, const void *from,
+		       size_t size)
+{
+	const char *byte = from;
+	size_t i;
+
+	if (size < LIB_OPTIONS_MIN)
+		return -EINVAL;
+	for (i = sizeof(*opt); i < size; i++)
+		if (byte[i])
+			return -E2BIG;
+	memset(opt, 0, sizeof(*opt));
+	memcpy(opt, from, size < sizeof(*opt) ? size : sizeof(*opt));
+	return 0;
+}
+
+static int pool_create(const struct fbuf_pool_options *opt)
 {
 	struct fbuf_pool_create create = {
 		.size = sizeof(create),
@@ -109,19 +126,33 @@ int fbuf_pool_create_with(struct fbuf_pool **pool,
 		.node = opt->node,
 	};
 	int saved = errno;
-	int ctl, fd, ret;
+	int ctl, fd;
 
 	if (create.buf_size != opt->buf_size)
 		return -EINVAL;
 
 	ctl = open(FBUF_DEVICE, O_RDWR | O_CLOEXEC);
 	if (ctl < 0) {
-		ret = -errno;
+		fd = -errno;
 		errno = saved;
-		return ret;
+		return fd;
 	}
 	fd = lib_ioctl(ctl, FBUF_IOC_POOL_CREATE, &create);
 	lib_close(ctl);
+	return fd;
+}
+
+int fbuf_pool_create_sized(struct fbuf_pool **pool,
+			   const struct fbuf_pool_options *options,
+			   size_t size)
+{
+	struct fbuf_pool_options opt;
+	int fd, ret;
+
+	ret = options_get(&opt, options, size);
+	if (ret < 0)
+		return ret;
+	fd = pool_create(&opt);
 	if (fd < 0)
 		return fd;
 
@@ -189,8 +220,12 @@ unsigned int fbuf_pool_handle(const struct fbuf_pool *pool)
 	return pool->handle;
 }
 
-int fbuf_pool_info(const struct fbuf_pool *pool, struct fbuf_info *info)
+int fbuf_pool_info_sized(const struct fbuf_pool *pool, struct fbuf_info *info,
+			 size_t size)
 {
-	*info = (struct fbuf_info){ .size = sizeof(*info) };
-	return lib_ioctl(pool->fd, FBUF_IOC_INFO, info);
+	if (size < LIB_INFO_MIN || size > _IOC_SIZEMASK)
+		return -EINVAL;
+	memset((void *)info, 0, size);
+	info->size = size;
+	return lib_ioctl(pool->fd, LIB_IOC(FBUF_IOC_INFO, size), info);
 }

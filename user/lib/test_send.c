@@ -43,7 +43,7 @@ static bool failed;
 	} while (0)
 
 /* SEND of inline segments, as the module would do it. */
-int ioctl(int fd, unsigned long cmd, ...)
+int ioctl(int fd, unsigned long request, ...)
 {
 	struct iovec iov[FBUF_SEGS_MAX];
 	struct msghdr msg = { .msg_iov = iov };
@@ -53,10 +53,10 @@ int ioctl(int fd, unsigned long cmd, ...)
 	va_list ap;
 
 	(void)fd;
-	va_start(ap, cmd);
+	va_start(ap, request);
 	send = va_arg(ap, const struct fbuf_send *);
 	va_end(ap);
-	if (cmd != FBUF_IOC_SEND) {
+	if (request != FBUF_IOC_SEND) {
 		errno = ENOTTY;
 		return -1;
 	}
@@ -116,12 +116,14 @@ static bool notice_is_there(int sock)
 	struct msghdr msg = {
 		.msg_control = control, .msg_controllen = sizeof(control),
 	};
-	struct sock_extended_err *e;
+	const struct sock_extended_err *e;
+	const struct cmsghdr *c;
 
 	if (recvmsg(sock, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
 		return false;
-	e = (void *)CMSG_DATA(CMSG_FIRSTHDR(&msg));
-	return e->ee_origin == SO_EE_ORIGIN_ZEROCOPY;
+	c = CMSG_FIRSTHDR(&msg);
+	e = c ? (const void *)CMSG_DATA(c) : NULL;
+	return e && e->ee_origin == SO_EE_ORIGIN_ZEROCOPY;
 }
 
 struct sender {

@@ -13,29 +13,40 @@ static void uring_cmd(void *cmd, const void *args)
 	memcpy(cmd, &to, sizeof(to));
 }
 
-unsigned int fbuf_uring_send(struct fbuf_send *args, void *cmd,
-			     const struct fbuf_gather *g, int sock,
-			     unsigned int flags, unsigned int engines)
+/* Into a structure of the caller's, which may be shorter than ours, or longer. */
+static void args_put(void *args, size_t size, const void *from, size_t len)
 {
-	*args = (struct fbuf_send) {
-		.size = sizeof(*args),
+	memset(args, 0, size);
+	memcpy(args, from, size < len ? size : len);
+}
+
+unsigned int fbuf_uring_send_sized(struct fbuf_send *args, void *cmd,
+				   const struct fbuf_gather *g, int sock,
+				   unsigned int flags, unsigned int engines,
+				   size_t size)
+{
+	const struct fbuf_send send = {
+		.size = size,
 		.flags = flags,
 		.segs = (uintptr_t)g->segs,
 		.nr_segs = g->nr,
 		.fd = sock,
 		.engines = engines,
 	};
+
+	args_put(args, size, &send, sizeof(send));
 	uring_cmd(cmd, args);
-	return FBUF_IOC_SEND;
+	return LIB_IOC(FBUF_IOC_SEND, size);
 }
 
-unsigned int fbuf_uring_fanout(struct fbuf_fanout *args, void *cmd,
-			       const struct fbuf_gather *g,
-			       struct fbuf_target *targets, unsigned int count,
-			       unsigned int flags, unsigned int engines)
+unsigned int fbuf_uring_fanout_sized(struct fbuf_fanout *args, void *cmd,
+				     const struct fbuf_gather *g,
+				     struct fbuf_target *targets,
+				     unsigned int count, unsigned int flags,
+				     unsigned int engines, size_t size)
 {
-	*args = (struct fbuf_fanout) {
-		.size = sizeof(*args),
+	const struct fbuf_fanout fanout = {
+		.size = size,
 		.flags = flags,
 		.segs = (uintptr_t)g->segs,
 		.targets = (uintptr_t)targets,
@@ -43,6 +54,8 @@ unsigned int fbuf_uring_fanout(struct fbuf_fanout *args, void *cmd,
 		.nr_targets = count,
 		.engines = engines,
 	};
+
+	args_put(args, size, &fanout, sizeof(fanout));
 	uring_cmd(cmd, args);
-	return FBUF_IOC_FANOUT;
+	return LIB_IOC(FBUF_IOC_FANOUT, size);
 }
