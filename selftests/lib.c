@@ -1184,6 +1184,136 @@ TEST_F(lib, fanout)
 	EXPECT_EQ(64U, targets[0].copied);
 }
 
+/* Two and a half datagrams, of memory that is not in the pool too. */
+static void gather_for_datagrams(struct _test_data_lib *self)
+{
+	fbuf_gather_reset(self->g);
+	fbuf_gather_append_inline(self->g, "0123456789", 10);
+	fbuf_gather_append(self->g, self->names[4], 0, 1200);
+	fbuf_gather_append(self->g, self->names[7], 100, 1290);
+}
+
+static bool datagrams_arrive(struct _test_data_lib *self, int sock)
+{
+	const size_t want[] = { 1000, 1000, 500 };
+	uint8_t got[2501];
+	size_t len = 0;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		if (recv(sock, got + len, sizeof(got) - len, 0) !=
+		    (ssize_t)want[i])
+			return false;
+		len += want[i];
+	}
+	return sock_empty(sock) && !memcmp(got, "0123456789", 10) &&
+	       pattern_differs(got + 10, 4, 0, 1200) < 0 &&
+	       pattern_differs(got + 1210, 7, 100, 1290) < 0;
+}
+
+TEST_F(lib, send_datagrams)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	struct fbuf_result result;
+	int pair[2], sock;
+
+	ASSERT_EQ(0, udp_pair(AF_INET, pair));
+	gather_for_datagrams(self);
+	ASSERT_EQ(2500, fbuf_send_datagrams(self->g, pair[0], 0, 0, NULL, 0,
+					    1000, &result));
+	EXPECT_EQ((unsigned int)FBUF_ENGINE_PAGEREF, result.engine);
+	EXPECT_TRUE(datagrams_arrive(self, pair[1]));
+	/* To an address, by an engine that is named. */
+	ASSERT_EQ(0, getsockname(pair[1], (void *)&addr, &len));
+	sock = socket(AF_INET, SOCK_DGRAM, 0);
+	ASSERT_LE(0, sock);
+	ASSERT_EQ(2500, fbuf_send_datagrams(self->g, sock, 0, FBUF_ENGINE_COPY,
+					    (void *)&addr, len, 1000,
+					    &result));
+	EXPECT_EQ((unsigned int)FBUF_ENGINE_COPY, result.engine);
+	EXPECT_LE(2490ULL, result.copied);
+	EXPECT_TRUE(datagrams_arrive(self, pair[1]));
+	/* And as one, with no result wanted. */
+	ASSERT_EQ(2500, fbuf_send_datagrams(self->g, sock, 0, 0, (void *)&addr,
+					    len, 0, NULL));
+	EXPECT_EQ(2500, recv(pair[1], NULL, 0, MSG_TRUNC));
+	EXPECT_EQ(-EOPNOTSUPP, fbuf_send_datagrams(self->g, self->sock[0], 0, 0,
+						   NULL, 0, 1000, NULL));
+	EXPECT_TRUE(sock_empty(self->sock[1]));
+	close(sock);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+TEST_F(lib, item_set)
+{
+	const struct fbuf_send_item blank = { 0 };
+	struct fbuf_send_item item;
+
+	everything(self, "head");
+	memset(&item, 0xff, sizeof(item));
+	fbuf_item_set(&item, self->g, 4711);
+	EXPECT_EQ((uintptr_t)fbuf_gather_segs(self->g), item.segs);
+	EXPECT_EQ(NR_BUFS + 1, item.nr_segs);
+	EXPECT_EQ(4711, item.fd);
+	item.segs = 0;
+	item.nr_segs = 0;
+	item.fd = 0;
+	EXPECT_EQ(0, memcmp(&blank, &item, sizeof(item)));
+}
+
+TEST_F(lib, send_batch)
+{
+	struct fbuf_gather *other = fbuf_gather_new(self->pool);
+	struct fbuf_send_item items[5];
+	struct fbuf_pool *deaf;
+	int pair[2], full[2];
+	uint8_t got[4000];
+
+	ASSERT_EQ(0, udp_pair(AF_INET, pair));
+	ASSERT_EQ(0, tcp_pair(AF_INET, full));
+	ASSERT_LT(0, sock_fill(full[0]));
+	gather_for_datagrams(self);
+	ASSERT_EQ(0, fbuf_gather_append(other, self->names[9], 1, 1500));
+	fbuf_item_set(&items[0], other, self->sock[0]);
+	fbuf_item_set(&items[1], other, -1);
+	fbuf_item_set(&items[2], self->g, pair[0]);
+	items[2].segment = 1000;
+	fbuf_item_set(&items[3], other, full[0]);
+	fbuf_item_set(&items[4], self->g, self->sock[0]);
+	EXPECT_EQ(5, fbuf_send_batch(self->pool, items, 5, 0, 0));
+	EXPECT_EQ(1500, items[0].result);
+	EXPECT_EQ((unsigned int)FBUF_ENGINE_PAGEREF, items[0].engine);
+	EXPECT_EQ(-EBADF, items[1].result);
+	EXPECT_EQ(2500, items[2].result);
+	EXPECT_TRUE(datagrams_arrive(self, pair[1]));
+	EXPECT_EQ(-EAGAIN, items[3].result);
+	EXPECT_EQ(2500, items[4].result);
+	ASSERT_EQ(4000, read_full(self->sock[1], got, sizeof(got)));
+	EXPECT_EQ(-1, pattern_differs(got, 9, 1, 1500));
+	EXPECT_EQ(-1, pattern_differs(got + 2710, 7, 100, 1290));
+	EXPECT_EQ(1, fbuf_send_batch(self->pool, items, 1, 0,
+				     FBUF_ENGINE_COPY));
+	EXPECT_EQ((unsigned int)FBUF_ENGINE_COPY, items[0].engine);
+	EXPECT_EQ(1500ULL, items[0].copied);
+
+	EXPECT_EQ(-EINVAL, fbuf_send_batch(self->pool, items, 0, 0, 0));
+	EXPECT_EQ(-EINVAL, fbuf_send_batch(self->pool, items, 1, ~0U, 0));
+	EXPECT_EQ(-EFAULT, fbuf_send_batch(self->pool, NULL, 1, 0, 0));
+	EXPECT_EQ(-EOPNOTSUPP, fbuf_send_batch(self->pool, items, 1,
+					       FBUF_SEND_SECURED, 0));
+	deaf = share(self->pool, FBUF_RIGHT_READ, 0);
+	ASSERT_NE(NULL, deaf);
+	EXPECT_EQ(-EACCES, fbuf_send_batch(deaf, items, 1, 0, 0));
+	fbuf_pool_close(deaf);
+	fbuf_gather_destroy(other);
+	close(pair[0]);
+	close(pair[1]);
+	close(full[0]);
+	close(full[1]);
+}
+
 static int complete(struct io_uring *ring)
 {
 	struct io_uring_cqe *cqe;
