@@ -570,6 +570,12 @@ TEST(create_with)
 	opt.flags = FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT;
 	EXPECT_EQ(-EINVAL, fbuf_pool_create_with(&pool, &opt));
 	opt.flags = 0;
+	opt.copy_above = 1;
+	ASSERT_EQ(0, fbuf_pool_create_with(&pool, &opt));
+	ASSERT_EQ(0, fbuf_pool_info(pool, &info));
+	EXPECT_EQ(1U, info.copy_above);
+	fbuf_pool_close(pool);
+	opt.copy_above = 0;
 	opt.buf_size = (size_t)(1ULL << 32) + BUF_SIZE;
 	EXPECT_EQ(-EINVAL, fbuf_pool_create_with(&pool, &opt));
 }
@@ -590,6 +596,132 @@ static struct fbuf_pool *share(struct fbuf_pool *pool, unsigned int rights,
 	    fbuf_pool_rights(other) != rights)
 		return NULL;
 	return other;
+}
+
+/* All ways to send a gather; of each what came of it. */
+static void send_in_all_ways(struct _test_data_lib *self, int ret[6])
+{
+	struct fbuf_target target = { .fd = self->sock[0] };
+	struct fbuf_gather *part = fbuf_gather_new(self->pool);
+	struct fbuf_send_item item;
+
+	fbuf_item_set(&item, self->g, self->sock[0]);
+	ret[0] = fbuf_send(self->g, self->sock[0], 0, NULL);
+	ret[1] = fbuf_sendto(self->g, self->sock[0], 0, FBUF_ENGINE_COPY, NULL,
+			     0, NULL);
+	ret[2] = fbuf_send_all(self->g, self->sock[0], 0, NULL);
+	ret[3] = fbuf_fanout(self->g, &target, 1, 0, 0);
+	ret[4] = fbuf_send_batch(self->pool, &item, 1, 0, 0);
+	if (ret[4] == 1)
+		ret[4] = item.result;
+	ret[5] = fbuf_gather_slice(part, self->g, 1,
+				   fbuf_gather_len(self->g) - 2);
+	if (!ret[5])
+		ret[5] = fbuf_send(part, self->sock[0], 0, NULL);
+	fbuf_gather_destroy(part);
+}
+
+/* Who got the buffer since is not to find his bytes sent. */
+static int stale_sends(struct _test_data_lib *self, uint64_t old, uint64_t name)
+{
+	int ret[6], i;
+
+	if (name == old || FBUF_NAME_INDEX(name) != FBUF_NAME_INDEX(old))
+		return -1;
+	send_in_all_ways(self, ret);
+	for (i = 0; i < 6; i++) {
+		if (ret[i] != -ESTALE)
+			printf("# way %d: %d\n", i, ret[i]);
+		else if (sock_empty(self->sock[1]))
+			continue;
+		return i + 1;
+	}
+	return 0;
+}
+
+TEST_F(lib, gather_of_a_buffer_handed_out_again)
+{
+	uint64_t old = self->names[3], name;
+	struct fbuf_pool *other;
+	char got[100];
+
+	ASSERT_EQ(0, fbuf_gather_append(self->g, self->names[5], 0, 100));
+	ASSERT_EQ(0, fbuf_gather_append(self->g, old, 10, 100));
+	ASSERT_EQ(0, fbuf_gather_append(self->g, old, 110, 100));
+	ASSERT_EQ(2U, fbuf_gather_nr_segs(self->g));
+	/* By another thread, say. */
+	ASSERT_EQ(0, fbuf_free(self->pool, &old, 1));
+	ASSERT_EQ(1, fbuf_alloc(self->pool, &name, 1, 0));
+	EXPECT_EQ(0, stale_sends(self, old, name));
+	/* By another process, which holds it beside us. */
+	ASSERT_EQ(0, fbuf_free(self->pool, &name, 1));
+	other = share(self->pool, ALL_RIGHTS, 0);
+	ASSERT_NE(NULL, other);
+	ASSERT_EQ(1, fbuf_alloc(other, &name, 1, 0));
+	EXPECT_EQ(0, stale_sends(self, old, name));
+	ASSERT_EQ(0, fbuf_hold(self->pool, &name, 1));
+	EXPECT_EQ(0, stale_sends(self, old, name));
+	fbuf_pool_close(other);
+	/* Its new name is as good as any. */
+	fbuf_gather_reset(self->g);
+	ASSERT_EQ(0, fbuf_gather_append(self->g, name, 10, 100));
+	ASSERT_EQ(100, fbuf_send(self->g, self->sock[0], 0, NULL));
+	ASSERT_EQ(100, read_full(self->sock[1], got, sizeof(got)));
+	EXPECT_EQ(-1, pattern_differs(got, 3, 10, 100));
+}
+
+/* Sizes as callers give them who have an older header, a newer one, or none. */
+TEST(sizes)
+{
+	struct {
+		struct fbuf_pool_options opt;
+		char more[8];
+	} o = { .opt = FBUF_POOL_OPTIONS_INIT };
+	struct {
+		struct fbuf_info info;
+		char more[16];
+	} i;
+	const size_t first = offsetof(struct fbuf_info, pool_flags);
+	struct fbuf_pool *pool = NULL;
+
+	o.opt.buf_size = BUF_SIZE;
+	o.opt.nr_bufs = 2;
+	EXPECT_EQ(-EINVAL, fbuf_pool_create_sized(&pool, &o.opt, 4));
+	o.more[7] = 1;
+	EXPECT_EQ(-E2BIG, fbuf_pool_create_sized(&pool, &o.opt, sizeof(o)));
+	o.more[7] = 0;
+	ASSERT_EQ(0, fbuf_pool_create_sized(&pool, &o.opt, sizeof(o)));
+	EXPECT_EQ(-EINVAL, fbuf_pool_info_sized(pool, &i.info, first - 1));
+	EXPECT_EQ(-EINVAL, fbuf_pool_info_sized(pool, &i.info, 1 << 20));
+	memset(&i, 0xee, sizeof(i));
+	ASSERT_EQ(0, fbuf_pool_info_sized(pool, &i.info, first));
+	EXPECT_EQ(first, i.info.size);
+	EXPECT_EQ(2U, i.info.nr_bufs);
+	EXPECT_EQ(0xeeeeeeeeU, i.info.pool_flags);
+	ASSERT_EQ(0, fbuf_pool_info_sized(pool, &i.info, sizeof(i)));
+	EXPECT_EQ(1U, i.info.nr_handles);
+	EXPECT_EQ(0, i.more[0]);
+	EXPECT_EQ(0, i.more[15]);
+	fbuf_pool_close(pool);
+}
+
+TEST_F(lib, share_flags)
+{
+	struct fbuf_info info;
+	struct fbuf_pool *pool;
+	unsigned int handle;
+	int fd;
+
+	fd = fbuf_pool_share_flags(self->pool, FBUF_RIGHT_READ, 0,
+				   FBUF_SHARE_NO_PIN, &handle);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, fbuf_pool_open(&pool, fd));
+	EXPECT_EQ(handle, fbuf_pool_handle(pool));
+	ASSERT_EQ(0, fbuf_pool_info(pool, &info));
+	EXPECT_EQ(FBUF_SHARE_NO_PIN, info.handle_flags);
+	fbuf_pool_close(pool);
+	EXPECT_EQ(-EINVAL, fbuf_pool_share_flags(self->pool, FBUF_RIGHT_READ,
+						 0, ~0U, NULL));
 }
 
 TEST_F(lib, rights)

@@ -45,6 +45,7 @@ struct fbuf_result {
  * @nr_bufs: buffers
  * @node: NUMA node, or -1 for the caller's memory policy
  * @flags: FBUF_POOL_*, what a write to a buffer in flight does
+ * @copy_above: as &struct fbuf_pool_create.copy_above; or 0
  *
  * Begin with FBUF_POOL_OPTIONS_INIT: a node of 0 is a node.
  */
@@ -53,9 +54,10 @@ struct fbuf_pool_options {
 	unsigned int nr_bufs;
 	int node;
 	unsigned int flags;
+	unsigned int copy_above;
 };
 
-#define FBUF_POOL_OPTIONS_INIT	{ 0, 0, -1, 0 }
+#define FBUF_POOL_OPTIONS_INIT	{ 0, 0, -1, 0, 0 }
 
 /* Pools: fbuf_pool(3). */
 
@@ -153,6 +155,10 @@ ssize_t fbuf_fill_at(struct fbuf_pool *pool, uint64_t name, size_t offset,
  */
 int fbuf_pool_share(struct fbuf_pool *pool, unsigned int rights,
 		    unsigned int max_holds, unsigned int *handle);
+/* The same with FBUF_SHARE_*. */
+int fbuf_pool_share_flags(struct fbuf_pool *pool, unsigned int rights,
+			  unsigned int max_holds, unsigned int flags,
+			  unsigned int *handle);
 /* Hand an fd over an AF_UNIX socket; take one, which is returned. */
 int fbuf_pool_fd_send(int sock, int fd);
 int fbuf_pool_fd_recv(int sock);

@@ -70,6 +70,13 @@ static void check_gather(const struct fbuf_pool *pool,
 			FAKE_CHECK(segs[i].len <= FBUF_INLINE_MAX);
 			continue;
 		}
+		if (pool->named) {
+			FAKE_CHECK((segs[i].flags & 0xff) == FBUF_SEG_NAMED);
+			FAKE_CHECK(FBUF_NAME_INDEX(segs[i].addr) <
+				   fbuf_pool_nr_bufs(pool));
+			FAKE_CHECK((segs[i].flags >> 8) + segs[i].len <= size);
+			continue;
+		}
 		FAKE_CHECK(!segs[i].flags);
 		FAKE_CHECK(segs[i].addr / size < fbuf_pool_nr_bufs(pool));
 		FAKE_CHECK(segs[i].addr % size + segs[i].len <= size);

@@ -196,6 +196,7 @@ static int plausible(unsigned long cmd, void *arg, uint8_t how)
 		info->nr_bufs = (how >> 4) + 1;
 		info->pool_size = (uint64_t)info->buf_size * info->nr_bufs;
 		info->rights = ~fake_byte();
+		info->features = info->rights;
 		return 0;
 	case FBUF_IOC_RING:
 		ring->map_size = FBUF_RING_ENTRIES + (uint64_t)ring->entries *

@@ -82,10 +82,40 @@ static int gather_reserve(struct fbuf_gather *g, unsigned int more)
 	return 0;
 }
 
+/*
+ * A segment of a buffer. With the buffer's name in it the module refuses to send
+ * what somebody else has there by then; older modules only know the place.
+ */
+static struct fbuf_seg buf_seg(const struct fbuf_pool *p, uint64_t name,
+			       size_t offset, size_t len)
+{
+	struct fbuf_seg seg = { .addr = name, .len = len };
+
+	if (p->named)
+		seg.flags = FBUF_SEG_NAMED | FBUF_SEG_OFFSET(offset);
+	else
+		seg.addr = (uint64_t)FBUF_NAME_INDEX(name) * p->buf_size +
+			   offset;
+	return seg;
+}
+
+/* What is left of it without its first bytes. */
+static void seg_skip(struct fbuf_seg *seg, size_t len)
+{
+	if (seg->flags & FBUF_SEG_NAMED)
+		seg->flags += FBUF_SEG_OFFSET(len);
+	else
+		seg->addr += len;
+	seg->len -= len;
+}
+
 /* Whether b continues a, in one buffer; inline segments are left alone. */
 static bool seg_continues(const struct fbuf_gather *g,
 			  const struct fbuf_seg *a, const struct fbuf_seg *b)
 {
+	if (a->flags & b->flags & FBUF_SEG_NAMED)
+		return a->addr == b->addr &&
+		       a->flags + FBUF_SEG_OFFSET(a->len) == b->flags;
 	return !a->flags && !b->flags && a->addr + a->len == b->addr &&
 	       b->addr & (g->pool->buf_size - 1);
 }
@@ -129,6 +159,7 @@ static int gather_prepend(struct fbuf_gather *g, struct fbuf_seg seg)
 
 	if (g->nr && seg_continues(g, &seg, g->segs)) {
 		g->segs[0].addr = seg.addr;
+		g->segs[0].flags = seg.flags;
 		g->segs[0].len += seg.len;
 	} else {
 		ret = gather_reserve(g, 1);
@@ -151,10 +182,7 @@ static int gather_seg(const struct fbuf_gather *g, uint64_t name,
 	    len > p->buf_size - offset)
 		return -EINVAL;
 
-	*seg = (struct fbuf_seg){
-		.addr = (uint64_t)index * p->buf_size + offset,
-		.len = len,
-	};
+	*seg = buf_seg(p, name, offset, len);
 	return gather_check_len(g, len);
 }
 
@@ -238,8 +266,7 @@ static int gather_append_slice(struct fbuf_gather *g,
 			offset -= seg.len;
 			continue;
 		}
-		seg.addr += offset;
-		seg.len -= offset;
+		seg_skip(&seg, offset);
 		if (seg.len > len)
 			seg.len = len;
 		ret = gather_append(g, seg);

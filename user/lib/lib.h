@@ -4,6 +4,7 @@
 #define FBUF_LIB_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
@@ -17,6 +18,7 @@ struct fbuf_pool {
 	unsigned int rights;	/* FBUF_RIGHT_* */
 	unsigned int handle;	/* its number */
 	int fd;
+	bool named;		/* segments have the buffer's name */
 	struct fbuf_ring *ring;	/* or NULL */
 	size_t ring_size;	/* bytes mapped there */
 	uint32_t ring_mask;	/* our own: the ring's can be written */

@@ -89,6 +89,7 @@ int fbuf_pool_open(struct fbuf_pool **pool, int fd)
 	p->rights = info.rights;
 	p->handle = info.handle;
 	p->fd = fd;
+	p->named = info.features & FBUF_FEATURE_NAMED_SEGS;
 
 	ret = pool_map(p);
 	if (ret < 0) {
@@ -124,6 +125,7 @@ static int pool_create(const struct fbuf_pool_options *opt)
 		.buf_size = opt->buf_size,
 		.nr_bufs = opt->nr_bufs,
 		.node = opt->node,
+		.copy_above = opt->copy_above,
 	};
 	int saved = errno;
 	int ctl, fd;

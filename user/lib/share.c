@@ -7,11 +7,13 @@
 
 #include "lib.h"
 
-int fbuf_pool_share(struct fbuf_pool *pool, unsigned int rights,
-		    unsigned int max_holds, unsigned int *handle)
+int fbuf_pool_share_flags(struct fbuf_pool *pool, unsigned int rights,
+			  unsigned int max_holds, unsigned int flags,
+			  unsigned int *handle)
 {
 	struct fbuf_share share = {
 		.size = sizeof(share),
+		.flags = flags,
 		.rights = rights,
 		.max_holds = max_holds,
 	};
@@ -20,6 +22,12 @@ int fbuf_pool_share(struct fbuf_pool *pool, unsigned int rights,
 	if (fd >= 0 && handle)
 		*handle = share.handle;
 	return fd;
+}
+
+int fbuf_pool_share(struct fbuf_pool *pool, unsigned int rights,
+		    unsigned int max_holds, unsigned int *handle)
+{
+	return fbuf_pool_share_flags(pool, rights, max_holds, 0, handle);
 }
 
 /* A message of one byte, because a stream carries none without; and one fd. */

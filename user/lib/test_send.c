@@ -24,7 +24,7 @@
 
 #define LEN		(1U << 20)
 /* Calls of a send that waits once, for whatever reason, are a few. */
-#define FEW		16U
+#define FEW		64U
 #define DEADLINE_MS	10000
 
 static struct fbuf_pool pool = { .buf_size = 4096, .nr_bufs = 1, .fd = -1 };
