@@ -192,7 +192,7 @@ json_t *ctl_json(const struct ctl_set *set, const void *obj)
 		else if (!(*seen & CTL_SEEN(f->attr)))
 			continue;
 		else if (f->type == CTL_U64)
-			v = json_integer(*(const uint64_t *)val);
+			v = tool_json_u64(*(const uint64_t *)val);
 		else if (f->type == CTL_U32)
 			v = json_integer(*(const uint32_t *)val);
 		else
@@ -229,7 +229,7 @@ json_t *ctl_pool_json(const struct ctl_pool *p)
 
 	json_object_del(j, "flags");
 	json_object_set_new(j, "pool_size",
-			    json_integer((uint64_t)p->buf_size * p->nr_bufs));
+			    tool_json_u64((uint64_t)p->buf_size * p->nr_bufs));
 	json_object_set_new(j, "protection",
 			    json_string(ctl_protection(p->flags)));
 	json_object_set_new(j, "sigbus",

@@ -92,7 +92,7 @@ json_t *rate_json(const struct ctl_stats *diff, double seconds)
 	unsigned int f;
 
 	if (diff->seen & CTL_SEEN(FBUF_A_STATS_POOL_ID))
-		json_object_set_new(j, "pool", json_integer(diff->pool));
+		json_object_set_new(j, "pool", tool_json_u64(diff->pool));
 	for (f = 1; f < ctl_stats.nr_fields; f++) {
 		if (diff->seen & CTL_SEEN(ctl_stats.fields[f].attr))
 			json_object_set_new(j, ctl_stats.fields[f].name,

@@ -134,6 +134,8 @@ void tool_sha_update(struct tool_sha *sha, const void *data, size_t len);
 /* Writes the hash and frees. */
 void tool_sha_end(struct tool_sha *sha, char hex[TOOL_SHA_HEX]);
 
+/* A number that may be more than INT64_MAX; only to be printed by these: */
+json_t *tool_json_u64(uint64_t val);
 /* JSON, indented; takes the reference to j. */
 void tool_print_json(FILE *to, json_t *j);
 /* JSON in one line of standard output, at once; false as tool_flush(). */

@@ -324,18 +324,51 @@ void tool_sha_end(struct tool_sha *sha, char hex[TOOL_SHA_HEX])
 	free(sha);
 }
 
+/*
+ * Numbers of jansson's have a sign. Greater ones are strings until they are
+ * printed, told by a code point that Unicode keeps for such use (U+FDD0).
+ */
+#define BIG_MARK	"\xef\xb7\x90"
+
+json_t *tool_json_u64(uint64_t val)
+{
+	char text[32];
+
+	if (val <= INT64_MAX)
+		return json_integer(val);
+	snprintf(text, sizeof(text), BIG_MARK "%llu", (unsigned long long)val);
+	return json_string(text);
+}
+
+static void print_json(FILE *to, json_t *j, size_t flags)
+{
+	static const char mark[] = "\"" BIG_MARK;
+	char *text = json_dumps(j, flags | JSON_REAL_PRECISION(9));
+	char *from = text, *big;
+
+	if (!text) {
+		tool_err("No memory.");
+		exit(TOOL_FAIL);
+	}
+	while ((big = strstr(from, mark))) {
+		fwrite(from, 1, big - from, to);
+		big += strlen(mark);
+		from = strchr(big, '"');
+		fwrite(big, 1, from++ - big, to);
+	}
+	fprintf(to, "%s\n", from);
+	free(text);
+	json_decref(j);
+}
+
 void tool_print_json(FILE *to, json_t *j)
 {
-	json_dumpf(j, to, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-	fputc('\n', to);
-	json_decref(j);
+	print_json(to, j, JSON_INDENT(2));
 }
 
 bool tool_print_json_line(json_t *j)
 {
-	json_dumpf(j, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-	putchar('\n');
-	json_decref(j);
+	print_json(stdout, j, JSON_COMPACT);
 	return tool_flush();
 }
 
@@ -357,11 +390,11 @@ static void print_sum_json(FILE *to, const struct tool_sum *sum)
 {
 	json_t *j = json_object();
 
-	json_object_set_new(j, "bytes", json_integer(sum->bytes));
+	json_object_set_new(j, "bytes", tool_json_u64(sum->bytes));
 	json_object_set_new(j, "seconds", json_real(sum->seconds));
 	if (sum->engines) {
 		json_object_set_new(j, "engines", engines_json(sum->engines));
-		json_object_set_new(j, "copied", json_integer(sum->copied));
+		json_object_set_new(j, "copied", tool_json_u64(sum->copied));
 	}
 	if (*sum->sha256)
 		json_object_set_new(j, "sha256", json_string(sum->sha256));
