@@ -106,6 +106,8 @@ static void explain_quota(size_t buf_size, unsigned int nr_bufs)
 static void explain_create(int err, size_t buf_size, unsigned int nr_bufs,
 			   unsigned int flags)
 {
+	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX];
+
 	switch (err) {
 	case ENOENT:
 	case ENODEV:
@@ -124,6 +126,12 @@ static void explain_create(int err, size_t buf_size, unsigned int nr_bufs,
 		explain_quota(buf_size, nr_bufs);
 		break;
 	case EINVAL:
+		if ((uint64_t)buf_size * nr_bufs > FBUF_POOL_SIZE_MAX) {
+			tool_err("The pool would have %s, and no pool may have more than %s. Make it smaller with -b or -n.",
+				 fmt_bytes(want, (double)buf_size * nr_bufs),
+				 fmt_bytes(max, FBUF_POOL_SIZE_MAX));
+			break;
+		}
 		tool_err("The module refuses buffers of %zu bytes%s: the size must be a power of two from %ld to %u.",
 			 buf_size, flags ? ", or their protection" : "",
 			 sysconf(_SC_PAGESIZE), FBUF_BUF_SIZE_MAX);
