@@ -153,7 +153,7 @@ static int parse_set(int argc, char **argv, struct ctl_limit *l)
 	};
 	int c, ret;
 
-	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "jh", longs)) != -1) {
 		switch (c) {
 		case OPT_POOL:
 			if (!parse_limit("The limit of a pool", optarg,
@@ -229,6 +229,10 @@ int cmd_limit(int argc, char **argv)
 		{ }
 	};
 
+	if (argc > 1 && !strcmp(argv[1], "help")) {
+		fputs(help, stdout);
+		return TOOL_OK;
+	}
 	if (argc == 1 || *argv[1] == '-')
 		return cmd_limit_show(argc, argv);
 	return tool_dispatch("limit", commands, argc - 1, argv + 1);

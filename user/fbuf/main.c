@@ -9,6 +9,8 @@
 
 #include "tool.h"
 
+static int cmd_help(int argc, char **argv);
+
 static const struct tool_command commands[] = {
 	{ "send", cmd_send },
 	{ "recv", cmd_recv },
@@ -20,6 +22,7 @@ static const struct tool_command commands[] = {
 	{ "stat", cmd_stat },
 	{ "top", cmd_top },
 	{ "limit", cmd_limit },
+	{ "help", cmd_help },
 	{ }
 };
 
@@ -38,6 +41,9 @@ static const char help[] =
 "  fbuf stat [ID]             what pools did\n"
 "  fbuf top                   pools by what they send, live\n"
 "  fbuf limit                 show or set limits of pools and users\n"
+"  fbuf help [COMMAND]        this, or the help of a command\n"
+"\n"
+"A command's first letters will do, if no other command begins so.\n"
 "\n"
 "  -j, --json      results as JSON\n"
 "  -V, --version   print the version\n"
@@ -48,13 +54,27 @@ static bool is(const char *arg, const char *brief, const char *full)
 	return !strcmp(arg, brief) || !strcmp(arg, full);
 }
 
-int main(int argc, char **argv)
+/* fbuf help pool show: as "fbuf pool show --help". */
+static int cmd_help(int argc, char **argv)
 {
-	int ret;
+	char *args[4] = { }, *option = "--help";
+	int i, n = 0;
 
-	/* A peer or a pipe that is gone is an error to report. */
-	signal(SIGPIPE, SIG_IGN);
+	for (i = 1; i < argc && n < 2; i++) {
+		if (*argv[i] != '-')
+			args[n++] = argv[i];
+	}
+	if (!n) {
+		fputs(help, stdout);
+		return TOOL_OK;
+	}
+	args[n++] = option;
+	return tool_dispatch("", commands, n, args);
+}
 
+/* The options before the command, and the command. */
+static int run(int argc, char **argv)
+{
 	/* By hand: getopt() starts afresh for the command. */
 	for (argc--, argv++; argc && **argv == '-'; argc--, argv++) {
 		if (is(*argv, "-h", "--help")) {
@@ -76,8 +96,18 @@ int main(int argc, char **argv)
 		fputs(help, stderr);
 		return TOOL_USAGE;
 	}
+	return tool_dispatch("", commands, argc, argv);
+}
 
-	ret = tool_dispatch("", commands, argc, argv);
+int main(int argc, char **argv)
+{
+	int ret;
+
+	/* A peer or a pipe that is gone is an error to report. */
+	signal(SIGPIPE, SIG_IGN);
+
+	ret = run(argc, argv);
+	/* Whatever it was that printed something. */
 	if (fflush(stdout) || ferror(stdout)) {
 		tool_err("Cannot write the result: %s.", strerror(errno));
 		ret = TOOL_FAIL;

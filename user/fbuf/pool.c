@@ -15,7 +15,8 @@
 static const char help[] =
 "Usage: fbuf pool [list | show | watch | make] [OPTIONS]\n"
 "\n"
-"  fbuf pool [list]      the pools that you may see: root all, others their own\n"
+"  fbuf pool [list]      the pools that you may see: root all, others their own;\n"
+"                        \"ls\" is the same\n"
 "  fbuf pool show ID     all of one pool, or --fd N\n"
 "  fbuf pool watch [ID]  what happens to pools, as it happens\n"
 "  fbuf pool make        make a pool, show it, and drop it\n"
@@ -328,7 +329,7 @@ static int cmd_pool_show(int argc, char **argv)
 	uint64_t fd = UINT64_MAX, id;
 	int c, ret;
 
-	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "jh", longs)) != -1) {
 		if (c == OPT_FD) {
 			if (!tool_size("A file descriptor", optarg, 0, INT_MAX,
 				       &fd))
@@ -443,7 +444,7 @@ static int parse_make(int argc, char **argv, struct make *m)
 	unsigned int flag = 0, sigbus = 0;
 	int c, ret;
 
-	while ((c = getopt_long(argc, argv, "b:n:p:jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "b:n:p:jh", longs)) != -1) {
 		switch (c) {
 		case 'b':
 			if (!tool_buf_size(optarg, &m->buf_size))
@@ -503,13 +504,15 @@ int cmd_pool(int argc, char **argv)
 {
 	static const struct tool_command commands[] = {
 		{ "list", cmd_pool_list },
+		{ "ls", cmd_pool_list },
 		{ "show", cmd_pool_show },
 		{ "watch", cmd_pool_watch },
 		{ "make", cmd_pool_make },
 		{ }
 	};
 
-	if (argc > 1 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"))) {
+	if (argc > 1 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help") ||
+			 !strcmp(argv[1], "help"))) {
 		fputs(help, stdout);
 		return TOOL_OK;
 	}

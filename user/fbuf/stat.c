@@ -214,7 +214,7 @@ static int parse(int argc, char **argv, struct options *o)
 	};
 	int c, ret;
 
-	while ((c = getopt_long(argc, argv, "ai:n:jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "ai:n:jh", longs)) != -1) {
 		switch (c) {
 		case 'a':
 			o->all = true;

@@ -43,7 +43,10 @@ struct tool_command {
 	int (*run)(int argc, char **argv);
 };
 
-/* Run the one that argv[0] names; prefix is "", or the command they are of. */
+/*
+ * Run the one that argv[0] names, or is the beginning of, if only one is that;
+ * prefix is "", or the command they are of.
+ */
 int tool_dispatch(const char *prefix, const struct tool_command *commands,
 		  int argc, char **argv);
 
@@ -54,6 +57,14 @@ extern bool tool_json;
 void tool_err(const char *fmt, ...) __printf(1, 2);
 /* The same, and returns TOOL_USAGE with a pointer to "fbuf COMMAND --help". */
 int tool_usage(const char *command, const char *fmt, ...) __printf(2, 3);
+
+/*
+ * getopt_long(), but what is wrong is told in our words, with where the help is;
+ * '?' is then returned.
+ */
+struct option;
+int tool_getopt(int argc, char **argv, const char *shorts,
+		const struct option *longs);
 
 /*
  * The options that all commands have, and for a command that has no others. To

@@ -188,7 +188,7 @@ static int parse(int argc, char **argv, struct options *o)
 	};
 	int c, ret;
 
-	while ((c = getopt_long(argc, argv, "d:n:jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "d:n:jh", longs)) != -1) {
 		switch (c) {
 		case 'd':
 			if (!tool_seconds(optarg, &o->delay))

@@ -18,6 +18,9 @@
 
 bool tool_json;
 
+/* "pool list": the command that runs. */
+static char command_name[32];
+
 static void __printf(1, 0) message(const char *fmt, va_list ap)
 {
 	fputs("fbuf: ", stderr);
@@ -45,17 +48,125 @@ int tool_usage(const char *command, const char *fmt, ...)
 	return TOOL_USAGE;
 }
 
+/* A longer word that starts with this one, as in ip(8). */
+static bool is_brief(const char *word, const struct tool_command *c)
+{
+	return *word && !strncmp(c->name, word, strlen(word));
+}
+
+static int no_command(const char *prefix, const char *word,
+		      const struct tool_command *commands)
+{
+	const char *sep = *prefix ? " " : "";
+	char list[128] = "";
+	size_t len = 0;
+
+	for (; commands->name; commands++) {
+		if (is_brief(word, commands) && len < sizeof(list))
+			len += snprintf(list + len, sizeof(list) - len, "%s%s",
+					len ? ", " : "", commands->name);
+	}
+	if (len)
+		tool_err("\"%s%s%s\" can be several commands: %s.", prefix, sep,
+			 word, list);
+	else
+		tool_err("There is no command \"%s%s%s\": try \"fbuf %s%s--help\".",
+			 prefix, sep, word, prefix, sep);
+	return TOOL_USAGE;
+}
+
+/* The command that is meant; NULL for none, or for several. */
+static const struct tool_command *
+find_command(const struct tool_command *commands, const char *word)
+{
+	const struct tool_command *found = NULL, *c;
+
+	for (c = commands; c->name; c++) {
+		if (!strcmp(word, c->name))
+			return c;
+	}
+	for (c = commands; c->name; c++) {
+		if (!is_brief(word, c))
+			continue;
+		/* Two names of one command are not in each other's way. */
+		if (found && found->run != c->run)
+			return NULL;
+		if (!found)
+			found = c;
+	}
+	return found;
+}
+
 int tool_dispatch(const char *prefix, const struct tool_command *commands,
 		  int argc, char **argv)
 {
-	for (; commands->name; commands++) {
-		if (!strcmp(argv[0], commands->name))
-			return commands->run(argc, argv);
+	const struct tool_command *c = find_command(commands, argv[0]);
+
+	if (!c)
+		return no_command(prefix, argv[0], commands);
+	snprintf(command_name, sizeof(command_name), "%s%s%s", prefix,
+		 *prefix ? " " : "", c->name);
+	return c->run(argc, argv);
+}
+
+/* The options that the word can be: how many there are, and one of them. */
+static unsigned int long_options(const char *word, const struct option *longs,
+				 const struct option **one)
+{
+	size_t len = strcspn(word, "=");
+	unsigned int nr = 0;
+
+	for (; longs->name; longs++) {
+		if (strncmp(longs->name, word, len))
+			continue;
+		*one = longs;
+		if (!longs->name[len])
+			return 1;
+		nr++;
 	}
-	tool_err("There is no command \"%s%s%s\": try \"fbuf %s%s--help\".",
-		 prefix, *prefix ? " " : "", argv[0], prefix,
-		 *prefix ? " " : "");
-	return TOOL_USAGE;
+	return nr;
+}
+
+/*
+ * What getopt_long() did not like: ':' is an argument that is not there. Before
+ * optind is the word, or if it is not yet through with one, that before it.
+ */
+static void bad_option(int c, const char *word, const struct option *longs)
+{
+	const struct option *one = NULL;
+	unsigned int nr = 0;
+
+	if (!strncmp(word, "--", 2))
+		nr = long_options(word + 2, longs, &one);
+	if (optopt && (!nr || one->val != optopt))
+		tool_usage(command_name, c == ':' ?
+			   "The option \"-%c\" takes an argument." :
+			   "There is no option \"-%c\".", optopt);
+	else if (!nr)
+		tool_usage(command_name, "There is no option \"%s\".", word);
+	else if (!optopt)
+		tool_usage(command_name, "\"%s\" can be several options.",
+			   word);
+	else
+		tool_usage(command_name,
+			   "The option \"--%s\" takes %s argument.", one->name,
+			   c == ':' ? "an" : "no");
+}
+
+int tool_getopt(int argc, char **argv, const char *shorts,
+		const struct option *longs)
+{
+	char with_colon[64];
+	int c;
+
+	/* The colon: tell what lacks its argument from what is unknown. */
+	snprintf(with_colon, sizeof(with_colon), ":%s", shorts);
+	opterr = 0;
+	c = getopt_long(argc, argv, with_colon, longs, NULL);
+	if (c != '?' && c != ':')
+		return c;
+	bad_option(c, argv[optind - 1], longs);
+	return '?';
 }
 
 int tool_option(int c, const char *help)
@@ -80,7 +191,7 @@ int tool_options(int argc, char **argv, const char *help)
 	};
 	int c, ret;
 
-	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "jh", longs)) != -1) {
 		ret = tool_option(c, help);
 		if (ret)
 			return ret;

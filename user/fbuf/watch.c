@@ -251,7 +251,7 @@ static int parse(int argc, char **argv, struct watch *w)
 	};
 	int c, ret;
 
-	while ((c = getopt_long(argc, argv, "n:jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "n:jh", longs)) != -1) {
 		if (c == 'n') {
 			if (!tool_size("The number of events", optarg, 1,
 				       UINT32_MAX, &w->left))
