@@ -18,17 +18,19 @@ NO_BTF	:= $(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=)
 USERLAND := $(wildcard $(dir $(KDIR))userland)
 KMAKE	:= $(if $(USERLAND),$(VM)/inside $(USERLAND)) $(MAKE) -C $(KDIR) $(UML) $(NO_BTF)
 
-all: user
-	@if [ -n "$(KREL)" ]; then $(MAKE) --no-print-directory modules; else \
-		echo "No headers for the running kernel ($(KDIR)): no module."; \
-	fi
+all: headers
+	@$(MAKE) --no-print-directory user modules
+
+headers:
+	@[ -n "$(KREL)" ] || { \
+		echo "No kernel headers in $(KDIR), and so no module: install them, or set KDIR." >&2; \
+		echo "For the library and the tool alone: make user" >&2; exit 1; }
 
 user:
 	$(MAKE) -C user O=$(BUILD)/user
 
 # A copy for each kernel: one source tree, and no objects in it.
-modules:
-	@[ -n "$(KREL)" ] || { echo "No kernel headers in $(KDIR); set KDIR." >&2; exit 1; }
+modules: headers
 	@mkdir -p $(KMOD)
 	@cp -ru --preserve=timestamps Kbuild kmod include $(KMOD)/
 	+$(KMAKE) M=$(KMOD) modules
@@ -40,20 +42,31 @@ floor:
 	@cp -ru --preserve=timestamps selftests/floor/. kmod $(FLOOR)/
 	+$(KMAKE) M=$(FLOOR) modules
 
-install: user
-	$(MAKE) -C user O=$(BUILD)/user install
-ifneq ($(wildcard $(KMOD)/fbuf.ko),)
-	install -D -m 644 $(KMOD)/fbuf.ko $(DESTDIR)/lib/modules/$(KREL)/extra/fbuf.ko
+# The module without what only a debugger reads, which is most of it.
+STRIP	?= $(CROSS_COMPILE)strip
+KO	:= $(DESTDIR)/lib/modules/$(KREL)/extra/fbuf.ko
+install:
+	@[ -n "$(KREL)" ] && [ -e $(KMOD)/fbuf.ko ] || { \
+		echo "There is no module for the kernel of $(KDIR): \"make\" builds it." >&2; \
+		echo "For the library and the tool alone: make install-user" >&2; exit 1; }
+	@$(MAKE) --no-print-directory install-user
+	install -D -m 644 $(KMOD)/fbuf.ko $(KO)
+	$(STRIP) --strip-debug $(KO)
 	$(if $(DESTDIR),,depmod $(KREL))
-endif
 
-# Of the module only that of the running kernel, or of KDIR.
+install-user: user
+	$(MAKE) -C user O=$(BUILD)/user install
+
+# The modules of all kernels.
 uninstall:
 	$(MAKE) -C user O=$(BUILD)/user uninstall
-ifneq ($(KREL),)
-	rm -f $(DESTDIR)/lib/modules/$(KREL)/extra/fbuf.ko
-	$(if $(DESTDIR),,depmod $(KREL))
-endif
+	@set -e; for ko in $(DESTDIR)/lib/modules/*/extra/fbuf.ko; do \
+		[ -e "$$ko" ] || continue; \
+		echo "rm -f $$ko"; rm -f "$$ko"; \
+		extra=$${ko%/*}; dir=$${extra%/*}; \
+		rmdir --ignore-fail-on-non-empty "$$extra"; \
+		[ -n "$(DESTDIR)" ] || [ ! -d "$$dir/kernel" ] || depmod "$${dir##*/}"; \
+	done
 
 load: modules
 	insmod $(KMOD)/fbuf.ko
@@ -133,10 +146,12 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@echo 'make              the library, the tool and, with headers, the module'
+	@echo 'make              the library, the tool and the module'
+	@echo 'make user         the library and the tool alone, without kernel headers'
 	@echo 'make modules KDIR=/path/to/headers'
-	@echo 'make install      all that is built (PREFIX, DESTDIR); as root'
-	@echo 'make uninstall    takes it away again; as root'
+	@echo 'make install      all three (PREFIX, DESTDIR); as root'
+	@echo 'make install-user the library and the tool alone; as root'
+	@echo 'make uninstall    takes it all away, the modules of all kernels too; as root'
 	@echo 'make load         insmod; make unload: rmmod; as root'
 	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
@@ -161,6 +176,6 @@ help:
 	@echo '                  cppcheck and more; a few minutes'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
-.PHONY: all user modules floor install uninstall load unload deps vm demo cost bench \
-	profile native check check-all check-headers check-debug check-uml inject fuzz fuzz-user soak \
-	lint clean help
+.PHONY: all user headers modules floor install install-user uninstall load unload \
+	deps vm demo cost bench profile native check check-all check-headers \
+	check-debug check-uml inject fuzz fuzz-user soak lint clean help

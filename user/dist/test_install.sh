@@ -1,0 +1,98 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# test_install.sh DIR: what make installs, and takes away again, of the library and
+# the tool that were built in DIR. TAP out.
+
+PLAN=7
+top=$(cd "$(dirname "$0")/../.." && pwd)
+tmp=$(mktemp -d)
+nr=0 failed=0
+trap 'rm -rf "$tmp"' EXIT
+
+report()
+{
+	nr=$((nr + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $nr install: $2"
+	else
+		echo "not ok $nr install: $2"
+		sed 's/^/# /' "$tmp/out"
+		failed=1
+	fi
+}
+
+# make as a user would call it, whoever calls us.
+run_make()
+{
+	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL make -s -C "$top" \
+		BUILD="$tmp/build" KDIR="$tmp/kernel" DESTDIR="$tmp/root" "$@" >"$tmp/out" 2>&1
+}
+
+# Fails, and its last line names what would not.
+fails_with()
+{
+	words=$1
+	shift
+	! run_make "$@" && grep -q "$words" "$tmp/out"
+}
+
+# A kernel's headers, as far as make looks at them.
+headers()
+{
+	mkdir -p "$tmp/kernel/include/generated"
+	echo "#define UTS_RELEASE \"$1\"" >"$tmp/kernel/include/generated/utsrelease.h"
+}
+
+# A module that was built, as far as make looks at it.
+module()
+{
+	headers "$1"
+	mkdir -p "$tmp/build/kmod-$1"
+	echo 'int fbuf;' | cc -g -x c -c -o "$tmp/build/kmod-$1/fbuf.ko" -
+}
+
+installed() { find "$tmp/root" ! -type d 2>/dev/null; }
+debug_info() { readelf -S --wide "$1" | grep -q ' \.debug_'; }
+
+mkdir "$tmp/build" "$tmp/root"
+ln -s "$(cd "$1" && pwd)" "$tmp/build/user"
+
+echo "TAP version 13"
+echo "1..$PLAN"
+
+fails_with "make user" all && grep -q "No kernel headers in $tmp/kernel" "$tmp/out"
+report $? "make_without_headers_fails"
+
+fails_with "make install-user" install && [ -z "$(installed)" ] &&
+	headers 1.2.3-a && fails_with "make install-user" install && [ -z "$(installed)" ]
+report $? "install_without_a_module_fails"
+
+run_make install-user && [ -x "$tmp/root/usr/local/bin/fbuf" ] &&
+	[ ! -e "$tmp/root/lib/modules" ]
+report $? "install_of_user_space_alone"
+
+module 1.2.3-a && run_make install && [ -x "$tmp/root/usr/local/bin/fbuf" ] &&
+	debug_info "$tmp/build/kmod-1.2.3-a/fbuf.ko" &&
+	! debug_info "$tmp/root/lib/modules/1.2.3-a/extra/fbuf.ko" &&
+	readelf -s "$tmp/root/lib/modules/1.2.3-a/extra/fbuf.ko" | grep -q ' fbuf$'
+report $? "installed_module_is_stripped"
+
+# Whatever kernel there are headers of, if any.
+module 1.2.3-b && run_make install && rm -r "$tmp/kernel" &&
+	[ "$(installed | grep -c 'fbuf\.ko$')" -eq 2 ] && run_make uninstall &&
+	installed >"$tmp/out" && [ ! -s "$tmp/out" ] && [ ! -e "$tmp/root/lib/modules/1.2.3-a/extra" ]
+report $? "uninstall_leaves_nothing"
+
+# One version, that of the library, and a day.
+version=$(sed -n 's/^VERSION[^0-9]*//p' "$top/user/Makefile")
+grep -L "^\.TH [A-Z_]* [1-8] 20[0-9][0-9]-[01][0-9]-[0-3][0-9] \"fbuf $version\" \"" \
+	"$top"/Documentation/man/*.[1-8] >"$tmp/out"
+[ ! -s "$tmp/out" ]
+report $? "man_pages_are_of_this_version"
+
+# Text; requests cannot be broken.
+grep -n '^[^.].\{80\}' "$top"/Documentation/man/*.[1-8] >"$tmp/out"
+[ ! -s "$tmp/out" ]
+report $? "man_pages_fit"
+
+exit $failed
