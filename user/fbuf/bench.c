@@ -400,7 +400,9 @@ static void print_text(const json_t *rep)
 		"lowest", "highest", "total", "copied", "", NULL
 	};
 	const json_t *c = json_object_get(rep, "conditions"), *row;
-	struct tool_table t = { .left = 1U << 0 | 1U << 1 | 1U << 10 };
+	struct tool_table t = {
+		.keys = 5, .left = 1U << 0 | 1U << 1 | 1U << 10,
+	};
 	char size[FMT_BYTES_MAX];
 	size_t i;
 

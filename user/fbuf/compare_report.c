@@ -237,14 +237,17 @@ static const char *size_text(double size)
 
 static void print_block(const struct table *t, const char *title, cell_fn fn)
 {
+	struct tool_table out = {
+		.cols = 1 + t->nr_sizes, .left = 1U << 0, .width = 13,
+	};
 	unsigned int i, j;
 
-	printf("\n%s\n%-13s", title, "method");
+	printf("\n%s\n", title);
+	table_cell(&out, "method");
 	for (j = 0; j < t->nr_sizes; j++)
-		printf(" %13s", size_text(t->sizes[j]));
-	putchar('\n');
+		table_cell(&out, "%s", size_text(t->sizes[j]));
 	for (i = 0; i < t->nr_lines; i++) {
-		printf("%-13s", text(t->lines[i], "method"));
+		table_cell(&out, "%s", text(t->lines[i], "method"));
 		for (j = 0; j < t->nr_sizes; j++) {
 			const json_t *row = at(t, i, j);
 			char cell[CELL_MAX] = "-";
@@ -253,10 +256,10 @@ static void print_block(const struct table *t, const char *title, cell_fn fn)
 				snprintf(cell, CELL_MAX, "FAILED");
 			else if (row && !isnan(num(row, "total")))
 				fn(row, cell);
-			printf(" %13s", cell);
+			table_cell(&out, "%s", cell);
 		}
-		putchar('\n');
 	}
+	table_print(&out, SIZE_MAX);
 }
 
 /* Every note once, with the sizes that it is about. */

@@ -180,44 +180,65 @@ static double number(const json_t *j, const char *key)
 	return json_number_value(json_object_get(j, key));
 }
 
-static void print_rows(const json_t *rows)
+static void print_what(const json_t *rows)
 {
-	const json_t *row, *size;
-	size_t i, k;
+	const json_t *row;
+	size_t i;
 
-	printf("%-18s %10s %10s ", "", "per buffer", "per page");
-	json_array_foreach(json_object_get(json_array_get(rows, 0), "sizes"),
-			   k, size)
-		printf(" %7.0fK", number(size, "size") / 1024);
-	putchar('\n');
-	json_array_foreach(rows, i, row) {
-		printf("%-18s %10.0f %10.0f ", text(row, "row"),
-		       number(row, "per_buffer"), number(row, "per_page"));
-		json_array_foreach(json_object_get(row, "sizes"), k, size)
-			printf(" %8.0f", number(size, "median"));
-		putchar('\n');
-	}
 	putchar('\n');
 	json_array_foreach(rows, i, row)
 		printf("%s: %s.\n", text(row, "row"), text(row, "what"));
 }
 
+static void print_rows(const json_t *rows)
+{
+	const json_t *sizes = json_object_get(json_array_get(rows, 0), "sizes");
+	struct tool_table t = {
+		.cols = 3 + json_array_size(sizes), .left = 1U << 0,
+	};
+	const json_t *row, *size;
+	size_t i, k;
+
+	table_cell(&t, "%s", "");
+	table_cell(&t, "per buffer");
+	table_cell(&t, "per page");
+	json_array_foreach(sizes, k, size)
+		table_cell(&t, "%.0fK", number(size, "size") / 1024);
+	json_array_foreach(rows, i, row) {
+		table_cell(&t, "%s", text(row, "row"));
+		table_cell(&t, "%.0f", number(row, "per_buffer"));
+		table_cell(&t, "%.0f", number(row, "per_page"));
+		json_array_foreach(json_object_get(row, "sizes"), k, size)
+			table_cell(&t, "%.0f", number(size, "median"));
+		for (; k + 3 < t.cols; k++)
+			table_cell(&t, "-");
+	}
+	table_print(&t, SIZE_MAX);
+	print_what(rows);
+}
+
 static void print_rewrites(const json_t *rows)
 {
+	static const char * const heads[] = {
+		"", "send", "receive", "rewrite", "all", "without rewriting",
+		NULL
+	};
+	struct tool_table t = { .left = 1U << 0 };
 	const json_t *row;
 	size_t i;
 
 	printf("\n64 KiB sent, received and rewritten, again and again:\n\n");
-	printf("%-18s %9s %9s %9s %9s %17s\n", "", "send", "receive",
-	       "rewrite", "all", "without rewriting");
-	json_array_foreach(rows, i, row)
-		printf("%-18s %9.0f %9.0f %9.0f %9.0f %17.0f\n",
-		       text(row, "row"), number(row, "send"),
-		       number(row, "receive"), number(row, "rewrite"),
-		       number(row, "total"), number(row, "without_rewrite"));
-	putchar('\n');
-	json_array_foreach(rows, i, row)
-		printf("%s: %s.\n", text(row, "row"), text(row, "what"));
+	table_heads(&t, heads);
+	json_array_foreach(rows, i, row) {
+		table_cell(&t, "%s", text(row, "row"));
+		table_cell(&t, "%.0f", number(row, "send"));
+		table_cell(&t, "%.0f", number(row, "receive"));
+		table_cell(&t, "%.0f", number(row, "rewrite"));
+		table_cell(&t, "%.0f", number(row, "total"));
+		table_cell(&t, "%.0f", number(row, "without_rewrite"));
+	}
+	table_print(&t, SIZE_MAX);
+	print_what(rows);
 }
 
 static void print_text(const json_t *report)

@@ -27,8 +27,8 @@ static const char help[] =
 static const char list_help[] =
 "Usage: fbuf pool [list] [OPTIONS]\n"
 "\n"
-"List the pools that you may see: root all, others their own. OLDEST is for how\n"
-"long the buffer longest in flight has been that.\n"
+"List the pools that you may see: root all, others their own; FLIGHT are buffers\n"
+"in flight, and OLDEST is for how long the oldest of these has been that.\n"
 "\n"
 "  -j, --json   as JSON\n"
 "  -h, --help   print this\n";
@@ -360,7 +360,7 @@ static void print_list_json(const struct ctl_pool *pools, size_t nr)
 static void print_list(const struct ctl_pool *pools, size_t nr)
 {
 	static const char * const heads[] = {
-		"ID", "USER", "BUFFERS", "SIZE", "HELD", "IN FLIGHT", "OLDEST",
+		"ID", "USER", "BUFS", "SIZE", "HELD", "FLIGHT", "OLDEST",
 		"CHARGED", "PROTECTION", NULL
 	};
 	char bytes[FMT_BYTES_MAX], user[FMT_USER_MAX];

@@ -48,7 +48,7 @@ static void subtract(struct ctl_stats *s, const struct ctl_stats *old)
 	for (f = 1; f < ctl_stats.nr_fields; f++) {
 		uint64_t was = rate_value(old, f), *val = value(s, f);
 
-		/* A sum over pools falls when one of them goes. */
+		/* Counted by each CPU, read one after the other. */
 		*val = *val > was ? *val - was : 0;
 	}
 }

@@ -12,12 +12,13 @@
 #include "rate.h"
 
 #define LINES	20	/* between heads */
+#define WIDTH	9U	/* of a column, so that lines agree */
 
 static const char help[] =
 "Usage: fbuf stat [OPTIONS] [ID]\n"
 "\n"
-"Print what pool ID did; without ID, all pools since the module was loaded (if you\n"
-"are not root: your pools that there are).\n"
+"Print what pool ID did; without ID, all pools since the module was loaded (if\n"
+"you are not root: your pools that there are).\n"
 "\n"
 "  -a, --all                each pool that there is\n"
 "  -i, --interval SECONDS   print rates, every so often\n"
@@ -29,6 +30,9 @@ static const char help[] =
 "handed out and dropped; REUSES buffers freed in flight that are idle since;\n"
 "PASSES to other handles; PROTECTS against writes; SNAPSHOTS copies because of a\n"
 "write; WAITS for a buffer; RECLAIMS of memory under pressure.\n";
+
+/* The name of who may not see them all. */
+static const char yours[] = "yours";
 
 struct options {
 	bool all, one;
@@ -65,7 +69,8 @@ static void add_row(struct tool_table *t, const struct ctl_stats *s,
 		unsigned int attr = ctl_stats.fields[i].attr;
 		double val = rate_value(s, i) / seconds;
 
-		if (attr == FBUF_A_STATS_BYTES || attr == FBUF_A_STATS_COPIED)
+		if (attr == FBUF_A_STATS_BYTES || attr == FBUF_A_STATS_COPIED ||
+		    attr == FBUF_A_STATS_FILLED)
 			table_cell(t, "%s", fmt_bytes(bytes, val));
 		else
 			table_cell(t, "%.*f", val && val < 10 && seconds != 1,
@@ -91,12 +96,11 @@ static ssize_t gather(const struct options *o, struct ctl *c,
 		nr = ctl_list(c, &ctl_stats, (void **)stats);
 		if (nr < 0)
 			ctl_fail(c, "read the statistics", nr);
-		if (nr < 0 || o->all)
-			return nr;
-		*name = "yours";
-		rate_sum(&s, *stats, nr);
-		free(*stats);
-	} else if (ret) {
+		if (!o->all)
+			*name = yours;
+		return nr;
+	}
+	if (ret) {
 		if (o->one)
 			ctl_fail_pool(c, o->id, ret);
 		else
@@ -110,71 +114,105 @@ static ssize_t gather(const struct options *o, struct ctl *c,
 	return 1;
 }
 
+/* What is to be printed: of each pool, or only of all of them. */
+struct shown {
+	const struct ctl_stats *stats;
+	size_t nr;
+	const char *name;
+	struct ctl_stats sum;
+};
+
+/* A pool that is gone takes what it did along: sum differences, not counters. */
+static void choose(struct shown *shown, const struct ctl_stats *stats,
+		   size_t nr, const char *name)
+{
+	*shown = (struct shown){ .stats = stats, .nr = nr, .name = name };
+	if (name != yours)
+		return;
+	rate_sum(&shown->sum, stats, nr);
+	shown->stats = &shown->sum;
+	shown->nr = 1;
+}
+
+static void add_name(json_t *j, const struct ctl_stats *s, const char *name)
+{
+	if (!(s->seen & CTL_SEEN(FBUF_A_STATS_POOL_ID)))
+		json_object_set_new(j, "pools", json_string(name));
+}
+
+static void print_totals_json(const struct shown *shown, bool all)
+{
+	json_t *list = json_array(), *j;
+	size_t i;
+
+	for (i = 0; i < shown->nr; i++) {
+		j = ctl_json(&ctl_stats, &shown->stats[i]);
+		add_name(j, &shown->stats[i], shown->name);
+		json_array_append_new(list, j);
+	}
+	j = all ? list : json_incref(json_array_get(list, 0));
+	if (!all)
+		json_decref(list);
+	tool_print_json(stdout, j);
+}
+
 static int print_totals(const struct options *o, struct ctl *c)
 {
 	struct tool_table t = { .cols = ctl_stats.nr_fields };
 	struct ctl_stats *stats;
-	json_t *list, *j;
+	struct shown shown;
 	const char *name;
-	ssize_t nr, i;
+	ssize_t nr;
+	size_t i;
 
 	nr = gather(o, c, &stats, &name);
 	if (nr < 0)
 		return TOOL_FAIL;
+	choose(&shown, stats, nr, name);
 	if (tool_json) {
-		list = json_array();
-		for (i = 0; i < nr; i++) {
-			j = ctl_json(&ctl_stats, &stats[i]);
-			if (!(stats[i].seen & CTL_SEEN(FBUF_A_STATS_POOL_ID)))
-				json_object_set_new(j, "pools",
-						    json_string(name));
-			json_array_append_new(list, j);
-		}
-		j = o->all ? list : json_incref(json_array_get(list, 0));
-		if (!o->all)
-			json_decref(list);
-		tool_print_json(stdout, j);
+		print_totals_json(&shown, o->all);
 	} else {
 		add_heads(&t);
-		for (i = 0; i < nr; i++)
-			add_row(&t, &stats[i], name, 1);
+		for (i = 0; i < shown.nr; i++)
+			add_row(&t, &shown.stats[i], name, 1);
 		table_print(&t, SIZE_MAX);
 	}
 	free(stats);
 	return TOOL_OK;
 }
 
-static bool print_rates_json(const struct rate *r, const char *name)
+static bool print_rates_json(const struct shown *shown, double seconds)
 {
 	json_t *list = json_array(), *j;
 	size_t i;
 
-	for (i = 0; i < r->nr; i++) {
-		j = rate_json(&r->diff[i], r->seconds);
-		if (!(r->diff[i].seen & CTL_SEEN(FBUF_A_STATS_POOL_ID)))
-			json_object_set_new(j, "pools", json_string(name));
+	for (i = 0; i < shown->nr; i++) {
+		j = rate_json(&shown->stats[i], seconds);
+		add_name(j, &shown->stats[i], shown->name);
 		json_array_append_new(list, j);
 	}
 	j = json_object();
-	json_object_set_new(j, "seconds", json_real(r->seconds));
+	json_object_set_new(j, "seconds", json_real(seconds));
 	json_object_set_new(j, "rates", list);
 	return tool_print_json_line(j);
 }
 
-static bool print_rates(const struct options *o, const struct rate *r,
-			const char *name, unsigned int *line)
+static bool print_rates(const struct options *o, const struct shown *shown,
+			double seconds, unsigned int *line)
 {
-	struct tool_table t = { .cols = ctl_stats.nr_fields, .width = 9 };
+	struct tool_table t = { .cols = ctl_stats.nr_fields, .width = WIDTH };
+	/* Whether each look is a table, or a line of one. */
+	bool table = o->all || t.cols * (WIDTH + 2) - 2 > table_room();
 	size_t i;
 
 	if (tool_json)
-		return print_rates_json(r, name);
-	if (o->all && *line)
+		return print_rates_json(shown, seconds);
+	if (table && *line)
 		putchar('\n');
-	if (o->all || *line % LINES == 0)
+	if (table || *line % LINES == 0)
 		add_heads(&t);
-	for (i = 0; i < r->nr; i++)
-		add_row(&t, &r->diff[i], name, r->seconds);
+	for (i = 0; i < shown->nr; i++)
+		add_row(&t, &shown->stats[i], shown->name, seconds);
 	table_print(&t, SIZE_MAX);
 	++*line;
 	return tool_flush();
@@ -184,6 +222,7 @@ static int repeat(struct options *o, struct ctl *c)
 {
 	struct ctl_stats *stats;
 	struct rate r = { };
+	struct shown shown;
 	unsigned int line = 0;
 	const char *name;
 	ssize_t nr;
@@ -193,9 +232,12 @@ static int repeat(struct options *o, struct ctl *c)
 		if (nr < 0)
 			break;
 		/* The first time there is nothing to compare with. */
-		if (rate_next(&r, stats, nr) &&
-		    (!print_rates(o, &r, name, &line) || !--o->left))
-			break;
+		if (rate_next(&r, stats, nr)) {
+			choose(&shown, r.diff, r.nr, name);
+			if (!print_rates(o, &shown, r.seconds, &line) ||
+			    !--o->left)
+				break;
+		}
 		tool_sleep(o->interval);
 	}
 	rate_end(&r);

@@ -154,10 +154,12 @@ bool tool_print_json_line(json_t *j);
 
 /*
  * Tables: cells are added row by row, the first row being the heads, if any;
- * columns are as wide as need be.
+ * columns are as wide as need be. Those that a line has no room for come in a
+ * table of their own below, each row with its keys again.
  */
 struct tool_table {
 	unsigned int cols;
+	unsigned int keys;	/* the first columns, which name the row; 0: one */
 	unsigned int left;	/* mask of columns to be aligned left */
 	int width;		/* of a column, at least */
 	size_t nr;		/* cells */
@@ -166,6 +168,8 @@ struct tool_table {
 
 void table_cell(struct tool_table *t, const char *fmt, ...) __printf(2, 3);
 void table_heads(struct tool_table *t, const char * const *heads);
+/* Characters in a line of the terminal; 80 if it is none. */
+unsigned int table_room(void);
 /* Prints at most so many lines, and empties the table. */
 void table_print(struct tool_table *t, size_t lines);
 

@@ -116,7 +116,7 @@ static void print_text(const struct options *o, const struct line *lines,
 {
 	static const char * const heads[] = {
 		"ID", "USER", "SENDS/S", "BYTES/S", "COPIED/S", "ALLOCS/S",
-		"HELD", "IN FLIGHT", "OLDEST", NULL
+		"HELD", "FLIGHT", "OLDEST", NULL
 	};
 	struct tool_table t = { .left = 1U << 1, .width = 5 };
 	char bytes[FMT_BYTES_MAX], day[16];
