@@ -473,8 +473,8 @@ int cmd_bench(int argc, char **argv)
 	int c;
 
 	memset(o.use, true, sizeof(o.use));
-	while ((c = getopt_long(argc, argv, "k:M:s:r:d:a:t:o:jh", longs,
-				NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv,
+				"k:M:s:r:d:a:t:o:jh", longs)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return TOOL_OK;

@@ -406,14 +406,14 @@ int cmd_compare(int argc, char **argv)
 
 	for (i = 0; (m = method_get(i)); i++)
 		o.use[i] = m->in & IN_COMPARE;
-	while ((opt = getopt_long(argc, argv, "m:s:M:r:S:d:qjo:f:h", longopts,
-				  NULL)) != -1) {
+	while ((opt = tool_getopt(argc, argv,
+				  "m:s:M:r:S:d:qjo:f:h", longopts)) != -1) {
 		if (opt == 'h') {
 			fputs(help, stdout);
 			return TOOL_OK;
 		}
 		if (opt == '?')
-			return tool_usage(argv[0], "bad option");
+			return TOOL_USAGE;
 		if (!parse_option(&o, opt))
 			return tool_usage(argv[0], "bad argument: %s", optarg);
 	}

@@ -326,7 +326,7 @@ int cmd_cost(int argc, char **argv)
 	struct options o = { .calls = CALLS };
 	int c;
 
-	while ((c = getopt_long(argc, argv, "r:o:jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "r:o:jh", longs)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return TOOL_OK;

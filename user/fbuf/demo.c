@@ -796,7 +796,7 @@ int cmd_demo(int argc, char **argv)
 	};
 	int c, ret;
 
-	while ((c = getopt_long(argc, argv, "b:n:jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "b:n:jh", longs)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return TOOL_OK;

@@ -49,7 +49,7 @@ static int parse(int argc, char **argv, struct job *j)
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "46jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "46jh", longs)) != -1) {
 		switch (c) {
 		case OPT_BIND:
 			j->addr = optarg;

@@ -273,7 +273,7 @@ static int parse(int argc, char **argv, struct job *j)
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "e:b:n:d46jh", longs, NULL)) != -1) {
+	while ((c = tool_getopt(argc, argv, "e:b:n:d46jh", longs)) != -1) {
 		switch (c) {
 		case 'e':
 			if (!tool_engines(optarg, &j->engines))
