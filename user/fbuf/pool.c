@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "nl.h"
+#include "sock.h"
 
 static const char help[] =
 "Usage: fbuf pool [list | show | watch | make] [OPTIONS]\n"
@@ -36,7 +37,8 @@ static const char list_help[] =
 static const char show_help[] =
 "Usage: fbuf pool show [OPTIONS] ID\n"
 "\n"
-"Show all of a pool, its handles and what it did. \"fbuf pool list\" has the IDs.\n"
+"Show all of a pool, its handles, the processes that have them open, and what it\n"
+"did. \"fbuf pool list\" has the IDs.\n"
 "\n"
 "      --fd N   the pool that file descriptor N is, as its handle sees it; \"in\n"
 "               flight\" are then those only that nobody holds\n"
@@ -60,13 +62,29 @@ static const char make_help[] =
 "\n"
 "SIZE takes a suffix K, M or G.\n";
 
+#define INDENT	15	/* of what stands after a name */
+
 /* All that is known of one pool, from wherever. */
 struct view {
 	struct ctl_pool pool;
 	struct ctl_stats stats;
 	struct ctl_handle *handles;
 	size_t nr_handles;
+	bool with_who;		/* and these: */
+	struct who who;
+	struct sock_view sock;	/* if something is in flight to one */
 };
+
+/* What /proc has to say. */
+static void look_around(struct view *v)
+{
+	uint64_t sock = v->pool.in_flight_bytes ? v->pool.oldest_sock : 0;
+
+	v->with_who = true;
+	who_look(&v->who, v->pool.id, sock);
+	if (sock)
+		sock_look(&v->sock, &v->who, sock);
+}
 
 static bool has(const struct view *v, unsigned int attr)
 {
@@ -100,9 +118,18 @@ static void print_view_json(const struct view *v)
 		json_object_del(more, "pool");
 		json_object_set_new(more, "rights",
 				    rights_json(v->handles[i].rights));
+		if (v->with_who)
+			json_object_set_new(more, "processes",
+					    who_json(&v->who,
+						     v->handles[i].id));
 		json_array_append_new(list, more);
 	}
 	json_object_set_new(j, "handles", list);
+	if (v->with_who)
+		json_object_set_new(j, "unseen_processes",
+				    json_integer(v->who.unseen));
+	if (v->sock.inode)
+		json_object_set_new(j, "socket", sock_json(&v->sock, &v->who));
 	tool_print_json(stdout, j);
 }
 
@@ -125,9 +152,27 @@ static void print_handle(const struct ctl_handle *h)
 	json_decref(rights);
 }
 
-static void print_flight(const struct ctl_pool *p)
+/* Words after the first column, in lines that fit. */
+static void print_words(const char *text)
 {
-	char bytes[FMT_BYTES_MAX], age[FMT_BYTES_MAX];
+	size_t room = 80 - INDENT, len = strlen(text);
+
+	while (len > room) {
+		for (len = room; len && text[len] != ' '; len--)
+			;
+		if (!len)
+			len = strcspn(text, " ");
+		printf("%*s%.*s\n", INDENT, "", (int)len, text);
+		text += len + (text[len] == ' ');
+		len = strlen(text);
+	}
+	printf("%*s%s\n", INDENT, "", text);
+}
+
+static void print_flight(const struct view *v)
+{
+	char bytes[FMT_BYTES_MAX], age[FMT_BYTES_MAX], words[SOCK_WORDS_MAX];
+	const struct ctl_pool *p = &v->pool;
 
 	printf("  in flight    %u", p->nr_in_flight);
 	if (p->in_flight_bytes)
@@ -138,6 +183,10 @@ static void print_flight(const struct ctl_pool *p)
 		printf(", to the socket with inode %llu",
 		       (unsigned long long)p->oldest_sock);
 	putchar('\n');
+	if (!v->sock.inode)
+		return;
+	who_print(&v->who, 0, INDENT);
+	print_words(sock_words(words, &v->sock));
 }
 
 static void print_stats(const struct ctl_stats *s)
@@ -179,6 +228,18 @@ static void print_stats(const struct ctl_stats *s)
 	       fmt_bytes(copied, s->copied));
 }
 
+static const char nobody[] =
+"open in no process that was seen; mapped, or on its way in a message";
+
+static void print_unseen(const struct view *v)
+{
+	if (v->who.blind)
+		printf("  which processes have it is not known: there is no /proc\n");
+	else if (v->who.unseen)
+		printf("  processes that could not be looked into: %u%s\n",
+		       v->who.unseen, geteuid() ? "; root can" : "");
+}
+
 static void print_view(const struct view *v)
 {
 	char size[FMT_BYTES_MAX], buf[FMT_BYTES_MAX], charged[FMT_BYTES_MAX];
@@ -206,17 +267,21 @@ static void print_view(const struct view *v)
 	else
 		printf("  NUMA node    %d\n", p->node);
 	printf("  held         %u\n", p->nr_held);
-	print_flight(p);
+	print_flight(v);
 	printf("  split        %u\n", p->nr_split);
 	print_stats(&v->stats);
-	for (i = 0; i < v->nr_handles; i++)
+	for (i = 0; i < v->nr_handles; i++) {
 		print_handle(&v->handles[i]);
+		if (v->with_who && !who_print(&v->who, v->handles[i].id, INDENT))
+			print_words(nobody);
+	}
+	print_unseen(v);
 	if (has(v, FBUF_A_POOL_HANDLES) && !p->nr_handles)
 		printf("  closed; it goes when nothing of it is in flight\n");
 }
 
 /* What the fd says. Not through the library, which would map the pool. */
-static int view_fd(int fd)
+static int view_fd(int fd, bool with_who)
 {
 	struct fbuf_info i = { .size = sizeof(i) };
 	struct ctl_handle handle = { };
@@ -254,13 +319,16 @@ static int view_fd(int fd)
 		.id = i.handle, .rights = i.rights, .holds = i.holds,
 		.max_holds = i.max_holds,
 	};
+	if (with_who)
+		look_around(&v);
 	print_view(&v);
+	who_end(&v.who);
 	return 0;
 }
 
-static int show_fd(int fd)
+static int show_fd(int fd, bool with_who)
 {
-	int err = -view_fd(fd);
+	int err = -view_fd(fd, with_who);
 
 	if (!err)
 		return TOOL_OK;
@@ -308,10 +376,13 @@ static int show_id(uint64_t id)
 	if (!c)
 		return TOOL_FAIL;
 	ret = ask_view(c, &v);
-	if (ret)
+	if (ret) {
 		ret = ctl_fail_pool(c, id, ret);
-	else
+	} else {
+		look_around(&v);
 		print_view(&v);
+		who_end(&v.who);
+	}
 	free(v.handles);
 	ctl_close(c);
 	return ret;
@@ -343,7 +414,7 @@ static int cmd_pool_show(int argc, char **argv)
 	if (argc - optind != (fd == UINT64_MAX ? 1 : 0))
 		return tool_usage("pool show", "It takes ID, or --fd.");
 	if (fd != UINT64_MAX)
-		return show_fd(fd);
+		return show_fd(fd, true);
 	return tool_pool_id(argv[optind], &id) ? show_id(id) : TOOL_USAGE;
 }
 
@@ -491,7 +562,7 @@ static int cmd_pool_make(int argc, char **argv)
 	fd = tool_pool_fd(m.buf_size, m.nr_bufs, m.flags);
 	if (fd < 0)
 		return TOOL_FAIL;
-	ret = show_fd(fd);
+	ret = show_fd(fd, false);
 	if (!ret && m.hold && tool_flush()) {
 		while (read(STDIN_FILENO, drop, sizeof(drop)) > 0)
 			;

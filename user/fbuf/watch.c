@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "nl.h"
+#include "sock.h"
 
 #define STUCK_MS	10000	/* the module's default */
 
@@ -39,21 +40,38 @@ struct watch {
 	ssize_t nr;
 };
 
+static void look(struct who *w, struct sock_view *s, const struct ctl_pool *p)
+{
+	who_look(w, 0, p->oldest_sock);
+	sock_look(s, w, p->oldest_sock);
+}
+
+static void print_stuck(const struct ctl_pool *p)
+{
+	char a[FMT_BYTES_MAX], b[FMT_BYTES_MAX], words[SOCK_WORDS_MAX];
+	struct sock_view sock;
+	struct who who;
+
+	printf(": %s in flight, for up to %s",
+	       fmt_bytes(a, p->in_flight_bytes), fmt_ms(b, p->oldest_ms));
+	if (!p->oldest_sock)
+		return;
+	look(&who, &sock, p);
+	printf(", to the socket with inode %llu; %s",
+	       (unsigned long long)p->oldest_sock, sock_words(words, &sock));
+	who_end(&who);
+}
+
 static void print_text(const char *event, const struct ctl_pool *p)
 {
-	char a[FMT_BYTES_MAX], b[FMT_BYTES_MAX], user[FMT_USER_MAX];
+	char a[FMT_BYTES_MAX], user[FMT_USER_MAX];
 
 	printf("%-10s pool %llu", event, (unsigned long long)p->id);
 	if (!strcmp(event, "exhausted")) {
 		printf(": of %u buffers %u held, %u in flight", p->nr_bufs,
 		       p->nr_held, p->nr_in_flight);
 	} else if (!strcmp(event, "stuck")) {
-		printf(": %s in flight, for up to %s",
-		       fmt_bytes(a, p->in_flight_bytes),
-		       fmt_ms(b, p->oldest_ms));
-		if (p->oldest_sock)
-			printf(", to the socket with inode %llu",
-			       (unsigned long long)p->oldest_sock);
+		print_stuck(p);
 	} else if (p->nr_bufs) {
 		printf(": %u buffers of %s, %s, of %s", p->nr_bufs,
 		       fmt_bytes(a, p->buf_size), ctl_protection(p->flags),
@@ -62,23 +80,34 @@ static void print_text(const char *event, const struct ctl_pool *p)
 	putchar('\n');
 }
 
+static json_t *event_json(const char *event, const struct ctl_pool *p,
+			  const struct timespec *now)
+{
+	json_t *j = ctl_pool_json(p);
+	struct sock_view sock;
+	struct who who;
+
+	json_object_set_new(j, "event", json_string(event));
+	json_object_set_new(j, "time_ms", json_integer(now->tv_sec * 1000LL +
+						       now->tv_nsec / 1000000));
+	if (!strcmp(event, "stuck") && p->oldest_sock) {
+		look(&who, &sock, p);
+		json_object_set_new(j, "socket", sock_json(&sock, &who));
+		who_end(&who);
+	}
+	return j;
+}
+
 /* False if nobody reads it any more. */
 static bool print_event(const char *event, const struct ctl_pool *p)
 {
 	struct timespec now;
 	struct tm tm;
 	char day[16];
-	json_t *j;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (tool_json) {
-		j = ctl_pool_json(p);
-		json_object_set_new(j, "event", json_string(event));
-		json_object_set_new(j, "time_ms",
-				    json_integer(now.tv_sec * 1000LL +
-						 now.tv_nsec / 1000000));
-		return tool_print_json_line(j);
-	}
+	if (tool_json)
+		return tool_print_json_line(event_json(event, p, &now));
 	localtime_r(&now.tv_sec, &tm);
 	strftime(day, sizeof(day), "%T", &tm);
 	printf("%s.%03ld  ", day, now.tv_nsec / 1000000);

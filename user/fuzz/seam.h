@@ -7,6 +7,7 @@
 #ifndef FBUF_FUZZ_SEAM_H
 #define FBUF_FUZZ_SEAM_H
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
@@ -62,6 +63,7 @@
 
 #define nanosleep(...)			0
 #define fopen(...)			fake_fopen()
+#define opendir(...)			((DIR *)NULL)
 #define getaddrinfo(...)		fake_getaddrinfo(__VA_ARGS__)
 #define json_load_file(...)		fake_json(__VA_ARGS__)
 #define json_dump_file(...)		fake_refuse()
