@@ -4,7 +4,8 @@
 # The tool fbuf as a control plane: pools, statistics, limits, events.
 
 KSFT_SKIP=4
-PLAN=28
+PLAN=43
+here=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
 nr=0
 failed=0
@@ -15,7 +16,7 @@ trap cleanup EXIT
 # shellcheck disable=SC2317 # the trap calls it
 cleanup()
 {
-	exec 3>&-
+	exec 3>&- 4>&-
 	fbuf limit set --pool none --user none 2>/dev/null
 	fbuf limit set --uid root --user default 2>/dev/null
 	[ -z "$holder" ] || kill "$holder" 2>/dev/null
@@ -76,23 +77,19 @@ has()
 	done
 }
 
-# The last output is JSON: every bracket is closed by its like.
+# The last output is JSON, and if more is said, what is at a path of it is that.
 json()
 {
-	awk '{
-		gsub(/"([^"\\]|\\.)*"/, "")
-		for (i = 1; i <= length($0); i++) {
-			c = substr($0, i, 1)
-			if (c == "{" || c == "[")
-				stack = c stack
-			else if (c == "}" || c == "]") {
-				if (substr(stack, 1, 1) != (c == "}" ? "{" : "["))
-					exit bad = 1
-				stack = substr(stack, 2)
-			}
-		}
-	} END { exit bad || stack != "" || !NR }' "$tmp/out"
+	if [ $# -eq 0 ]; then
+		"$here/json" "$tmp/out" 2>"$tmp/err-json"
+	else
+		got=$("$here/json" "$tmp/out" "$1" 2>"$tmp/err-json")
+		[ "$got" = "$2" ] || { echo "# $1 is \"$got\", not \"$2\""; return 1; }
+	fi
 }
+
+# No line of the last output is longer than a terminal's.
+narrow() { ! grep -n '.\{81\}' "$tmp/out"; }
 
 # value NAME: the first number of this name in the last output
 value()
@@ -230,13 +227,264 @@ lost_end()
 	return 1
 }
 
-completion()
+# A pool of the program captured, in one of its ways; sets $pool, $inode, $second.
+capture()
 {
-	file=$(dirname "$0")/completion.bash
-	[ -e "$file" ] || file=$(dirname "$0")/../user/fbuf/completion.bash
+	rm -f "$tmp/fifo4"
+	mkfifo "$tmp/fifo4"
+	"$here/captured" "$1" <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
+	captured=$!
+	exec 4>"$tmp/fifo4"
+	wait_for '^pool' "$tmp/held4" || return
+	read -r _ pool _ inode _ second <"$tmp/held4"
+}
+
+# The program's next step, which closes the socket; and the one after, its end.
+capture_closes() { echo >&4 && wait_for closed "$tmp/held4"; }
+capture_ends() { echo >&4; exec 4>&-; wait "$captured"; }
+
+# A process that has the pool twice, one that has it once, and a handle of nobody.
+names_all_that_share()
+{
+	capture shared || return
+	run fbuf pool show "$pool" && narrow &&
+		has "^  *pid $captured (captured), fd [0-9]*$" \
+			"^  *pid $second (captured), fd [0-9]*, [0-9]*$" \
+			"^  *open in no process that was seen" &&
+		run fbuf -j pool show "$pool" && json &&
+		has "\"pid\": $captured," "\"pid\": $second," '"processes": \[\]'
+	status=$?
+	capture_ends && [ $status -eq 0 ]
+}
+
+# Packets wait in a packet socket that nobody reads; the sender's is done with them.
+captured_by_a_packet_socket()
+{
+	capture packet || return
+	run fbuf pool show "$pool" && narrow && has "to the socket with inode $inode$" \
+			"not the socket: it is empty; look for captures" NFQUEUE \
+			"packet socket" "KiB unread" &&
+		run fbuf -j pool show "$pool" && json socket.state empty &&
+		json socket.not_it true && json socket.processes.0.pid "$captured" &&
+		capture_closes && run fbuf pool show "$pool" && narrow &&
+		has "not the socket: it is closed; look for captures" "KiB unread" &&
+		run fbuf -j pool show "$pool" && json socket.state closed &&
+		json socket.not_it true && has '"unread": [1-9]'
+	status=$?
+	capture_ends && [ $status -eq 0 ]
+}
+
+# A peer that does not read: it is the socket, even after it was closed.
+unread_by_the_peer()
+{
+	capture unread || return
+	run fbuf pool show "$pool" && has "it has [0-9.]* KiB to send, which" &&
+		run fbuf -j pool show "$pool" && json socket.state sending &&
+		json socket.not_it false && capture_closes &&
+		run fbuf pool show "$pool" && has "it is closed; connections that" &&
+		! grep -q "not the socket" "$tmp/out" &&
+		run fbuf -j pool show "$pool" && json socket.state closed &&
+		json socket.not_it false && json socket.closed_senders 1
+	status=$?
+	capture_ends && [ $status -eq 0 ]
+}
+
+# Of whom may not look into the processes of others.
+others_show_what_they_see()
+{
+	hold_pool_of_nobody || return
+	run nobody fbuf pool show "$pool" && narrow && has "^  *pid $holder2 (fbuf), fd" \
+			"processes that could not be looked into: [1-9][0-9]*; root can" &&
+		run nobody fbuf -j pool show "$pool" && json handles.0.processes.0.pid "$holder2" &&
+		has '"unseen_processes": [1-9]'
+	status=$?
+	exec 4>&-
+	wait "$holder2" && [ $status -eq 0 ]
+}
+
+hold_pool_of_nobody()
+{
+	rm -f "$tmp/fifo4"
+	mkfifo "$tmp/fifo4"
+	as_nobody fbuf pool make --hold <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
+	holder2=$!
+	exec 4>"$tmp/fifo4"
+	wait_for '^pool' "$tmp/held4" || return
+	pool=$(sed -n 's/^pool \([0-9]*\):.*/\1/p' "$tmp/held4")
+}
+
+# In the place of the shell that asks, so that its number is the command's.
+# shellcheck disable=SC2317 # run calls it
+as_nobody() { exec setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
+
+# A sender of nobody's whose receiver has stopped to read; sets $sender, $receiver.
+stall()
+{
+	: >"$tmp/err-recv"
+	fbuf recv 0 >/dev/null 2>"$tmp/err-recv" 3>&- &
+	receiver=$!
+	wait_for "listening on port" "$tmp/err-recv" || return
+	port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/err-recv")
+	kill -STOP "$receiver"
+	as_nobody fbuf send "$@" "$tmp/file" 127.0.0.1 "$port" >/dev/null 2>&1 3>&- &
+	sender=$!
+}
+
+let_go()
+{
+	kill "$sender"
+	kill -KILL "$receiver"
+	wait "$sender" "$receiver" 2>/dev/null
+}
+
+# Waits until nobody's pools handed out so many buffers; 0: until there are none.
+nobodys_allocs()
+{
+	tries=0
+	while [ $tries -lt 100 ]; do
+		if [ "$1" = 0 ]; then
+			fbuf pool list | grep -q " nobody " || return 0
+		else
+			run nobody fbuf -j stat
+			[ "$(value allocs)" -ge "$1" ] && return
+		fi
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+	return 1
+}
+
+# A user's pool that did much closes between two looks, and another one does a
+# little: that must not be lost in what the first one takes away.
+stat_rates_when_a_pool_closes()
+{
+	head -c 33554432 /dev/zero >"$tmp/file"
+	chmod 644 "$tmp/file"
+	stall -b 4K -n 64 && nobodys_allocs 64 || return
+	as_nobody fbuf -j stat -i 0.1 -n 20 >"$tmp/rates" 2>"$tmp/err" 3>&- &
+	looker=$!
+	wait_for rates "$tmp/rates"
+	kill -STOP $looker
+	seen=$(wc -l <"$tmp/rates")
+	let_go
+	nobodys_allocs 0 && stall -b 64K -n 2 && nobodys_allocs 1
+	status=$?
+	kill -CONT $looker
+	wait $looker
+	let_go
+	rm -f "$tmp/file"
+	tail -n +$((seen + 1)) "$tmp/rates" >"$tmp/out"
+	[ $status -eq 0 ] && json && has '"pools":"yours"' '"allocs":[0-9.]*[1-9]'
+}
+
+# offers WORD...: what the completion offers for the last one
+offers()
+{
 	# shellcheck disable=SC2016 # the inner shell's
-	run bash -c '. "$0" && COMP_WORDS=(fbuf pool show "") COMP_CWORD=3 &&
-		_fbuf && echo "${COMPREPLY[@]}"' "$file" && grep -qw "$id" "$tmp/out"
+	run bash -c '. "$0" && COMP_WORDS=(fbuf "$@") COMP_CWORD=$# || exit
+		_fbuf; printf "%s\n" "${COMPREPLY[@]}"' "$file" "$@"
+}
+
+completion_offers_names()
+{
+	cd "$tmp" || return
+	touch a_file write
+	mkdir send
+	offers compare -M w && has '^write$' && offers send "" && has '^a_file$' &&
+		offers send a_file "" && ! grep a_file "$tmp/out" &&
+		offers pool show "" && ! grep a_file "$tmp/out" &&
+		offers pool show --fd "" && ! grep a_file "$tmp/out" &&
+		offers stat -i "" && ! grep a_file "$tmp/out" &&
+		offers compare -o a && has '^a_file$' &&
+		offers pool l && has '^list$' '^ls$' && offers po sh && has '^show$' &&
+		offers send --engine = pageref,sp && has '^pageref,splice$' &&
+		! grep -q 'complete.*filenames' "$file"
+	status=$?
+	rm -rf a_file write send
+	cd "$OLDPWD" && return $status
+}
+
+completion_knows_the_pools()
+{
+	offers pool show "" && grep -qx "$id" "$tmp/out"
+}
+
+# All commands, as words; the tool itself is "".
+commands="help send recv compare bench cost demo pool pool_list pool_show pool_watch
+	pool_make stat top limit limit_set"
+
+help_tells_when_it_is_not_written()
+{
+	for command in "" $commands; do
+		# shellcheck disable=SC2046 # they are words
+		set -- $(echo "$command" | tr _ ' ')
+		run fbuf "$@" --help && narrow || return
+		if fbuf "$@" --help >/dev/full 2>"$tmp/err"; then
+			echo "# \"fbuf $* --help\" did not fail"
+			return 1
+		fi
+		grep -q "^fbuf: Cannot write the result: No space" "$tmp/err" || return
+	done
+}
+
+results_tell_when_they_are_not_written()
+{
+	for command in "--version" "help pool" "pool" "-j pool" "pool show $id" \
+		"-j pool show $id" "pool watch -n 1" "pool make" "stat" "-j stat" "stat -a" \
+		"stat -i 0.1 -n 1" "-j stat -i 0.1 -n 1" "top -n 1 -d 0.1" \
+		"-j top -n 1 -d 0.1" "limit" "-j limit" "bench --methods help"; do
+		# shellcheck disable=SC2086 # they are words
+		if timeout 20 fbuf $command >/dev/full 2>"$tmp/err"; then
+			echo "# \"fbuf $command\" did not fail"
+			return 1
+		fi
+		grep -q "^fbuf: Cannot write the result: No space" "$tmp/err" || return
+	done
+}
+
+# In the tool's name, and with where the help is.
+options_unknown_are_told()
+{
+	for command in $commands; do
+		[ "$command" != help ] || continue
+		command=$(echo "$command" | tr _ ' ')
+		for option in --no-such-option -? --jso=1; do
+			# shellcheck disable=SC2086 # they are words
+			fbuf $command $option >"$tmp/out" 2>"$tmp/err"
+			if [ $? -ne 2 ] || ! grep -q "^fbuf: .*option" "$tmp/err" ||
+			   ! grep -q "^Try \"fbuf $command --help\"" "$tmp/err"; then
+				echo "# fbuf $command $option"
+				return 1
+			fi
+		done
+	done
+	fails_with '"-i" takes an argument' fbuf stat -i &&
+		fails_with '"--interval" takes an argument' fbuf stat --json --int &&
+		fails_with '"--all" takes no argument' fbuf stat --all=1 &&
+		fails_with 'no option "-x"' fbuf stat --json -xj
+}
+
+abbreviations()
+{
+	run fbuf po ls && has "^ *$id " && run fbuf pool l && has "^ *$id " &&
+		run fbuf po sh "$id" && has "^pool $id:" &&
+		fails_with "several commands: send, stat" fbuf s &&
+		fails_with "several commands: show, set" fbuf limit s &&
+		fails_with "no command \"pool x\"" fbuf pool x &&
+		run fbuf help pool show && has "^Usage: fbuf pool show" &&
+		run fbuf help && has "^Usage: fbuf .*COMMAND" &&
+		run fbuf pool help && has "^Usage: fbuf pool" &&
+		run fbuf limit help && has "^Usage: fbuf limit" &&
+		fails_with "no command" fbuf help no-such-command
+}
+
+tables_are_narrow()
+{
+	run fbuf stat && narrow && has "^POOL  *SENDS" "FILLED" &&
+		run fbuf stat -a && narrow && has "^ *$id " &&
+		run fbuf stat -i 0.1 -n 2 && narrow && [ "$(grep -c FILLED "$tmp/out")" -eq 2 ] &&
+		run fbuf top -n 1 -d 0.1 && narrow && run fbuf pool list && narrow &&
+		run fbuf limit && narrow
 }
 
 command -v fbuf >/dev/null || skip_all "the tool fbuf is not in PATH"
@@ -268,6 +516,21 @@ run fbuf -j pool show "$id" && json && has "\"id\": $id," '"nr_bufs": 4' \
 	'"nr_held": 0' '"handles": \[' '"max_holds": 0' '"sends": 0' '"send"'
 report $? "show_json"
 
+# The owner of a pool, by the descriptor that he has open.
+run fbuf pool show "$id" && has "^  *pid $holder (fbuf), fd [0-9]*$" &&
+	run fbuf -j pool show "$id" && json handles.0.processes.0.pid "$holder" &&
+	json handles.0.processes.0.command fbuf && json unseen_processes 0
+report $? "show_names_the_processes"
+
+names_all_that_share
+report $? "show_names_all_that_share"
+
+captured_by_a_packet_socket
+report $? "captured_buffers_are_not_the_sockets"
+
+unread_by_the_peer
+report $? "unread_buffers_are_the_sockets"
+
 fails_with "no pool 4294967295" fbuf pool show 4294967295
 report $? "show_unknown_pool"
 
@@ -289,15 +552,27 @@ if su -s /bin/sh nobody -c true 2>/dev/null; then
 	run nobody timeout 3 fbuf pool watch
 	grep -q "looking every second" "$tmp/err"
 	report $? "others_watch_by_looking"
+	mode=$(stat -c %a /dev/fbuf)
+	chmod 666 /dev/fbuf
+	others_show_what_they_see
+	report $? "others_show_what_they_see"
+	stat_rates_when_a_pool_closes
+	report $? "others_stat_rates_when_a_pool_closes"
+	chmod "$mode" /dev/fbuf
 else
 	for test in list_without_it show_refused stat_refused stat_of_their_own \
-		set_no_limit watch_by_looking; do
+		set_no_limit watch_by_looking show_what_they_see \
+		stat_rates_when_a_pool_closes; do
 		skip "others_$test" "cannot become nobody"
 	done
 fi
 
 stat_counts
 report $? "stat_counts"
+
+# What was read from files is as bytes are.
+run fbuf stat && has '^ *all .* [0-9.]* [KM]iB$'
+report $? "stat_shows_bytes_filled"
 
 run fbuf -j stat "$id" && json && has "\"pool\": $id," '"sends": 0' &&
 	run fbuf stat -a && has "^ *$id  *0 "
@@ -321,6 +596,12 @@ report $? "limits_are_set_and_shown"
 fails_with "limit for one pool is 1.0 MiB.*limit set --pool" fbuf pool make -b 64K -n 17 &&
 	run fbuf pool make -b 64K -n 16
 report $? "limit_of_a_pool"
+
+# More than a signed number holds.
+run fbuf limit set --pool 18446744073709551615 && run fbuf -j limit && json &&
+	has '"pool_max": 18446744073709551615,' && run fbuf limit set --pool 9223372036854775807 &&
+	run fbuf -j limit && json pool_max 9223372036854775807
+report $? "numbers_have_no_sign"
 
 run fbuf limit set --pool none &&
 	fails_with "limit for user root is 2.0 MiB.*limit set --uid root --user" \
@@ -349,8 +630,32 @@ report $? "watch"
 stuck_peer
 report $? "watch_sees_a_stuck_peer"
 
-completion
+file=$here/completion.bash
+[ -e "$file" ] || file=$here/../user/fbuf/completion.bash
+completion_knows_the_pools
 report $? "completion_knows_the_pools"
+
+completion_offers_names
+report $? "completion_offers_names"
+
+help_tells_when_it_is_not_written
+report $? "help_tells_when_it_is_not_written"
+
+results_tell_when_they_are_not_written
+report $? "results_tell_when_they_are_not_written"
+
+options_unknown_are_told
+report $? "options_unknown_are_told"
+
+abbreviations
+report $? "abbreviations"
+
+tables_are_narrow
+report $? "tables_are_narrow"
+
+fails_with "would have 7.6 TiB, and no pool may have more than 1.0 TiB" \
+	fbuf pool make -b 2M -n 4000000 && ! grep "power of two" "$tmp/err"
+report $? "pool_too_large"
 
 # With the pool the watch ends, too.
 watch -j pool watch "$id" && exec 3>&- && wait "$holder" && holder= &&
