@@ -18,7 +18,7 @@
 
 #define BUF_SIZE	16384U
 #define NR_BUFS		16U
-#define NR_ASIDE	2U	/* buffers that the parent holds all the while */
+#define NR_ASIDE	3U	/* buffers that the parent holds all the while */
 #define ROUNDS		200
 
 /* Up to when, after its first turn, a child is killed. */
@@ -31,7 +31,15 @@ FIXTURE(kill)
 	__u32 handle;
 	__u64 aside[NR_ASIDE];
 	int sock[2];	/* the child's to send to; anew in each round */
-	unsigned int *turns;
+	struct tally *tally;
+};
+
+/* What the children came to, in memory that they share with us. */
+struct tally {
+	unsigned int turns;	/* that this one has begun */
+	unsigned int did;	/* what the turn is for, of all of them */
+	unsigned int wrong;	/* calls that came to what they must not */
+	int first;		/* what the first of those returned */
 };
 
 /* What a child does, again and again, on a handle of its own. */
@@ -42,6 +50,7 @@ struct child {
 	unsigned int turn;
 	__u32 parent;
 	const __u64 *aside;
+	struct tally *tally;
 };
 
 FIXTURE_VARIANT(kill)
@@ -49,13 +58,47 @@ FIXTURE_VARIANT(kill)
 	void (*turn)(struct child *c);
 };
 
+static void did(struct child *c)
+{
+	__atomic_add_fetch(&c->tally->did, 1, __ATOMIC_RELEASE);
+}
+
+static void wrong(struct child *c, int ret)
+{
+	if (!__atomic_fetch_add(&c->tally->wrong, 1, __ATOMIC_RELEASE))
+		c->tally->first = ret;
+}
+
+/* A call that is to return @want; what it @may return besides, or 0. */
+static bool is(struct child *c, int ret, int want, int may)
+{
+	if (ret == want)
+		return true;
+	if (!may || ret != may)
+		wrong(c, ret);
+	return false;
+}
+
+/* Some of @count: the rest may be in flight, or held by others than us. */
+static int get(struct child *c, __u64 *names, unsigned int count)
+{
+	int n = pool_alloc(c->pool.fd, names, count);
+
+	if (n == -EAGAIN || n == -ENOBUFS)
+		return 0;
+	if (n <= 0)
+		wrong(c, n);
+	return n > 0 ? n : 0;
+}
+
 static void turn_alloc(struct child *c)
 {
 	__u64 names[4];
-	int n = pool_alloc(c->pool.fd, names, 1 + c->turn % 4);
+	int want = 1 + c->turn % 4;
 
-	if (n > 0)
-		pool_free(c->pool.fd, names, n);
+	if (is(c, pool_alloc(c->pool.fd, names, want), want, 0) &&
+	    is(c, pool_free(c->pool.fd, names, want), want, 0))
+		did(c);
 }
 
 /* Dies with what it has. */
@@ -63,16 +106,20 @@ static void turn_alloc_only(struct child *c)
 {
 	__u64 name;
 
-	if (pool_alloc(c->pool.fd, &name, 1) == 1)
-		buf_addr(&c->pool, name)[0] = c->turn;
+	if (!is(c, pool_alloc(c->pool.fd, &name, 1), 1, -ENOBUFS))
+		return;
+	buf_addr(&c->pool, name)[0] = c->turn;
+	did(c);
 }
 
 static void turn_hold(struct child *c)
 {
-	if (pool_hold(c->pool.fd, c->aside, NR_ASIDE) == (int)NR_ASIDE)
-		pool_free(c->pool.fd, c->aside, 1 + c->turn % NR_ASIDE);
-	pool_free(c->pool.fd, c->aside, 1);
-	pool_free(c->pool.fd, c->aside + 1, 1);
+	int fd = c->pool.fd, n = 1 + c->turn % (NR_ASIDE - 1);
+
+	if (is(c, pool_hold(fd, c->aside, NR_ASIDE), NR_ASIDE, 0) &&
+	    is(c, pool_free(fd, c->aside, n), n, 0) &&
+	    is(c, pool_free(fd, c->aside + n, NR_ASIDE - n), NR_ASIDE - n, 0))
+		did(c);
 }
 
 /* The parent sends them back, as it gets them. */
@@ -80,12 +127,19 @@ static void turn_pass(struct child *c)
 {
 	struct fbuf_ring_entry e;
 	struct fbuf_item item = { 0 };
+	bool keep = c->turn % 2;
 
-	if (pool_alloc(c->pool.fd, &item.name, 1) == 1)
-		pool_pass(c->pool.fd, c->parent,
-			  c->turn % 2 ? FBUF_PASS_KEEP : 0, &item, 1);
-	if (c->turn % 2)
-		pool_free(c->pool.fd, &item.name, 1);
+	if (get(c, &item.name, 1)) {
+		if (is(c, pool_pass(c->pool.fd, c->parent,
+				    keep ? FBUF_PASS_KEEP : 0, &item, 1), 1,
+		       -EAGAIN))
+			did(c);
+		else
+			keep = true;
+		/* Of one that has come back by now, too: that is one hold. */
+		if (keep)
+			pool_free(c->pool.fd, &item.name, 1);
+	}
 	while (ring_next(&c->ring, &e))
 		pool_free(c->pool.fd, &e.name, 1);
 }
@@ -97,14 +151,18 @@ static ssize_t turn_send(struct child *c, __u32 flags, bool free)
 	ssize_t ret;
 	int i, n;
 
-	n = pool_alloc(c->pool.fd, names, 3);
+	n = get(c, names, 3);
+	if (!n)
+		return 0;
 	for (i = 0; i < n; i++)
 		seg[i] = buf_seg(&c->pool, names[i], 0, BUF_SIZE);
-	if (n <= 0)
-		return n;
 	ret = pool_send(c->pool.fd, c->sock, seg, n, flags, 0, NULL);
 	if (free)
-		pool_free(c->pool.fd, names, n);
+		is(c, pool_free(c->pool.fd, names, n), n, 0);
+	if (ret > 0)
+		did(c);
+	else if (ret != -EAGAIN || !(flags & FBUF_SEND_DONTWAIT))
+		wrong(c, ret);
 	return ret;
 }
 
@@ -122,53 +180,66 @@ static void turn_send_nonblock(struct child *c)
 static void turn_secure(struct child *c)
 {
 	__u64 names[3];
-	int n = pool_alloc(c->pool.fd, names, 3);
 
-	if (n <= 0)
-		return;
-	pool_secure(c->pool.fd, names, n);
-	pool_free(c->pool.fd, names, n);
+	if (is(c, pool_alloc(c->pool.fd, names, 3), 3, 0) &&
+	    is(c, pool_secure(c->pool.fd, names, 3), 3, 0) &&
+	    is(c, pool_free(c->pool.fd, names, 3), 3, 0))
+		did(c);
 }
 
+/* For what itself has: the wait must not end. */
 static void turn_alloc_wait(struct child *c)
 {
 	__u64 names[NR_BUFS];
 
-	pool_alloc(c->pool.fd, names, NR_BUFS);
-	pool_batch(c->pool.fd, FBUF_IOC_ALLOC, names, 2,
-		   FBUF_ALLOC_WAIT | FBUF_ALLOC_ALL, -1);
+	if (is(c, pool_alloc(c->pool.fd, names, NR_BUFS), NR_BUFS - NR_ASIDE,
+	       0))
+		did(c);
+	wrong(c, pool_batch(c->pool.fd, FBUF_IOC_ALLOC, names, 2,
+			    FBUF_ALLOC_WAIT | FBUF_ALLOC_ALL, -1));
 }
 
+/* For what nobody reads. */
 static void turn_wait(struct child *c)
 {
 	struct fbuf_seg seg;
 	__u64 name;
 
-	if (pool_alloc(c->pool.fd, &name, 1) != 1)
+	if (!is(c, pool_alloc(c->pool.fd, &name, 1), 1, 0))
 		return;
 	seg = buf_seg(&c->pool, name, 0, 1000);
-	pool_send(c->pool.fd, c->sock, &seg, 1, FBUF_SEND_DONTWAIT, 0, NULL);
-	pool_wait(c->pool.fd, &name, 1, -1);
+	if (is(c, pool_send(c->pool.fd, c->sock, &seg, 1, FBUF_SEND_DONTWAIT,
+			    0, NULL), 1000, 0))
+		did(c);
+	wrong(c, pool_wait(c->pool.fd, &name, 1, -1));
 }
 
-static void turn_write(struct child *c, __u32 flags)
+/* Returns whether the buffer was written while it was in flight. */
+static bool turn_write(struct child *c, __u32 flags)
 {
+	struct sent how = { 0 };
 	struct fbuf_seg seg;
+	bool sent;
 	__u64 name;
 
-	if (pool_alloc(c->pool.fd, &name, 1) != 1)
-		return;
+	if (!get(c, &name, 1))
+		return false;
 	memset(buf_addr(&c->pool, name), 1, BUF_SIZE);
 	seg = buf_seg(&c->pool, name, 0, 2000);
-	pool_send(c->pool.fd, c->sock, &seg, 1, flags | FBUF_SEND_DONTWAIT, 0,
-		  NULL);
+	sent = is(c, pool_send(c->pool.fd, c->sock, &seg, 1,
+			       flags | FBUF_SEND_DONTWAIT, 0, &how), 2000,
+		  -EAGAIN);
+	if (sent)
+		did(c);
 	memset(buf_addr(&c->pool, name), 2, BUF_SIZE);
-	pool_free(c->pool.fd, &name, 1);
+	is(c, pool_free(c->pool.fd, &name, 1), 1, 0);
+	return sent && !how.copied;
 }
 
 static void turn_protected_write(struct child *c)
 {
-	turn_write(c, FBUF_SEND_SECURED);
+	if (turn_write(c, FBUF_SEND_SECURED))
+		wrong(c, 0);
 }
 
 static void turn_snapshot_write(struct child *c)
@@ -182,11 +253,15 @@ static void turn_share(struct child *c)
 	struct pool other;
 	__u64 name;
 
-	if (fd < 0)
+	if (fd < 0) {
+		wrong(c, fd);
 		return;
-	pool_alloc(fd, &name, 1);
-	if (!pool_map(&other, fd, PROT_READ | PROT_WRITE))
+	}
+	if (is(c, pool_alloc(fd, &name, 1), 1, 0) &&
+	    is(c, pool_map(&other, fd, PROT_READ | PROT_WRITE), 0, 0)) {
 		munmap(other.map, other.size);
+		did(c);
+	}
 	close(fd);
 }
 
@@ -264,9 +339,9 @@ FIXTURE_SETUP(kill)
 	for (i = 0; i < NR_ASIDE; i++)
 		pattern_fill(buf_addr(&self->pool, self->aside[i]), i, 0,
 			     BUF_SIZE);
-	self->turns = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+	self->tally = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->turns);
+	ASSERT_NE(MAP_FAILED, self->tally);
 	srand(getpid());
 }
 
@@ -283,6 +358,7 @@ static void child_run(struct _test_data_kill *self,
 		.sock = self->sock[0],
 		.parent = self->handle,
 		.aside = self->aside,
+		.tally = self->tally,
 	};
 	int fd = fd_take(from);
 
@@ -294,7 +370,7 @@ static void child_run(struct _test_data_kill *self,
 	    ring_make(&c.ring, fd, FBUF_RING_ACCEPT, 16, 0))
 		_exit(1);
 	for (;; c.turn++) {
-		__atomic_add_fetch(self->turns, 1, __ATOMIC_RELEASE);
+		__atomic_add_fetch(&c.tally->turns, 1, __ATOMIC_RELEASE);
 		variant->turn(&c);
 	}
 }
@@ -307,7 +383,7 @@ static pid_t child_start(struct _test_data_kill *self,
 
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
 		return -errno;
-	__atomic_store_n(self->turns, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&self->tally->turns, 0, __ATOMIC_RELEASE);
 	pid = fork();
 	if (!pid) {
 		close(pair[0]);
@@ -410,7 +486,7 @@ static void one_round(struct __test_metadata *const _metadata,
 	ASSERT_LT(0, pid);
 	/* One in eight is killed on its way to its first turn. */
 	if (round % 8)
-		EXPECT_TRUE(wait_for(__atomic_load_n(self->turns,
+		EXPECT_TRUE(wait_for(__atomic_load_n(&self->tally->turns,
 						     __ATOMIC_ACQUIRE),
 				     DEADLINE_MS));
 	live(self, LIFE_US * slower());
@@ -431,6 +507,13 @@ TEST_F_TIMEOUT(kill, rounds, 150)
 
 	for (round = 0; round < rounds; round++)
 		one_round(_metadata, self, variant, round);
+
+	/* It was not for nothing that they lived. */
+	TH_LOG("%u turns of %d children did it", self->tally->did, rounds);
+	EXPECT_LE(rounds / 4U, self->tally->did);
+	EXPECT_EQ(0U, self->tally->wrong) {
+		TH_LOG("the first: %d", self->tally->first);
+	}
 
 	/* What the parent has is as it was. */
 	for (i = 0; i < NR_ASIDE; i++)
