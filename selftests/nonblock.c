@@ -176,7 +176,13 @@ TEST_F(nonblock, again_leaves_nothing_in_flight)
 	EXPECT_EQ(0U, info.nr_in_flight);
 }
 
-/* Of one that took some, only as much as it took. */
+/* Before Linux 6.5 the splice engine takes no more than one run. */
+static bool all_copied(int family)
+{
+	return family == AF_UNIX && kernel_before(6, 5);
+}
+
+/* Of one that took some, what it took is, and no more. */
 TEST_F(nonblock, short_count_is_what_is_in_flight)
 {
 	struct fbuf_info info;
@@ -192,7 +198,7 @@ TEST_F(nonblock, short_count_is_what_is_in_flight)
 	EXPECT_EQ((__u64)ret, info.bytes);
 	ASSERT_EQ((int)NR_BUFS, pool_free(self->pool.fd, self->names, NR_BUFS));
 	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
-	EXPECT_GE(taken, info.nr_in_flight);
+	EXPECT_EQ(all_copied(variant->family) ? 0 : taken, info.nr_in_flight);
 }
 
 /* A sender in a thread of its own. */
@@ -355,7 +361,19 @@ TEST_F(nonblock, epipe_with_signal)
 	EXPECT_EQ(1, signals);
 }
 
-/* The same by every engine. */
+/* Whether a stream takes one run by an engine. */
+static bool takes(int family, __u32 engine)
+{
+	switch (engine) {
+	case FBUF_ENGINE_PAGEREF:
+		return family != AF_UNIX;
+	case FBUF_ENGINE_SPLICE:
+		return family == AF_UNIX || !kernel_before(6, 5);
+	}
+	return true;
+}
+
+/* The same by every engine that there is for the socket. */
 TEST_F(nonblock, epipe_by_each_engine)
 {
 	static const __u32 engines[] = {
@@ -369,8 +387,10 @@ TEST_F(nonblock, epipe_by_each_engine)
 	for (i = 0; i < ARRAY_SIZE(engines); i++) {
 		ret = pool_send(self->pool.fd, self->sock[0], self->seg, 1, 0,
 				engines[i], NULL);
-		if (ret != -EOPNOTSUPP || engines[i] == FBUF_ENGINE_COPY)
-			EXPECT_EQ(-EPIPE, ret);
+		EXPECT_EQ(takes(variant->family, engines[i]) ? -EPIPE :
+			  -EOPNOTSUPP, ret) {
+			TH_LOG("engine %u", engines[i]);
+		}
 		EXPECT_EQ(0, signals);
 	}
 }
@@ -407,8 +427,9 @@ TEST_F(nonblock, peer_goes_during_blocked_send)
 	close(self->sock[1]);
 	self->sock[1] = -1;
 	pthread_join(s.thread, NULL);
+	/* What the peer's socket had room for counts, not the error. */
 	EXPECT_GT((ssize_t)POOL_SIZE, s.ret);
-	EXPECT_NE(0, s.ret);
+	EXPECT_LT(0, s.ret);
 	EXPECT_EQ(0, signals);
 	ASSERT_EQ((int)NR_BUFS, pool_free(self->pool.fd, self->names, NR_BUFS));
 	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, NR_BUFS, 5000));

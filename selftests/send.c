@@ -75,6 +75,7 @@ FIXTURE(conn)
  * @engine: that runs when all may
  * @takes: engines that must serve the socket
  * @refuses: engines that must not
+ * @splice_later: the splice engine must not before 6.5, and must since
  * @old_single: before 6.5 @engine is for one run; more are copied
  * @max: bytes in a message, or 0 for a stream
  * @unbroken: bytes in one that the network does not break up
@@ -87,6 +88,7 @@ FIXTURE_VARIANT(conn)
 	__u32 engine;
 	__u32 takes;
 	__u32 refuses;
+	bool splice_later;
 	bool old_single;
 	size_t max;
 	size_t unbroken;
@@ -98,6 +100,7 @@ FIXTURE_VARIANT_ADD(conn, tcp4)
 	.type = SOCK_STREAM,
 	.engine = FBUF_ENGINE_PAGEREF,
 	.takes = FBUF_ENGINE_PAGEREF | FBUF_ENGINE_COPY,
+	.splice_later = true,
 };
 
 FIXTURE_VARIANT_ADD(conn, tcp6)
@@ -106,6 +109,7 @@ FIXTURE_VARIANT_ADD(conn, tcp6)
 	.type = SOCK_STREAM,
 	.engine = FBUF_ENGINE_PAGEREF,
 	.takes = FBUF_ENGINE_PAGEREF | FBUF_ENGINE_COPY,
+	.splice_later = true,
 };
 
 FIXTURE_VARIANT_ADD(conn, udp4)
@@ -114,6 +118,7 @@ FIXTURE_VARIANT_ADD(conn, udp4)
 	.type = SOCK_DGRAM,
 	.engine = FBUF_ENGINE_PAGEREF,
 	.takes = FBUF_ENGINE_PAGEREF | FBUF_ENGINE_COPY,
+	.refuses = FBUF_ENGINE_SPLICE,
 	.max = UDP4_MAX,
 	.unbroken = UDP4_MAX,
 };
@@ -124,6 +129,7 @@ FIXTURE_VARIANT_ADD(conn, udp6)
 	.type = SOCK_DGRAM,
 	.engine = FBUF_ENGINE_PAGEREF,
 	.takes = FBUF_ENGINE_PAGEREF | FBUF_ENGINE_COPY,
+	.refuses = FBUF_ENGINE_SPLICE,
 	.max = UDP6_MAX,
 	.unbroken = UDP6_UNBROKEN,
 };
@@ -266,6 +272,24 @@ static void exchange(struct __test_metadata *_metadata,
 		  self->len : 0, self->sent.copied);
 }
 
+/* Whether an engine must serve the socket, with one run or with more. */
+static bool takes(const struct _fixture_variant_conn *variant, __u32 engine,
+		  bool many)
+{
+	if (engine == FBUF_ENGINE_SPLICE && kernel_before(6, 5) && many)
+		return false;
+	if (engine == FBUF_ENGINE_SPLICE && variant->splice_later)
+		return !kernel_before(6, 5);
+	return variant->takes & engine;
+}
+
+/* The one that is to run when all may. */
+static __u32 best_engine(const struct _fixture_variant_conn *variant, bool many)
+{
+	return takes(variant, variant->engine, many) ? variant->engine :
+						       FBUF_ENGINE_COPY;
+}
+
 /* The pool's buffers are in one piece, so that a buffer is one run. */
 static bool one_piece(struct _test_data_conn *self)
 {
@@ -278,8 +302,7 @@ TEST_F(conn, one_buffer)
 {
 	add(self, 3, 0, BUF_SIZE);
 	exchange(_metadata, self, !variant->max, 0);
-	if (one_piece(self))
-		EXPECT_EQ(variant->engine, self->sent.engine);
+	EXPECT_EQ(best_engine(variant, !one_piece(self)), self->sent.engine);
 }
 
 TEST_F(conn, one_byte)
@@ -293,8 +316,7 @@ TEST_F(conn, part_across_pages)
 {
 	add(self, 7, 4001, 8193);
 	exchange(_metadata, self, !variant->max, 0);
-	if (one_piece(self))
-		EXPECT_EQ(variant->engine, self->sent.engine);
+	EXPECT_EQ(best_engine(variant, !one_piece(self)), self->sent.engine);
 }
 
 /* Not in the order in which they lie in the pool. */
@@ -305,8 +327,7 @@ TEST_F(conn, odd_offsets_and_lengths)
 	for (i = 0; i < 12; i++)
 		add(self, (i * 5 + 3) % NR_BUFS, 1 + 997 * i, 1 + 411 * i);
 	exchange(_metadata, self, !variant->max, 0);
-	EXPECT_EQ(variant->old_single && kernel_before(6, 5) ?
-		  FBUF_ENGINE_COPY : variant->engine, self->sent.engine);
+	EXPECT_EQ(best_engine(variant, true), self->sent.engine);
 }
 
 TEST_F(conn, most_segments)
@@ -327,8 +348,7 @@ TEST_F(conn, adjoining_segments)
 	for (i = 0; i < 32; i++)
 		add(self, 9, i * 512, 512);
 	exchange(_metadata, self, !variant->max, 0);
-	if (one_piece(self))
-		EXPECT_EQ(variant->engine, self->sent.engine);
+	EXPECT_EQ(best_engine(variant, !one_piece(self)), self->sent.engine);
 }
 
 TEST_F(conn, same_buffer_twice)
@@ -337,6 +357,7 @@ TEST_F(conn, same_buffer_twice)
 	add(self, 2, 100, 5000);
 	add(self, 2, 0, 7000);
 	exchange(_metadata, self, !variant->max, 0);
+	EXPECT_EQ(best_engine(variant, true), self->sent.engine);
 }
 
 TEST_F(conn, header_and_body)
@@ -347,6 +368,7 @@ TEST_F(conn, header_and_body)
 	add(self, 11, 0, BUF_SIZE);
 	add(self, 10, 1, 3616);
 	exchange(_metadata, self, !variant->max, 0);
+	EXPECT_EQ(best_engine(variant, true), self->sent.engine);
 }
 
 TEST_F(conn, inline_in_between)
@@ -360,6 +382,7 @@ TEST_F(conn, inline_in_between)
 		add_inline(self, mark[i], sizeof(mark[i]));
 	}
 	exchange(_metadata, self, !variant->max, 0);
+	EXPECT_EQ(best_engine(variant, true), self->sent.engine);
 }
 
 TEST_F(conn, inline_only)
@@ -395,7 +418,7 @@ TEST_F(conn, engine_demanded)
 	if (!one_piece(self))
 		SKIP(return, "memory is fragmented");
 	for (i = 0; i < ARRAY_SIZE(engines); i++) {
-		if (!(engines[i] & variant->takes))
+		if (!takes(variant, engines[i], false))
 			continue;
 		clear(self);
 		add(self, 1, 10, 9000);
@@ -406,10 +429,15 @@ TEST_F(conn, engine_demanded)
 
 TEST_F(conn, engine_refused)
 {
+	__u32 refuses = variant->refuses;
 	unsigned int i;
 
+	if (variant->splice_later && kernel_before(6, 5))
+		refuses |= FBUF_ENGINE_SPLICE;
+	if (!refuses)
+		SKIP(return, "takes every engine");
 	for (i = 0; i < ARRAY_SIZE(engines); i++) {
-		if (!(engines[i] & variant->refuses))
+		if (!(engines[i] & refuses))
 			continue;
 		clear(self);
 		add(self, 1, 10, 9000);
@@ -418,7 +446,7 @@ TEST_F(conn, engine_refused)
 	}
 }
 
-/* Whatever an engine does, it does it right or says that it does not. */
+/* Each does it right, or, where it cannot, says so. */
 TEST_F(conn, every_engine_with_many_runs)
 {
 	unsigned int i, j;
@@ -429,12 +457,15 @@ TEST_F(conn, every_engine_with_many_runs)
 		clear(self);
 		for (i = 0; i < 8; i++)
 			add(self, i * 3, i, 777);
-		if (send_gather(self, FBUF_SEND_DONTWAIT, engine) ==
-		    -EOPNOTSUPP) {
-			EXPECT_EQ(0U, engine & FBUF_ENGINE_COPY);
+		if (!takes(variant, engine, true)) {
+			EXPECT_EQ(-EOPNOTSUPP,
+				  send_gather(self, FBUF_SEND_DONTWAIT,
+					      engine));
 			EXPECT_TRUE(sock_empty(self->sock[1]));
 			continue;
 		}
+		ASSERT_EQ((ssize_t)self->len,
+			  send_gather(self, FBUF_SEND_DONTWAIT, engine));
 		EXPECT_EQ(engine, self->sent.engine);
 		ASSERT_EQ((ssize_t)self->len, recv(self->sock[1], self->got,
 						   self->len, MSG_WAITALL));
@@ -466,6 +497,7 @@ TEST_F(conn, large_gather)
 	for (i = 0; i < NR_BUFS; i++)
 		add(self, NR_BUFS - 1 - i, 0, BUF_SIZE);
 	exchange(_metadata, self, true, 0);
+	EXPECT_EQ(best_engine(variant, true), self->sent.engine);
 }
 
 TEST_F(conn, largest_unbroken_message)
@@ -482,6 +514,7 @@ TEST_F(conn, largest_unbroken_message)
 		left -= len;
 	}
 	exchange(_metadata, self, false, 0);
+	EXPECT_EQ(best_engine(variant, true), self->sent.engine);
 }
 
 TEST_F(conn, longest_message)
