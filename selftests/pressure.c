@@ -740,7 +740,7 @@ TEST_F(stuck, half_a_buffer_in_flight_after_close)
 				     (__s64)big / 2, DEADLINE_MS));
 		EXPECT_EQ(1, look(self, FBUF_A_POOL_IN_FLIGHT));
 		/* The shrinker leaves it alone, too. */
-		file_put(DROP_CACHES, "2");
+		EXPECT_EQ(0, file_put(DROP_CACHES, "2"));
 		EXPECT_EQ(1, look(self, FBUF_A_POOL_IN_FLIGHT));
 		ASSERT_EQ(1000, read_full(self->sock[1], self->got, 1000));
 		EXPECT_TRUE(wait_for(gone(self), DEADLINE_MS));

@@ -29,7 +29,11 @@ run()
 		kill "$recv" 2>/dev/null
 		return 1
 	fi
-	wait "$recv" && [ -s "$tmp/got" ]
+	wait "$recv" || return 1
+	# A line, and the buffer.
+	printf '65536 bytes follow\n' >"$tmp/want"
+	head -c 65536 /dev/zero | tr '\0' x >>"$tmp/want"
+	cmp "$tmp/want" "$tmp/got"
 }
 
 command -v fbuf >/dev/null || skip_all "the tool fbuf is not in PATH"

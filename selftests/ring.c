@@ -1571,6 +1571,7 @@ FIXTURE(prompt)
 	pid_t tid;	/* of the one that waits */
 	sem_t start;
 	sem_t done;
+	__s64 read_from;	/* before that it cannot be idle */
 	__s64 read_at;
 	bool failed;
 	__s64 late[PROMPT_ROUNDS];
@@ -1693,8 +1694,10 @@ static void *prompt_reader(void *arg)
 	pin_to_cpu(1);
 	for (i = 0; i < PROMPT_ROUNDS; i++) {
 		sem_wait(&self->start);
-		if (wait_asleep(self->tid, self->tid, DEADLINE_MS) ||
-		    read_full(self->sock[1], got, PROMPT_SIZE) != PROMPT_SIZE)
+		if (wait_asleep(self->tid, self->tid, DEADLINE_MS))
+			self->failed = true;
+		self->read_from = now_us();
+		if (read_full(self->sock[1], got, PROMPT_SIZE) != PROMPT_SIZE)
 			self->failed = true;
 		self->read_at = now_us();
 		sem_post(&self->done);
@@ -1726,6 +1729,8 @@ static int prompt_round(struct _test_data_prompt *self,
 	ret = variant->wait(self);
 	now = now_us();
 	sem_wait(&self->done);
+	if (now < self->read_from)
+		return -1;
 	*late = now > self->read_at ? now - self->read_at : 0;
 	if (variant->wait == prompt_alloc)
 		pool_free(self->pool.fd, &self->name, 1);
