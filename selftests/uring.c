@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * SEND and FANOUT by io_uring: results and errors are the ioctl's; a send that
- * waits for room goes on where it was, needs no thread where the kernel lets it,
- * and ends with its ring, its task, its socket or its time.
+ * SEND, FANOUT and SEND_BATCH by io_uring: results and errors are the ioctl's; a
+ * send that waits for room goes on where it was, needs no thread where the kernel
+ * lets it, and ends with its ring, its task, its socket or its time.
  */
 #include <fcntl.h>
 #include <dirent.h>
@@ -312,6 +312,8 @@ TEST_F(uring, does_what_the_ioctl_does)
 			want.engines = engines[j];
 			args = want;
 			res = by_ioctl(self->pool.fd, FBUF_IOC_SEND, &want);
+			if (!engines[j] || engines[j] & FBUF_ENGINE_COPY)
+				EXPECT_LT(0, res);
 			check_arrived(_metadata, self, pair[1], res);
 			EXPECT_EQ(res, run(&self->ring, self->pool.fd, &args,
 					   variant->sqe_flags));
@@ -425,6 +427,117 @@ TEST_F(uring, fans_out)
 				  (uintptr_t)&args, variant->sqe_flags));
 	close(udp[0]);
 	close(udp[1]);
+}
+
+/* A segment to a socket; the out words are as no call leaves them. */
+static void batch_item(struct fbuf_send_item *item, const struct fbuf_seg *seg,
+		       int sock)
+{
+	memset(item, 0x5a, sizeof(*item));
+	item->segs = (uintptr_t)seg;
+	item->nr_segs = 1;
+	item->fd = sock;
+	item->name = 0;
+	item->namelen = 0;
+	item->segment = 0;
+}
+
+static int run_batch(struct _test_data_uring *self,
+		     const struct fbuf_send_batch *args, __u8 sqe_flags)
+{
+	return run_op(&self->ring, self->pool.fd, FBUF_IOC_SEND_BATCH,
+		      (uintptr_t)args, sqe_flags);
+}
+
+/* Each has the result, and each socket the bytes, that the ioctl gives. */
+TEST_F(uring, sends_a_batch)
+{
+	struct fbuf_send_item want[5], items[5];
+	struct fbuf_send_batch args = {
+		.size = sizeof(args),
+		.items = (uintptr_t)want,
+		.count = 5,
+	};
+	int udp[2], full[2], i;
+
+	self->seg[0].len = 1000;
+	ASSERT_EQ(0, udp_pair(AF_INET, udp));
+	ASSERT_EQ(0, sock_pair(AF_UNIX, SOCK_STREAM, full));
+	sock_small(full);
+	ASSERT_LT(0, sock_fill(full[0]));
+	batch_item(&want[0], self->seg, self->sock[0]);
+	batch_item(&want[1], self->seg, -1);
+	batch_item(&want[2], self->seg, udp[0]);
+	/* Not waited for, by whatever runs the command. */
+	batch_item(&want[3], self->seg, full[0]);
+	batch_item(&want[4], self->seg, self->sock[0]);
+	/* Before 6.5 splice finds room where there is none. */
+	args.engines = FBUF_ENGINE_PAGEREF | FBUF_ENGINE_COPY;
+	memcpy(items, want, sizeof(want));
+	ASSERT_EQ(5, by_ioctl(self->pool.fd, FBUF_IOC_SEND_BATCH, &args));
+	EXPECT_EQ(1000, want[0].result);
+	EXPECT_EQ(-EBADF, want[1].result);
+	EXPECT_EQ(1000, want[2].result);
+	EXPECT_EQ(-EAGAIN, want[3].result);
+	EXPECT_EQ(1000, want[4].result);
+	args.items = (uintptr_t)items;
+	EXPECT_EQ(5, run_batch(self, &args, variant->sqe_flags));
+	EXPECT_EQ(0, memcmp(want, items, sizeof(want)));
+	EXPECT_EQ((__u32)FBUF_ENGINE_PAGEREF, items[4].engine);
+	EXPECT_EQ(0ULL, items[4].copied);
+	EXPECT_EQ(UNSET, items[3].engine);
+	ASSERT_EQ(4000U, drain(&self->ring, self->sock[1], self->got, 4000));
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(-1, pattern_differs(self->got + i * 1000, 1, 0,
+					      1000));
+	EXPECT_TRUE(sock_empty(self->sock[1]));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(1000, recv(udp[1], self->got, POOL_SIZE, 0));
+		EXPECT_EQ(-1, pattern_differs(self->got, 1, 0, 1000));
+	}
+	close(udp[0]);
+	close(udp[1]);
+	close(full[0]);
+	close(full[1]);
+}
+
+/* A call that is wrong sends nothing, and writes to no item. */
+TEST_F(uring, refuses_a_bad_batch)
+{
+	struct fbuf_send_batch good = {
+		.size = sizeof(good),
+		.count = 1,
+	}, args;
+	struct fbuf_send_item item;
+
+	self->seg[0].len = 1000;
+	batch_item(&item, self->seg, self->sock[0]);
+	good.items = (uintptr_t)&item;
+	args = good;
+	args.size -= 8;
+	EXPECT_EQ(-EINVAL, run_batch(self, &args, variant->sqe_flags));
+	args = good;
+	args.flags = FBUF_SEND_SIGPIPE;
+	EXPECT_EQ(-EINVAL, run_batch(self, &args, variant->sqe_flags));
+	args = good;
+	args.count = 0;
+	EXPECT_EQ(-EINVAL, run_batch(self, &args, variant->sqe_flags));
+	args.count = FBUF_BATCH_MAX + 1;
+	EXPECT_EQ(-EINVAL, run_batch(self, &args, variant->sqe_flags));
+	args = good;
+	args.engines = 1U << 31;
+	EXPECT_EQ(-EINVAL, run_batch(self, &args, variant->sqe_flags));
+	args = good;
+	args.pad = 1;
+	EXPECT_EQ(-EINVAL, run_batch(self, &args, variant->sqe_flags));
+	args = good;
+	args.items = 0;
+	EXPECT_EQ(-EFAULT, run_batch(self, &args, variant->sqe_flags));
+	EXPECT_EQ(-EFAULT, run_batch(self, NULL, variant->sqe_flags));
+	EXPECT_EQ(UNSET, (__u32)item.result);
+	EXPECT_TRUE(sock_empty(self->sock[1]));
+	EXPECT_EQ(1, run_batch(self, &good, variant->sqe_flags));
+	EXPECT_EQ(1000, item.result);
 }
 
 TEST(refused_by_a_polled_ring)
@@ -599,8 +712,12 @@ TEST_F(uring, goes_on_when_there_is_room)
 	res = reap(&self->ring, 300, NULL);
 	if (!waits_alone() && !variant->sqe_flags) {
 		/* It fills the socket, and is short. */
-		EXPECT_LT(0, res);
+		ASSERT_LT(0, res);
 		EXPECT_GT((int)POOL_SIZE, res);
+		EXPECT_EQ((size_t)res, drain(&self->ring, self->sock[1],
+					     self->got, res));
+		EXPECT_EQ(-1, pattern_differs(self->got, 1, 0, res));
+		EXPECT_TRUE(sock_empty(self->sock[1]));
 		return;
 	}
 	EXPECT_EQ(NOTHING, res);

@@ -460,8 +460,8 @@ struct fbuf_send_batch {
 };
 
 /**
- * struct fbuf_uring_cmd - FBUF_IOC_SEND or FBUF_IOC_FANOUT by io_uring
- * @args: address of the struct fbuf_send or struct fbuf_fanout
+ * struct fbuf_uring_cmd - FBUF_IOC_SEND, _FANOUT or _SEND_BATCH by io_uring
+ * @args: address of the struct fbuf_send, fbuf_fanout or fbuf_send_batch
  * @reserved: 0
  *
  * Goes to sqe->cmd of an IORING_OP_URING_CMD on a pool fd, whose sqe->cmd_op is
