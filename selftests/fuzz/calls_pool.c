@@ -86,6 +86,9 @@ static long pool_ioctl(struct actor *me, const __u32 *a, int fd,
 	cmd = shape(cmd, room, &size, a[SHAPE]);
 	at = put(me, a[WHERE], room, size);
 	ret = ioctl(fd, cmd, at);
+	if (ret >= 0)
+		__atomic_fetch_or(&shared->good, IOCTL_BIT(cmd),
+				  __ATOMIC_RELAXED);
 	if (!a[WHERE])
 		memcpy(arg, (void *)(uintptr_t)at, size < len ? size : len);
 	return ret;

@@ -348,6 +348,26 @@ static void results_save(long ms)
 		ksft_print_msg("cannot write to %s\n", options.out);
 }
 
+/* Whether calls of all kinds succeeded: what cannot even begin leaves nothing. */
+static bool all_good(void)
+{
+	static const unsigned int all[] = {
+		FBUF_IOC_POOL_CREATE, FBUF_IOC_ALLOC, FBUF_IOC_FREE,
+		FBUF_IOC_SEND, FBUF_IOC_INFO, FBUF_IOC_SHARE, FBUF_IOC_HOLD,
+		FBUF_IOC_PASS, FBUF_IOC_WAIT, FBUF_IOC_SECURE, FBUF_IOC_RING,
+		FBUF_IOC_FANOUT, FBUF_IOC_FILL, FBUF_IOC_SEND_BATCH,
+	};
+	unsigned int i, missing = 0;
+
+	for (i = 0; i < ARRAY_LEN(all); i++) {
+		if (shared->good & IOCTL_BIT(all[i]))
+			continue;
+		ksft_print_msg("ioctl %#x always failed\n", _IOC_NR(all[i]));
+		missing++;
+	}
+	return !missing;
+}
+
 static int fuzz(void)
 {
 	long begin = now_ms(), said = begin, state = kernel_state();
@@ -367,6 +387,7 @@ static int fuzz(void)
 		}
 	}
 	say_how_far(now_ms() - begin);
+	all_good();
 	results_save(now_ms() - begin);
 	spent_save(now_ms() - begin, cycles() - since);
 	return err ? 1 : 0;
@@ -378,7 +399,7 @@ static int replay(unsigned int bad)
 	int err = 0;
 
 	ksft_print_header();
-	ksft_set_plan(2);
+	ksft_set_plan(3);
 	ksft_test_result(nr_loaded && !bad, "%u programs, %u bad lines\n",
 			 nr_loaded, bad);
 	while (!err && *next_loaded < nr_loaded)
@@ -386,6 +407,7 @@ static int replay(unsigned int bad)
 	ksft_print_msg("%lu calls, %lu processes killed\n", shared->calls,
 		       shared->kills);
 	ksft_test_result(!err && shared->calls, "nothing of them is left\n");
+	ksft_test_result(all_good(), "ioctls of all kinds did what they are for\n");
 	ksft_finished();
 }
 

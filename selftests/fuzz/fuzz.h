@@ -243,6 +243,7 @@ struct shared {
 	struct covered covered;
 	struct reached reached;
 	unsigned long calls, progs, kills;
+	__u32 good;		/* numbers of ioctls that did what they are for */
 	unsigned int steps;	/* of the process that runs programs */
 	/* Of the signal that was that process's own fault: instruction and address. */
 	unsigned long fault_by, fault_at;
@@ -262,6 +263,9 @@ void exec_init(void);
 /* Counts time, coarsely. */
 unsigned int exec_ticks(void);
 void exec_prog(const struct prog *p);
+
+/* Of &struct shared.good. */
+#define IOCTL_BIT(cmd)	(1U << (_IOC_NR(cmd) & 31))
 
 /* For calls. */
 #define WILD		0x80000000U	/* an argument that is to be taken as it is */
