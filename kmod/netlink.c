@@ -517,10 +517,13 @@ static void pools_settle(struct sk_buff *skb)
 
 	mutex_lock(&fbuf_pools_lock);
 	list_for_each_entry(pool, &fbuf_pools, all) {
-		if (!READ_ONCE(pool->nr_orphans) || !nl_visible(skb, pool))
+		if (!nl_visible(skb, pool) ||
+		    (!READ_ONCE(pool->nr_orphans) &&
+		     list_empty_careful(&pool->reserved)))
 			continue;
 		fbuf_pool_enter(pool);
 		fbuf_orphans_reap(pool, false);
+		fbuf_reserved_reap(pool);
 		fbuf_pool_leave(pool);
 	}
 	mutex_unlock(&fbuf_pools_lock);
