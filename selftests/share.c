@@ -98,7 +98,7 @@ TEST_F(share, new_handle)
 }
 
 /* What /proc says of it, but for the lines that all files have. */
-static const char *fdinfo(int fd, char *text, size_t size)
+static const char *proc_says(int fd, char *text, size_t size)
 {
 	char path[64];
 	size_t len;
@@ -125,7 +125,7 @@ static void expect_fdinfo(struct __test_metadata *const _metadata, int fd,
 		 "fbuf-pool:\t%llu\nfbuf-handle:\t%u\nfbuf-rights:\t%s\n"
 		 "fbuf-holds:\t%u\nfbuf-bytes:\t%u\n", info.id, info.handle,
 		 rights, holds, holds * BUF_SIZE);
-	EXPECT_STREQ(want, fdinfo(fd, text, sizeof(text)));
+	EXPECT_STREQ(want, proc_says(fd, text, sizeof(text)));
 }
 
 TEST_F(share, fdinfo)
