@@ -269,7 +269,7 @@ TEST_F(batch, errors_of_items)
 		{ .addr = (__u64)NR_BUFS * BUF_SIZE, .len = 1 },
 		{ .addr = BUF_SIZE - 1, .len = 2 },
 		{ .addr = 0, .len = 0 },
-		{ .addr = 0, .len = 1, .flags = 2 },
+		{ .addr = 0, .len = 1, .flags = 1U << 2 },
 		self->segs[NR_BUFS - 1],
 	};
 	static const struct {
