@@ -107,11 +107,11 @@ static const char *proc_says(int fd, char *text, size_t size)
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	f = fopen(path, "r");
 	if (!f)
-		return NULL;
+		return "";
 	len = fread(text, 1, size - 1, f);
 	text[len] = 0;
 	fclose(f);
-	return strstr(text, "fbuf-");
+	return strstr(text, "fbuf-") ?: "";
 }
 
 static void expect_fdinfo(struct __test_metadata *const _metadata, int fd,
