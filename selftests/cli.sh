@@ -4,7 +4,8 @@
 # The tool fbuf: files through a pool, and its messages.
 
 KSFT_SKIP=4
-PLAN=20
+PLAN=23
+here=$(dirname "$0")
 tmp=$(mktemp -d)
 nr=0
 failed=0
@@ -34,6 +35,22 @@ skip()
 	echo "ok $nr $1 # SKIP $2"
 }
 
+# until_so WHAT COMMAND...: waits until the command succeeds; up to 20 seconds.
+until_so()
+{
+	tries=0
+	what=$1
+	shift
+	until "$@"; do
+		tries=$((tries + 1))
+		if [ $tries = 200 ]; then
+			echo "# in vain: $what"
+			return 1
+		fi
+		sleep 0.1
+	done
+}
+
 # Waits until the receiver listens; sets $port.
 wait_for_port()
 {
@@ -57,21 +74,27 @@ transfer()
 	transfer_file "$tmp/file" "$@"
 }
 
+# receiver [ARGUMENTS]: starts one in the background; sets $recv and $port. What it
+# prints is in out-recv and err-recv.
+receiver()
+{
+	rm -f "$tmp/got"
+	# Else the last receiver's port could be read from it.
+	: >"$tmp/err-recv"
+	fbuf recv "$@" >"$tmp/out-recv" 2>"$tmp/err-recv" &
+	recv=$!
+	wait_for_port && return 0
+	kill "$recv"
+	return 1
+}
+
 # transfer_file FILE HOST [OPTIONS]: the same of a file that there is
 transfer_file()
 {
 	file=$1
 	host=$2
 	shift 2
-	rm -f "$tmp/got"
-	# Else the last receiver's port could be read from it.
-	: >"$tmp/err-recv"
-	fbuf recv 0 "$tmp/got" >"$tmp/out-recv" 2>"$tmp/err-recv" &
-	recv=$!
-	if ! wait_for_port; then
-		kill "$recv"
-		return 1
-	fi
+	receiver 0 "$tmp/got" || return 1
 	fbuf send "$@" "$file" "$host" "$port" >"$tmp/out" 2>"$tmp/err" ||
 		{ kill "$recv" 2>/dev/null; return 1; }
 	wait "$recv" && cmp "$file" "$tmp/got"
@@ -87,6 +110,38 @@ fails_with()
 		return 1
 	fi
 	grep -qi "$words" "$tmp/err"
+}
+
+# json FILE [PATH VALUE]: it is JSON, and has this there
+json()
+{
+	if [ $# = 1 ]; then
+		"$here/json" "$1" 2>"$tmp/err-json"
+	else
+		[ "$("$here/json" "$1" "$2" 2>"$tmp/err-json")" = "$3" ]
+	fi
+}
+
+# rows FILE: mode, method, size, verified and total of each row of a report by compare
+rows()
+{
+	awk -F '[",: ]+' '
+		/^   "mode"/ { mode = $3 }
+		/^   "method"/ { method = $3 }
+		/^   "size"/ { size = $3 }
+		/^   "verified"/ { verified = $3 }
+		/^   "total"/ { total = $3 }
+		/^  }/ { print mode, method, size, verified, total }' "$1"
+}
+
+# measured FILE ROWS: that many rows, each with data that arrived right, and a figure
+measured()
+{
+	rows "$1" >"$tmp/rows"
+	[ "$(grep -c ' true [1-9][0-9]*$' "$tmp/rows")" = "$2" ] &&
+		[ "$(grep -c . "$tmp/rows")" = "$2" ] && return 0
+	sed 's/^/# /' "$tmp/rows"
+	return 1
 }
 
 command -v fbuf >/dev/null || skip_all "the tool fbuf is not in PATH"
@@ -107,6 +162,51 @@ report $? "empty_file_arrives"
 transfer 500000 127.0.0.1 --engine copy
 report $? "file_arrives_by_copy"
 
+# The receiver must not take what it has for all, and says so.
+cut_off()
+{
+	if wait "$recv"; then
+		echo "# the receiver takes it for whole"
+		return 1
+	fi
+	grep -q "cut off after $1 bytes" "$tmp/err-recv"
+}
+
+# A sender that is killed before its input ends.
+killed_sender_is_told()
+{
+	rm -f "$tmp/fifo"
+	mkfifo "$tmp/fifo"
+	receiver 0 "$tmp/got" || return 1
+	fbuf send -b 64K - 127.0.0.1 "$port" <"$tmp/fifo" >"$tmp/out" 2>"$tmp/err" &
+	sender=$!
+	exec 7>"$tmp/fifo"
+	head -c 131072 /dev/zero >&7
+	until_so "131072 bytes" sh -c "[ \$(wc -c <'$tmp/got') = 131072 ]"
+	here=$?
+	kill -9 "$sender"
+	exec 7>&-
+	wait "$sender" 2>/dev/null
+	[ $here = 0 ] && cut_off 131072 && grep -q "$tmp/got is not whole" "$tmp/err-recv"
+}
+killed_sender_is_told
+report $? "killed_sender_is_told"
+
+# One that fails, without a file to write: what cannot be read so is found late.
+failed_sender_is_told()
+{
+	receiver 0 &&
+		fails_with "direct" fbuf send --direct /proc/version 127.0.0.1 "$port" &&
+		cut_off 0
+}
+failed_sender_is_told
+report $? "failed_sender_is_told"
+
+# And what can be found before the peer hears of it, is.
+fails_with "is a directory" fbuf send "$tmp" 127.0.0.1 1 &&
+	fails_with "is a directory" sh -c "fbuf send - 127.0.0.1 1 <\"$tmp\""
+report $? "directory_is_not_sent"
+
 # A disk takes direct I/O, which not every file system does.
 [ -b /dev/ram0 ] || modprobe -q brd rd_nr=1 rd_size=4096
 if [ -b /dev/ram0 ] && [ -d /sys/module/brd ]; then
@@ -118,13 +218,7 @@ else
 fi
 
 fbuf pool make --json >"$tmp/out" 2>"$tmp/err" &&
-	grep -q '"nr_bufs": *16' "$tmp/out" &&
-	grep -q '"buf_size": *262144' "$tmp/out" &&
-	awk '{ for (i = 1; i <= length($0); i++) {
-		c = substr($0, i, 1)
-		depth += (c == "{") - (c == "}")
-		if (depth < 0) exit 1
-	} } END { exit depth != 0 }' "$tmp/out"
+	json "$tmp/out" nr_bufs 16 && json "$tmp/out" buf_size 262144
 report $? "pool_json"
 
 fbuf pool make -b 64K -n 4 >"$tmp/out" 2>"$tmp/err" && grep -q '64' "$tmp/out"
@@ -146,10 +240,11 @@ fbuf bench --repeats 2 --sizes 3000 --fan-sizes 5001 --sockets 1,3 --segment-siz
 	! grep -q "^[a-z]*  *fbuf\(-[^s ]*\)\? .*unsupported" "$tmp/text"
 report $? "bench_sends_every_way"
 
-fbuf compare --repeats 2 --seconds 0.05 --sizes 3000 >"$tmp/out" 2>"$tmp/err" &&
-	grep -q "^fbuf" "$tmp/out" &&
-	fbuf compare --repeats 2 --mode lockstep --sizes 3000 --source 64K >"$tmp/out" 2>"$tmp/err" &&
-	grep -q "^fbuf" "$tmp/out"
+# Twelve rows in each mode: nine methods, and three of them with a receiver that reads.
+fbuf compare --repeats 2 --seconds 0.05 --sizes 3000 --out "$tmp/report" >"$tmp/text" 2>"$tmp/err" &&
+	measured "$tmp/report" 24 &&
+	fbuf compare --repeats 2 --mode lockstep --sizes 3000 --source 64K --json >"$tmp/out" 2>"$tmp/err" &&
+	measured "$tmp/out" 12
 report $? "compare_sends_every_way"
 
 fails_with "no method" fbuf bench --methods write,frobnicate

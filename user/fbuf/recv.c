@@ -18,7 +18,8 @@ static const char help[] =
 "\n"
 "Accept one TCP connection and write what it brings to FILE, or to standard\n"
 "output for \"-\"; without FILE it is read and dropped. PORT 0 takes a free\n"
-"port. \"listening on port N\" on standard error says when to connect.\n"
+"port. \"listening on port N\" on standard error says when to connect. It fails\n"
+"if the sender resets the connection, as \"fbuf send\" does when it fails.\n"
 "\n"
 "      --bind ADDRESS   listen on this address only\n"
 "  -4, -6               IPv4 or IPv6 only\n"
@@ -129,6 +130,15 @@ static bool write_all(int fd, const char *buf, size_t len)
 	return true;
 }
 
+static void explain_recv(const struct job *j, int err)
+{
+	if (err == ECONNRESET)
+		tool_err("The sender did not come to its end: it was cut off after %llu bytes.",
+			 (unsigned long long)j->sum.bytes);
+	else
+		tool_err("The connection broke: %s.", strerror(err));
+}
+
 static bool receive(struct job *j, int sock)
 {
 	static char buf[BUF_SIZE];
@@ -141,7 +151,7 @@ static bool receive(struct job *j, int sock)
 		if (len < 0 && errno == EINTR)
 			continue;
 		if (len < 0) {
-			tool_err("The connection broke: %s.", strerror(errno));
+			explain_recv(j, errno);
 			return false;
 		}
 		if (j->sha)

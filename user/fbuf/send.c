@@ -20,7 +20,8 @@ static const char help[] =
 "Usage: fbuf send [OPTIONS] FILE HOST PORT\n"
 "\n"
 "Read FILE, or standard input for \"-\", into the buffers of a pool and send\n"
-"them over TCP. Ends when the peer's kernel has taken everything.\n"
+"them over TCP. Ends when the peer's kernel has taken everything; if it fails or\n"
+"is killed before, the connection is reset.\n"
 "\n"
 "  -e, --engine ENGINE   demand an engine: pageref, splice, ubuf, copy, or\n"
 "                        several with commas (default: the module chooses)\n"
@@ -209,13 +210,27 @@ static bool drain(struct job *j)
 	}
 }
 
+/*
+ * Whether closing the connection resets it. While it does, a sender that fails,
+ * or is killed, does not look to the peer like one that came to its end.
+ */
+static bool reset_on_close(struct job *j, bool reset)
+{
+	const struct linger linger = { .l_onoff = reset };
+
+	if (!setsockopt(j->sock, SOL_SOCKET, SO_LINGER, &linger,
+			sizeof(linger)))
+		return true;
+	explain_send(j, errno);
+	return false;
+}
+
 static bool send_file(struct job *j)
 {
-	struct stat st;
 	int ret;
 
-	if (fstat(j->fd, &st) == 0 && S_ISREG(st.st_mode))
-		j->size = st.st_size;
+	if (!reset_on_close(j, true))
+		return false;
 	j->progress = isatty(STDERR_FILENO);
 	j->start = tool_now();
 	j->shown = j->start;
@@ -223,7 +238,7 @@ static bool send_file(struct job *j)
 	do {
 		ret = send_buffer(j);
 	} while (ret > 0);
-	if (ret < 0 || !drain(j))
+	if (ret < 0 || !drain(j) || !reset_on_close(j, false))
 		return false;
 
 	end_progress(j);
@@ -233,16 +248,27 @@ static bool send_file(struct job *j)
 
 static bool open_file(struct job *j)
 {
+	struct stat st;
+
 	/* parse() set it. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
 	if (!strcmp(j->file, "-")) {
 		j->file = "standard input";
 		j->fd = STDIN_FILENO;
-		return true;
+	} else {
+		j->fd = open(j->file, O_RDONLY | O_CLOEXEC);
 	}
-	j->fd = open(j->file, O_RDONLY | O_CLOEXEC);
-	if (j->fd < 0)
+	if (j->fd < 0 || fstat(j->fd, &st)) {
 		tool_err("Cannot open %s: %s.", j->file, strerror(errno));
-	return j->fd >= 0;
+		return false;
+	}
+	/* It opens, and cannot be read. */
+	if (S_ISDIR(st.st_mode)) {
+		tool_err("Cannot read %s: %s.", j->file, strerror(EISDIR));
+		return false;
+	}
+	if (S_ISREG(st.st_mode))
+		j->size = st.st_size;
+	return true;
 }
 
 static bool open_pool(struct job *j)
