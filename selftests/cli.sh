@@ -4,7 +4,7 @@
 # The tool fbuf: files through a pool, and its messages.
 
 KSFT_SKIP=4
-PLAN=23
+PLAN=29
 here=$(dirname "$0")
 tmp=$(mktemp -d)
 nr=0
@@ -247,6 +247,26 @@ fbuf compare --repeats 2 --seconds 0.05 --sizes 3000 --out "$tmp/report" >"$tmp/
 	measured "$tmp/out" 12
 report $? "compare_sends_every_way"
 
+# The same report again, as JSON and as tables with its figures.
+compare_prints_a_report_again()
+{
+	fbuf compare --from "$tmp/report" --json >"$tmp/out" 2>"$tmp/err" &&
+		cmp "$tmp/report" "$tmp/out" &&
+		fbuf compare --from "$tmp/report" >"$tmp/out" 2>"$tmp/err" || return 1
+	rows "$tmp/report" >"$tmp/rows"
+	while read -r mode method _ _ total; do
+		[ "$mode" = stream ] || grep -q "^$method  *$total\$" "$tmp/out" || return 1
+	done <"$tmp/rows"
+	grep -q "^throughput" "$tmp/out" && [ "$(grep -c "^fbuf+read  *[0-9]" "$tmp/out")" = 8 ]
+}
+compare_prints_a_report_again
+report $? "compare_prints_a_report_again"
+
+# A row without a figure, why ever, is a failure: in the status, not only in a note.
+awk '/"total": [1-9]/ && !done { sub(/: .*/, ": null,"); done = 1 } 1' "$tmp/report" >"$tmp/bad"
+fails_with "1 of 24 rows" fbuf compare --from "$tmp/bad"
+report $? "compare_tells_of_a_row_without_a_figure"
+
 fails_with "no method" fbuf bench --methods write,frobnicate
 report $? "bench_knows_its_methods"
 
@@ -254,6 +274,46 @@ report $? "bench_knows_its_methods"
 ! fbuf bench --repeats 2 --kinds one --sizes 1 --methods fbuf --netns-tx none >"$tmp/out" 2>"$tmp/err" &&
 	grep -q "fbuf .* connecting by TCP: No such file" "$tmp/out"
 report $? "bench_says_what_failed"
+
+# What cannot be written is found before anything is measured, and so printed.
+bad_output_is_found_first()
+{
+	for command in compare bench cost; do
+		fails_with "cannot .*/none/report" fbuf $command -r 1 -o "$tmp/none/report" &&
+			[ ! -s "$tmp/out" ] &&
+			fails_with "cannot .*$tmp: is a directory" fbuf $command -r 1 -o "$tmp" &&
+			[ ! -s "$tmp/out" ] || return 1
+	done
+	# What it takes only then: the tables are there all the same.
+	fails_with "no space" fbuf compare -r 1 -m lockstep -M write -s 1K -o /dev/full &&
+		grep -q "^write " "$tmp/out"
+}
+bad_output_is_found_first
+report $? "bad_output_is_found_first"
+
+# This machine's clock counts nanoseconds, whatever it is told to call them.
+clock_that_counts_no_instructions()
+{
+	for command in compare bench cost; do
+		fails_with "does not count instructions" fbuf $command -r 1 --clock instructions &&
+			[ ! -s "$tmp/out" ] || return 1
+	done
+}
+clock_that_counts_no_instructions
+report $? "clock_that_counts_no_instructions"
+
+# blames WORD COMMAND...: it, and nothing before it
+blames()
+{
+	word=$1
+	shift
+	fails_with "\"$word\"" "$@" && ! grep -q write "$tmp/err"
+}
+blames foo fbuf compare -M write,foo && blames foo fbuf compare -M foo,write &&
+	blames 4X fbuf compare -s 1K,4X && blames foo fbuf compare -m foo &&
+	blames foo fbuf compare --clock foo && blames foo fbuf compare -S foo &&
+	blames foo fbuf bench -M write,foo && blames 4X fbuf bench -s 1K,4X
+report $? "wrong_word_is_blamed"
 
 fails_with "power of two" fbuf pool make -b 5000
 report $? "bad_buffer_size"
@@ -275,6 +335,16 @@ if su -s /bin/sh nobody -c true 2>/dev/null; then
 	report $? "no_permission"
 else
 	skip "no_permission" "cannot become nobody"
+fi
+
+# Pages that may not be pinned are a system that cannot: that is a row less, too.
+if su -s /bin/sh nobody -c true 2>/dev/null; then
+	fails_with "1 of 1 rows" su -s /bin/sh nobody -c "ulimit -l 0
+		PATH=$PATH fbuf compare -m lockstep -r 3 -s 3000 -M send-zc" &&
+		grep -q "^send-zc: .*unsupported: registering a buffer" "$tmp/out"
+	report $? "compare_tells_of_what_cannot_be_had"
+else
+	skip "compare_tells_of_what_cannot_be_had" "cannot become nobody"
 fi
 
 # Where there is no device.

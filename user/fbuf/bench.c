@@ -438,17 +438,23 @@ static int run(const struct options *o)
 	struct fbuf_pool *pool;
 	bool failed;
 	json_t *rep;
+	int out = -1;
 
+	if (o->instructions && !clock_instructions())
+		return TOOL_FAIL;
 	/* Says why, if there is no module. */
 	if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1))
 		return TOOL_FAIL;
 	fbuf_pool_close(pool);
+	if (o->out) {
+		out = report_open(o->out);
+		if (out < 0)
+			return TOOL_FAIL;
+	}
 
 	rep = report(o, &failed);
-	if (o->out && json_dump_file(rep, o->out, flags)) {
-		tool_err("%s: cannot be written.", o->out);
+	if (o->out && !report_write(out, o->out, rep, flags))
 		failed = true;
-	}
 	if (tool_json) {
 		tool_print_json(stdout, rep);
 	} else {

@@ -37,11 +37,13 @@ static const char help[] =
 "      --cpu-label TEXT name the CPU in the report\n"
 "      --clock CLOCK    nanoseconds (default); tsc: the same, counted by the\n"
 "                       processor, where asking the kernel takes long; or\n"
-"                       instructions, which the clock counts under QEMU -icount\n"
+"                       instructions, which the clock must count, as under\n"
+"                       QEMU -icount\n"
 "  -h, --help           print this\n"
 "\n"
-"Exit status: 0; 1 if data arrived changed, a row failed, or fbuf rows are\n"
-"missing because the module is not there; 2 for a bad command line.\n";
+"Exit status: 0 if every row was measured; 1 if data arrived changed, or a row\n"
+"could not be measured, for instance as the module is not there (its note says\n"
+"why); 2 for a bad command line.\n";
 
 struct options {
 	bool lockstep, stream, quick, json;
@@ -80,7 +82,10 @@ static bool parse_mode(struct options *o, const char *arg)
 
 	o->lockstep = both || !strcmp(arg, "lockstep");
 	o->stream = both || !strcmp(arg, "stream");
-	return o->lockstep || o->stream;
+	if (o->lockstep || o->stream)
+		return true;
+	tool_err("The mode is lockstep, stream or both, not \"%s\".", arg);
+	return false;
 }
 
 static bool parse_sizes(struct options *o, char *arg)
@@ -90,8 +95,12 @@ static bool parse_sizes(struct options *o, char *arg)
 
 	o->nr_sizes = 0;
 	while ((p = strsep(&arg, ","))) {
-		if (o->nr_sizes == SIZES_MAX ||
-		    !tool_size("message size", p, 1, FBUF_BUF_SIZE_MAX, &size))
+		if (o->nr_sizes == SIZES_MAX) {
+			tool_err("A list has up to %d sizes.", SIZES_MAX);
+			return false;
+		}
+		if (!tool_size("The size of a message", p, 1,
+			       FBUF_BUF_SIZE_MAX, &size))
 			return false;
 		o->sizes[o->nr_sizes++] = size;
 	}
@@ -110,8 +119,11 @@ static bool parse_methods(struct options *o, char *arg)
 			if (m->in & IN_COMPARE && !strcmp(p, m->name))
 				break;
 		}
-		if (!m)
+		if (!m) {
+			tool_err("There is no method \"%s\": \"fbuf compare --help\" lists them.",
+				 p);
 			return false;
+		}
 		o->use[i] = true;
 	}
 	return true;
@@ -122,14 +134,21 @@ static bool parse_seconds(struct options *o, const char *arg)
 	char *end;
 
 	o->seconds = strtod(arg, &end);
-	return end != arg && !*end && o->seconds >= 0.001 && o->seconds <= 3600;
+	if (end != arg && !*end && o->seconds >= 0.001 && o->seconds <= 3600)
+		return true;
+	tool_err("The seconds must be from 0.001 to 3600, not \"%s\".", arg);
+	return false;
 }
 
 static bool parse_clock(struct options *o, const char *arg)
 {
 	o->instructions = !strcmp(arg, "instructions");
 	o->tsc = !strcmp(arg, "tsc");
-	return o->instructions || o->tsc || !strcmp(arg, "nanoseconds");
+	if (o->instructions || o->tsc || !strcmp(arg, "nanoseconds"))
+		return true;
+	tool_err("The clock is nanoseconds, tsc or instructions, not \"%s\".",
+		 arg);
+	return false;
 }
 
 static bool parse_option(struct options *o, int opt)
@@ -144,14 +163,14 @@ static bool parse_option(struct options *o, int opt)
 	case 'M':
 		return parse_methods(o, optarg);
 	case 'r':
-		if (!tool_size("repetitions", optarg, 1, 1000000, &val))
+		if (!tool_size("The number of repetitions", optarg, 1, 1000000, &val))
 			return false;
 		o->repeats = val;
 		return true;
 	case 'S':
 		return parse_seconds(o, optarg);
 	case OPT_SOURCE:
-		if (!tool_size("source", optarg, 1, 1ULL << 40, &val))
+		if (!tool_size("The source", optarg, 1, 1ULL << 40, &val))
 			return false;
 		source_size = val;
 		return true;
@@ -338,10 +357,10 @@ static json_t *load(const char *path)
 	json_t *report = json_load_file(path, 0, &err);
 
 	if (!report) {
-		tool_err("no report: %s", err.text);
+		tool_err("%s is no report: %s.", path, err.text);
 	} else if (!json_is_object(json_object_get(report, "conditions")) ||
 		   !json_is_array(json_object_get(report, "rows"))) {
-		tool_err("%s: not a report of fbuf compare", path);
+		tool_err("%s is not a report of fbuf compare.", path);
 		json_decref(report);
 		report = NULL;
 	}
@@ -359,7 +378,7 @@ static bool fbuf_missing(const struct options *o)
 		if (!o->use[i] || strcmp(m->name, "fbuf"))
 			continue;
 		if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1)) {
-			tool_err("the rows of fbuf will be missing");
+			tool_err("The rows of fbuf will be missing.");
 			return true;
 		}
 		fbuf_pool_close(pool);
@@ -370,18 +389,21 @@ static bool fbuf_missing(const struct options *o)
 static int run(const struct options *o)
 {
 	const size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(5);
-	int status = TOOL_OK;
+	int status = TOOL_OK, out = -1;
 	json_t *report;
 
+	if (o->out) {
+		out = report_open(o->out);
+		if (out < 0)
+			return TOOL_FAIL;
+	}
 	if (!o->from && fbuf_missing(o))
 		status = TOOL_FAIL;
 	report = o->from ? load(o->from) : measure(o);
 	if (!report)
 		return TOOL_FAIL;
-	if (o->out && json_dump_file(report, o->out, flags)) {
-		tool_err("%s: cannot be written", o->out);
+	if (o->out && !report_write(out, o->out, report, flags))
 		status = TOOL_FAIL;
-	}
 	if (o->json) {
 		json_dumpf(report, stdout, flags);
 		putchar('\n');
@@ -415,14 +437,16 @@ int cmd_compare(int argc, char **argv)
 		if (opt == '?')
 			return TOOL_USAGE;
 		if (!parse_option(&o, opt))
-			return tool_usage(argv[0], "bad argument: %s", optarg);
+			return TOOL_USAGE;
 	}
-	if (optind < argc)
-		return tool_usage(argv[0], "too many arguments");
+	if (tool_no_args("compare", argc, argv))
+		return TOOL_USAGE;
 	if (o.tsc && !clock_tsc()) {
-		tool_err("this processor has no counter to tell the time by");
+		tool_err("This processor has no counter to tell the time by.");
 		return TOOL_FAIL;
 	}
+	if (o.instructions && !o.from && !clock_instructions())
+		return TOOL_FAIL;
 	signal(SIGPIPE, SIG_IGN);
 	return run(&o);
 }

@@ -39,6 +39,8 @@ void measure_stream(struct row *rows, unsigned int nr, unsigned int repeats,
 uint64_t now_ns(void);
 /* Have now_ns() count with the processor, not the kernel; false if it cannot. */
 bool clock_tsc(void);
+/* Is a nanosecond of now_ns() an instruction? If not, false after a message. */
+bool clock_instructions(void);
 /* Nanoseconds that the cheapest system call takes. */
 double clock_syscall(void);
 
@@ -51,9 +53,17 @@ json_t *report_where(const char *cpu_label, bool instructions);
 json_t *report_row(const struct row *r, const json_t *where);
 /* Fill in ratio_to_sendfile in every row. */
 void report_ratios(json_t *report);
-/* Did data arrive changed, or could a row that should work not be measured? */
+/* Did data arrive changed, or was a row not measured? Then after a message. */
 bool report_failed(const json_t *report);
 /* Print conditions, tables and losses. */
 void report_print(const json_t *report);
+
+/*
+ * The file that a report is to be written to: opened before anything is measured,
+ * and emptied only when there is something to write. Both say what went wrong;
+ * -1, or false.
+ */
+int report_open(const char *path);
+bool report_write(int fd, const char *path, const json_t *report, size_t flags);
 
 #endif /* FBUF_COMPARE_H */

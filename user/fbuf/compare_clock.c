@@ -9,6 +9,8 @@
 
 #define CALIBRATE_NS	100000000ULL
 #define SYSCALLS	101
+#define TURNS		10000	/* of a loop with a known number of instructions */
+#define TRIES		9
 
 static double tsc_ns;		/* nanoseconds a tick, or 0: ask the kernel */
 
@@ -38,6 +40,21 @@ static uint64_t ticks(void)
 
 	return __rdtscp(&cpu);
 }
+
+#define CHEAP	2	/* instructions a turn */
+
+static void cheap(unsigned long turns)
+{
+	__asm__ volatile ("1: dec %0; jnz 1b" : "+r" (turns) : : "cc");
+}
+
+#define DEAR	5
+
+static void dear(unsigned long turns)
+{
+	__asm__ volatile ("1: mov %0, %%rax; xor %%edx, %%edx; div %1; dec %0; jnz 1b"
+			  : "+r" (turns) : "r" (3UL) : "rax", "rdx", "cc");
+}
 #else
 static bool invariant(void)
 {
@@ -48,6 +65,40 @@ static uint64_t ticks(void)
 {
 	return 0;
 }
+
+#ifdef __aarch64__
+#define CHEAP	2
+
+static void cheap(unsigned long turns)
+{
+	__asm__ volatile ("1: subs %0, %0, #1; b.ne 1b"
+			  : "+r" (turns) : : "cc");
+}
+
+#define DEAR	3
+
+static void dear(unsigned long turns)
+{
+	unsigned long x = 3;
+
+	__asm__ volatile ("1: udiv %1, %0, %1; subs %0, %0, #1; b.ne 1b"
+			  : "+r" (turns), "+r" (x) : : "cc");
+}
+#else
+/* Nothing is known of this processor, so no clock passes. */
+#define CHEAP	2
+#define DEAR	2
+
+static void cheap(unsigned long turns)
+{
+	(void)turns;
+}
+
+static void dear(unsigned long turns)
+{
+	(void)turns;
+}
+#endif
 #endif
 
 bool clock_tsc(void)
@@ -69,6 +120,41 @@ bool clock_tsc(void)
 uint64_t now_ns(void)
 {
 	return tsc_ns ? (uint64_t)(ticks() * tsc_ns) : kernel_ns();
+}
+
+/* By the clock: the least of a few, as an interrupt may come. */
+static double loop_ns(void (*loop)(unsigned long turns), unsigned long turns)
+{
+	uint64_t start, ns, least = UINT64_MAX;
+	int i;
+
+	for (i = 0; i < TRIES; i++) {
+		start = now_ns();
+		loop(turns);
+		ns = now_ns() - start;
+		if (ns < least)
+			least = ns;
+	}
+	return least;
+}
+
+/* Is it as many nanoseconds as instructions, to a hundredth? */
+static bool one_each(void (*loop)(unsigned long turns), unsigned int per_turn)
+{
+	/* What asking the clock takes is in both. */
+	double ns = loop_ns(loop, 2 * TURNS) - loop_ns(loop, TURNS);
+	double want = (double)TURNS * per_turn;
+
+	return ns > want * 0.99 && ns < want * 1.01;
+}
+
+bool clock_instructions(void)
+{
+	/* On a processor, one of these takes many times as long as the other. */
+	if (one_each(cheap, CHEAP) && one_each(dear, DEAR))
+		return true;
+	tool_err("The clock of this machine does not count instructions: for that, run it in QEMU with -icount shift=0,sleep=off.");
+	return false;
 }
 
 double clock_syscall(void)

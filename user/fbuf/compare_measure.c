@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,7 +124,7 @@ static void lockstep_verify(struct row *r)
 	tx = tool_sha_new();
 	rx = tool_sha_new();
 	for (i = 0; !err && i < VERIFY_CALLS; i++) {
-		err = lane_fill(&l, i, tx);
+		err = lane_fill(&l, LANE_SEED + i, tx);
 		if (!err)
 			err = step(&l, 0, true, rx, &send, &total);
 	}
@@ -207,7 +208,8 @@ struct run {
 	struct lane l;
 	bool read;
 	unsigned int limit;	/* messages, or 0: until stop */
-	struct tool_sha *sha;	/* of what the receiver gets, or NULL */
+	struct tool_sha *tx, *rx;	/* of what is sent and what comes, or NULL */
+	sem_t arrived;		/* with them: a message, or nothing more will */
 	atomic_bool stop;
 	uint64_t calls, start, sent, end;	/* end: ns, at the receiver's EOF */
 	uint64_t cpu;		/* ns, of the sender */
@@ -221,12 +223,32 @@ static int send_message(struct lane *l)
 
 	while (sent < l->size) {
 		n = l->method->send(l, l->at + sent, l->size - sent);
+		/* Being stopped and going on is no failure. */
+		if (n == -EINTR)
+			continue;
 		if (n <= 0)
 			return n ? n : -EIO;
 		sent += n;
 	}
 	lane_next(l);
 	return 0;
+}
+
+/*
+ * A message like none before it; else a method that sends an old one would pass.
+ * Where all share one place, each has to wait for the one before.
+ */
+static int send_fresh(struct run *run)
+{
+	struct lane *l = &run->l;
+	int err;
+
+	err = lane_fill(l, LANE_SEED + run->calls, run->tx);
+	if (!err)
+		err = send_message(l);
+	while (!err && l->source == l->stride && sem_wait(&run->arrived))
+		;
+	return err;
 }
 
 static void *sender(void *arg)
@@ -236,7 +258,7 @@ static void *sender(void *arg)
 	struct timespec ts;
 
 	do {
-		run->err = send_message(l);
+		run->err = run->tx ? send_fresh(run) : send_message(l);
 		if (run->err)
 			break;
 		run->calls++;
@@ -251,18 +273,32 @@ static void *sender(void *arg)
 	return NULL;
 }
 
+/* Bytes of a message that is to be verified; the rest of the one before is left. */
+static size_t take_fresh(struct run *run, size_t left, size_t len)
+{
+	tool_sha_update(run->rx, run->l.sink, len);
+	for (left += len; left >= run->l.size; left -= run->l.size)
+		sem_post(&run->arrived);
+	return left;
+}
+
 static void *receiver(void *arg)
 {
 	struct run *run = arg;
 	int flags = run->read ? 0 : MSG_TRUNC;
+	size_t left = 0;
+	unsigned int i;
 	ssize_t n;
 
 	do {
 		n = lane_drain(&run->l, SINK_SIZE, flags);
-		if (n > 0 && run->sha)
-			tool_sha_update(run->sha, run->l.sink, n);
+		if (n > 0 && run->rx)
+			left = take_fresh(run, left, n);
 	} while (n > 0 || n == -EINTR);
 	run->end = now_ns();
+	/* Nothing more to wait for. */
+	for (i = 0; run->rx && i < run->limit; i++)
+		sem_post(&run->arrived);
 	return NULL;
 }
 
@@ -298,27 +334,21 @@ static void stream_verify(struct row *r)
 {
 	struct run run = { .read = true, .limit = VERIFY_CALLS };
 	char sent[TOOL_SHA_HEX], got[TOOL_SHA_HEX];
-	struct tool_sha *tx;
-	int i, err;
+	int err;
 
 	err = lane_open(&run.l, r->method, r->size, true);
 	if (err) {
 		memcpy(r->note, run.l.why, sizeof(r->note));
 		return;
 	}
-	run.sha = tool_sha_new();
-	tx = tool_sha_new();
-	/* Where messages share their place, the same: the hash needs it again. */
-	for (i = 0; !err && i < VERIFY_CALLS; i++) {
-		err = lane_fill(&run.l, run.l.at, tx);
-		lane_next(&run.l);
-	}
-	run.l.at = 0;
-	if (!err)
-		err = run_threads(&run, 0);
+	run.tx = tool_sha_new();
+	run.rx = tool_sha_new();
+	sem_init(&run.arrived, 0, 0);
+	err = run_threads(&run, 0);
+	sem_destroy(&run.arrived);
 	lane_close(&run.l);
-	tool_sha_end(tx, sent);
-	tool_sha_end(run.sha, got);
+	tool_sha_end(run.tx, sent);
+	tool_sha_end(run.rx, got);
 	row_verified(r, err, sent, got);
 }
 

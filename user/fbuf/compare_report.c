@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* fbuf compare: rows to JSON, and a report, of one run or merged, to tables. */
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "compare.h"
 
@@ -432,13 +435,43 @@ static void print_conditions(const json_t *conditions)
 bool report_failed(const json_t *report)
 {
 	const json_t *row;
-	size_t i;
+	size_t i, bad = 0;
 
-	json_array_foreach(json_object_get(report, "rows"), i, row) {
-		if (failed(row))
-			return true;
+	json_array_foreach(json_object_get(report, "rows"), i, row)
+		bad += !json_is_true(json_object_get(row, "verified")) ||
+		       isnan(num(row, "total"));
+	if (bad)
+		tool_err("%zu of %zu rows failed or could not be measured.",
+			 bad, i);
+	return bad;
+}
+
+int report_open(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+	if (fd < 0)
+		tool_err("Cannot open %s: %s.", path, strerror(errno));
+	return fd;
+}
+
+bool report_write(int fd, const char *path, const json_t *report, size_t flags)
+{
+	FILE *f = fdopen(fd, "w");
+	bool ok;
+	int err;
+
+	/* What cannot be cut, a pipe or a device, need not be. */
+	ok = f && (!ftruncate(fd, 0) || errno == EINVAL) &&
+	     !json_dumpf(report, f, flags) && fputc('\n', f) != EOF;
+	err = errno;
+	if ((f ? fclose(f) : close(fd)) && ok) {
+		ok = false;
+		err = errno;
 	}
-	return false;
+	if (!ok)
+		tool_err("Cannot write %s: %s.", path, strerror(err));
+	return ok;
 }
 
 void report_print(const json_t *report)

@@ -22,8 +22,8 @@ static const char help[] =
 "  -r, --repeats N       transfers timed for each size (default 101)\n"
 "  -o, --out FILE        write the JSON to FILE, too\n"
 "      --cpu-label TEXT  name the CPU in the report\n"
-"      --clock UNIT      what a nanosecond of the clock is: nanoseconds\n"
-"                        (default) or instructions (under QEMU -icount)\n"
+"      --clock UNIT      what the clock counts: nanoseconds (default) or\n"
+"                        instructions, as it does under QEMU -icount\n"
 "  -j, --json            print JSON, not tables\n"
 "  -h, --help            print this\n"
 "\n"
@@ -258,17 +258,23 @@ static int run(const struct options *o)
 	struct fbuf_pool *pool;
 	json_t *report;
 	bool good = true;
+	int out = -1;
 
+	if (o->instructions && !clock_instructions())
+		return TOOL_FAIL;
 	/* Says why, if there is no module. */
 	if (tool_pool_create_flags(&pool, sysconf(_SC_PAGESIZE), 1, 0))
 		return TOOL_FAIL;
 	fbuf_pool_close(pool);
+	if (o->out) {
+		out = report_open(o->out);
+		if (out < 0)
+			return TOOL_FAIL;
+	}
 
 	report = measure(o, &good);
-	if (o->out && json_dump_file(report, o->out, flags)) {
-		tool_err("%s: cannot be written", o->out);
+	if (o->out && !report_write(out, o->out, report, flags))
 		good = false;
-	}
 	if (tool_json) {
 		tool_print_json(stdout, report);
 	} else {

@@ -117,7 +117,11 @@ int lane_open_wide(struct lane *l, const struct method *m, size_t size,
 void lane_close(struct lane *l);
 /* Note what failed; returns err. */
 int lane_fail(struct lane *l, int err, const char *what);
-/* Write a new message at l->at, and add it to a hash if there is one. */
+/*
+ * Write a new message at l->at, and add it to a hash if there is one. Those that
+ * lane_open() wrote have the seeds before LANE_SEED: no later one is like them.
+ */
+#define LANE_SEED	(1ULL << 40)
 int lane_fill(struct lane *l, uint64_t seed, struct tool_sha *sha);
 /* Is this the message of that seed? */
 bool lane_check(const struct lane *l, uint64_t seed, const uint8_t *message);

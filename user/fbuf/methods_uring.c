@@ -167,6 +167,7 @@ static ssize_t uring_send(struct lane *l, size_t off, size_t len)
 {
 	struct uring *u = l->priv;
 	struct io_uring_cqe *cqe;
+	int err = 0;
 
 	if (u->busy)
 		uring_reap(l);
@@ -177,8 +178,12 @@ static ssize_t uring_send(struct lane *l, size_t off, size_t len)
 		u->flags = 0;
 		uring_submit(l, off, len);
 	}
-	while (u->busy && l->wait && !io_uring_wait_cqe(&u->ring, &cqe))
-		uring_reap(l);
+	/* Who is stopped and goes on has to wait again. */
+	while (u->busy && l->wait && (!err || err == -EINTR)) {
+		err = io_uring_wait_cqe(&u->ring, &cqe);
+		if (!err)
+			uring_reap(l);
+	}
 	if (!u->busy)
 		return u->res;
 	l->punted = true;

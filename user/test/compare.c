@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/* fbuf compare with methods that do it wrong: whether it finds out. TAP out. */
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../fbuf/compare.h"
+
+#define SIZE	3000
+#define SOURCE	(16U << 10)
+#define SECONDS	0.01
+
+static bool failed;
+
+#define CHECK(cond)							\
+	do {								\
+		if (!(cond)) {						\
+			printf("# line %d: %s\n", __LINE__, #cond);	\
+			failed = true;					\
+		}							\
+	} while (0)
+
+static ssize_t good_send(struct lane *l, size_t off, size_t len)
+{
+	return lane_result(write(l->tx, l->mem + off, len));
+}
+
+/* What lane_open() wrote, for ever. */
+static ssize_t stale_send(struct lane *l, size_t off, size_t len)
+{
+	size_t at = l->at;
+
+	if (!l->priv) {
+		l->priv = malloc(l->source);
+		if (!l->priv)
+			return -ENOMEM;
+		for (l->at = 0; l->at < l->source; l->at += l->stride)
+			lane_fill(l, l->at / l->stride, NULL);
+		l->at = at;
+		memcpy(l->priv, l->mem, l->source);
+	}
+	return lane_result(write(l->tx, (char *)l->priv + off, len));
+}
+
+/* What was at this place when the message before was sent. */
+static ssize_t late_send(struct lane *l, size_t off, size_t len)
+{
+	ssize_t n;
+
+	if (!l->priv)
+		l->priv = calloc(1, l->source);
+	if (!l->priv)
+		return -ENOMEM;
+	n = lane_result(write(l->tx, (char *)l->priv + off, len));
+	memcpy((char *)l->priv + off, l->mem + off, len);
+	return n;
+}
+
+/* One bit, and not of the first message. */
+static ssize_t changed_send(struct lane *l, size_t off, size_t len)
+{
+	if (l->reported++)
+		l->mem[off + len - 1] ^= 1;
+	return good_send(l, off, len);
+}
+
+/* Data that is right, and after that no end of it. */
+static ssize_t stuck_send(struct lane *l, size_t off, size_t len)
+{
+	return l->reported++ < 2 ? good_send(l, off, len) : -EAGAIN;
+}
+
+static void free_priv(struct lane *l)
+{
+	free(l->priv);
+}
+
+static const struct method good = { .name = "good", .send = good_send };
+static const struct method bad[] = {
+	{ .name = "stale", .send = stale_send, .fini = free_priv },
+	{ .name = "late", .send = late_send, .fini = free_priv },
+	{ .name = "changed", .send = changed_send },
+};
+
+static struct row measure(const struct method *m, bool stream, size_t source)
+{
+	struct row r = {
+		.method = m, .stream = stream, .size = SIZE, .send = NAN,
+		.total = NAN, .min = NAN, .max = NAN, .copied = NAN,
+		.gbytes_per_s = NAN, .cpu_s_per_gib = NAN, .calls = NAN,
+	};
+
+	source_size = source;
+	if (stream)
+		measure_stream(&r, 1, 1, SECONDS);
+	else
+		measure_lockstep(&r, 1);
+	return r;
+}
+
+/* Whether a report with this row is one that failed. */
+static bool report_fails(const struct row *r)
+{
+	json_t *where = report_where("any", false);
+	json_t *report = json_pack("{s:[o]}", "rows", report_row(r, where));
+	bool ret = report_failed(report);
+
+	json_decref(report);
+	json_decref(where);
+	return ret;
+}
+
+static void test_good(bool stream)
+{
+	size_t source;
+
+	for (source = 0; source <= SOURCE; source += SOURCE) {
+		struct row r = measure(&good, stream, source);
+
+		CHECK(r.verified);
+		CHECK(r.total > 0);
+		CHECK(!r.note[0]);
+		CHECK(!report_fails(&r));
+	}
+}
+
+/* Where messages share one place, and where each has its own. */
+static void test_bad(bool stream)
+{
+	size_t source;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		for (source = 0; source <= SOURCE; source += SOURCE) {
+			struct row r = measure(&bad[i], stream, source);
+
+			if (r.verified)
+				printf("# %s, source of %zu\n", bad[i].name,
+				       source);
+			CHECK(!r.verified);
+			CHECK(isnan(r.total));
+			CHECK(!strcmp(r.note, "the data arrived changed"));
+			CHECK(report_fails(&r));
+		}
+	}
+}
+
+/* It sent right what was verified: it has no figure all the same. */
+static void test_unmeasured(bool stream)
+{
+	const struct method stuck = { .name = "stuck", .send = stuck_send };
+	struct row r = measure(&stuck, stream, 0);
+
+	CHECK(r.verified);
+	CHECK(isnan(r.total));
+	CHECK(r.note[0]);
+	CHECK(report_fails(&r));
+}
+
+/* What this system does not have is a row less, as any other. */
+static void test_unsupported(bool stream)
+{
+	const struct method none = { .name = "none", .disk = true, .file = true };
+	struct row r = measure(&none, stream, 0);
+
+	CHECK(!strncmp(r.note, "unsupported", 11));
+	CHECK(report_fails(&r));
+}
+
+/* On a real processor, that is, and where one is emulated at leisure. */
+static void test_clock(bool stream)
+{
+	(void)stream;
+	CHECK(!clock_instructions());
+}
+
+static const struct {
+	const char *name;
+	void (*run)(bool stream);
+	bool stream;
+} tests[] = {
+	{ "good data passes in lockstep", test_good, false },
+	{ "good data passes in stream", test_good, true },
+	{ "wrong data is found in lockstep", test_bad, false },
+	{ "wrong data is found in stream", test_bad, true },
+	{ "a row without a figure fails in lockstep", test_unmeasured, false },
+	{ "a row without a figure fails in stream", test_unmeasured, true },
+	{ "a row that is unsupported fails", test_unsupported, false },
+	{ "nanoseconds are no instructions", test_clock, false },
+};
+
+int main(void)
+{
+	unsigned int i, nr = ARRAY_SIZE(tests);
+	bool any = false;
+
+	printf("TAP version 13\n1..%u\n", nr);
+	for (i = 0; i < nr; i++) {
+		failed = false;
+		tests[i].run(tests[i].stream);
+		printf("%sok %u compare: %s\n", failed ? "not " : "", i + 1,
+		       tests[i].name);
+		any |= failed;
+	}
+	return any;
+}
