@@ -4,7 +4,7 @@
 # The tool fbuf: files through a pool, and its messages.
 
 KSFT_SKIP=4
-PLAN=29
+PLAN=30
 here=$(dirname "$0")
 tmp=$(mktemp -d)
 nr=0
@@ -142,6 +142,15 @@ measured()
 		[ "$(grep -c . "$tmp/rows")" = "$2" ] && return 0
 	sed 's/^/# /' "$tmp/rows"
 	return 1
+}
+
+# The processes whose parent is $1.
+children()
+{
+	for stat in /proc/[0-9]*/stat; do
+		{ read -r pid _ _ parent _ <"$stat"; } 2>/dev/null &&
+			[ "$parent" = "$1" ] && echo "$pid"
+	done
 }
 
 command -v fbuf >/dev/null || skip_all "the tool fbuf is not in PATH"
@@ -314,6 +323,23 @@ blames foo fbuf compare -M write,foo && blames foo fbuf compare -M foo,write &&
 	blames foo fbuf compare --clock foo && blames foo fbuf compare -S foo &&
 	blames foo fbuf bench -M write,foo && blames 4X fbuf bench -s 1K,4X
 report $? "wrong_word_is_blamed"
+
+# Whoever is stopped goes on afterwards: here the receiver as well as the producer.
+cost_survives_a_stop()
+{
+	fbuf cost --repeats 100 >"$tmp/out" 2>"$tmp/err" &
+	cost=$!
+	stops=0
+	while kill -0 "$cost" 2>/dev/null && [ $stops -lt 50 ]; do
+		for pid in $(children "$cost") "$cost"; do
+			kill -STOP "$pid" 2>/dev/null && stops=$((stops + 1))
+			kill -CONT "$pid" 2>/dev/null
+		done
+	done
+	wait "$cost" && [ $stops -ge 4 ]
+}
+cost_survives_a_stop
+report $? "cost_survives_a_stop"
 
 fails_with "power of two" fbuf pool make -b 5000
 report $? "bad_buffer_size"

@@ -4,19 +4,33 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cost.h"
 
 #define SOCKBUF		(8 << 20)	/* takes a message without waiting */
-#define PATIENCE	60		/* seconds that a row may take */
+#define TICK		10		/* seconds */
+#define PATIENCE	6		/* ticks that a row may take */
 #define RING_ENTRIES	8
+
+/* A tick, or SIGCONT after SIGSTOP, ends a wait: then wait again. */
+#define AGAIN(call)						\
+({								\
+	ssize_t ret_;						\
+								\
+	do {							\
+		ret_ = (call);					\
+	} while (ret_ == -EINTR);				\
+	ret_;							\
+})
 
 /* Both sides of a transfer have one; each fills in what it uses. */
 struct lab {
@@ -104,7 +118,7 @@ static int pool_transfer(struct lab *l, uint64_t seq, uint64_t *ns, bool afresh)
 	int ret;
 
 	start = now_ns();
-	ret = fbuf_alloc(l->pool, &name, 1, -1);
+	ret = AGAIN(fbuf_alloc(l->pool, &name, 1, -1));
 	if (ret < 0)
 		return failed("taking a buffer", ret);
 	mem = (afresh ? map_afresh : map_none)(l, name, PROT_READ | PROT_WRITE);
@@ -116,7 +130,7 @@ static int pool_transfer(struct lab *l, uint64_t seq, uint64_t *ns, bool afresh)
 	ret = pass_to(l, name, seq);
 	if (ret < 0)
 		return failed("passing a buffer", ret);
-	ret = fbuf_ring_wait(l->pool, &e, -1);
+	ret = AGAIN(fbuf_ring_wait(l->pool, &e, -1));
 	*ns = now_ns() - start;
 	if (ret < 0)
 		return failed("waiting for the answer", ret);
@@ -138,7 +152,7 @@ static int uncached_transfer(struct lab *l, uint64_t seq, uint64_t *ns)
 static int cached_receive(struct lab *l)
 {
 	struct fbuf_ring_entry e;
-	int ret = fbuf_ring_wait(l->pool, &e, -1);
+	int ret = AGAIN(fbuf_ring_wait(l->pool, &e, -1));
 
 	if (ret < 0)
 		return failed("waiting for a buffer", ret);
@@ -148,13 +162,13 @@ static int cached_receive(struct lab *l)
 static int secured_receive(struct lab *l)
 {
 	struct fbuf_ring_entry e;
-	int ret = fbuf_ring_wait(l->pool, &e, -1);
+	int ret = AGAIN(fbuf_ring_wait(l->pool, &e, -1));
 	uint64_t name;
 
 	if (ret < 0)
 		return failed("waiting for a buffer", ret);
 	name = e.name;
-	ret = fbuf_secure(l->pool, &name, 1);
+	ret = AGAIN(fbuf_secure(l->pool, &name, 1));
 	if (ret < 0)
 		return failed("securing a buffer", ret);
 	return pass_to(l, name, look(l, fbuf_addr(l->pool, name)));
@@ -163,7 +177,7 @@ static int secured_receive(struct lab *l)
 static int uncached_receive(struct lab *l)
 {
 	struct fbuf_ring_entry e;
-	int ret = fbuf_ring_wait(l->pool, &e, -1);
+	int ret = AGAIN(fbuf_ring_wait(l->pool, &e, -1));
 	uint64_t sum;
 	void *mem;
 
@@ -227,7 +241,7 @@ static int pool_open(struct lab *l)
 	close(fd);
 	if (ret < 0 || send(l->control, &self, sizeof(self),
 			    MSG_NOSIGNAL) < 0 ||
-	    recv(l->control, &byte, 1, 0) != 1)
+	    AGAIN(lane_result(recv(l->control, &byte, 1, 0))) != 1)
 		return failed("handing the pool over", ret < 0 ? ret : -EPIPE);
 	return 0;
 }
@@ -270,9 +284,10 @@ static int read_all(int fd, void *buf, size_t len)
 	ssize_t n;
 
 	for (done = 0; done < len; done += n) {
-		n = read(fd, (char *)buf + done, len - done);
+		n = AGAIN(lane_result(read(fd, (char *)buf + done,
+					   len - done)));
 		if (n <= 0)
-			return n ? -errno : -EPIPE;
+			return n ? n : -EPIPE;
 	}
 	return 0;
 }
@@ -283,9 +298,10 @@ static int write_all(int fd, const void *buf, size_t len)
 	ssize_t n;
 
 	for (done = 0; done < len; done += n) {
-		n = write(fd, (const char *)buf + done, len - done);
+		n = AGAIN(lane_result(write(fd, (const char *)buf + done,
+					    len - done)));
 		if (n <= 0)
-			return n ? -errno : -EPIPE;
+			return n ? n : -EPIPE;
 	}
 	return 0;
 }
@@ -344,16 +360,16 @@ static int drain(const struct lab *l, size_t len)
 	ssize_t n;
 
 	for (; len; len -= n) {
-		n = recv(l->tcp[1], NULL, len, MSG_TRUNC);
+		n = AGAIN(lane_result(recv(l->tcp[1], NULL, len, MSG_TRUNC)));
 		if (n <= 0)
-			return failed("receiving", n ? -errno : -EPIPE);
+			return failed("receiving", n ? n : -EPIPE);
 	}
 	return 0;
 }
 
 static int send_once(const struct lab *l, unsigned int flags)
 {
-	ssize_t ret = fbuf_send(l->g, l->tcp[0], flags, NULL);
+	ssize_t ret = AGAIN(fbuf_send(l->g, l->tcp[0], flags, NULL));
 
 	if (ret == (ssize_t)l->size)
 		return 0;
@@ -433,6 +449,8 @@ const struct cost_row cost_rows[] = {
 
 const unsigned int nr_cost_rows = sizeof(cost_rows) / sizeof(*cost_rows);
 
+static atomic_int ticks_left;
+
 /* Either the child died or it does not answer. */
 static void give_up(int sig)
 {
@@ -440,12 +458,36 @@ static void give_up(int sig)
 	static const char stuck[] = "fbuf: Measuring: it takes too long.\n";
 	ssize_t n;
 
+	if (sig == SIGALRM && atomic_fetch_sub(&ticks_left, 1) > 1)
+		return;
 	if (sig == SIGCHLD)
 		n = write(STDERR_FILENO, died, sizeof(died) - 1);
 	else
 		n = write(STDERR_FILENO, stuck, sizeof(stuck) - 1);
 	(void)n;
 	_exit(TOOL_FAIL);
+}
+
+/* A child that is stopped, or goes on, has not died. */
+static void watch_child(void)
+{
+	const struct sigaction action = {
+		.sa_handler = give_up, .sa_flags = SA_NOCLDSTOP | SA_RESTART,
+	};
+
+	sigaction(SIGCHLD, &action, NULL);
+}
+
+/* In ticks: for a process that is stopped, any number of them is one. */
+static void watch_time(bool on)
+{
+	const struct itimerval timer = {
+		.it_interval.tv_sec = TICK, .it_value.tv_sec = on ? TICK : 0,
+	};
+
+	atomic_store(&ticks_left, PATIENCE);
+	signal(SIGALRM, give_up);
+	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 /* Lock step is for one CPU: one on which the process may run. */
@@ -470,7 +512,7 @@ static void close_pair(int fd[2])
 static void lab_close(struct lab *l)
 {
 	signal(SIGCHLD, SIG_DFL);
-	alarm(0);
+	watch_time(false);
 	if (l->child > 0) {
 		kill(l->child, SIGKILL);
 		waitpid(l->child, NULL, 0);
@@ -504,7 +546,7 @@ static int lab_fork(struct lab *l)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, l->pair) ||
 	    pipe2(l->pipe, O_CLOEXEC))
 		return failed("a channel", -errno);
-	signal(SIGCHLD, give_up);
+	watch_child();
 	l->child = fork();
 	if (l->child < 0)
 		return failed("a second process", -errno);
@@ -525,8 +567,7 @@ int cost_measure(const struct cost_row *row, size_t size, double *ns,
 	uint64_t i, t;
 	int ret;
 
-	signal(SIGALRM, give_up);
-	alarm(PATIENCE);
+	watch_time(true);
 	ret = pin();
 	if (ret < 0)
 		return failed("staying on one CPU", ret);
@@ -563,9 +604,9 @@ static int rewrite_once(const struct lab *l, uint64_t seq, uint64_t t[4])
 	if (l->pool) {
 		ret = send_once(l, FBUF_SEND_SECURED);
 	} else {
-		n = write(l->tcp[0], mem, l->size);
+		n = AGAIN(lane_result(write(l->tcp[0], mem, l->size)));
 		ret = n == (ssize_t)l->size ? 0 :
-		      failed("writing", n < 0 ? -errno : -EMSGSIZE);
+		      failed("writing", n < 0 ? n : -EMSGSIZE);
 	}
 	t[1] = now_ns();
 	if (!ret)
@@ -599,8 +640,7 @@ int cost_rewrite(struct rewrite *r, unsigned int calls)
 	uint64_t i, t[4];
 	int ret;
 
-	signal(SIGALRM, give_up);
-	alarm(PATIENCE);
+	watch_time(true);
 	ret = v ? pin() : -ENOMEM;
 	if (!ret)
 		ret = rewrite_open(&l, r);
