@@ -4,7 +4,7 @@
 # The tool fbuf: files through a pool, and its messages.
 
 KSFT_SKIP=4
-PLAN=30
+PLAN=32
 here=$(dirname "$0")
 tmp=$(mktemp -d)
 nr=0
@@ -276,6 +276,14 @@ awk '/"total": [1-9]/ && !done { sub(/: .*/, ": null,"); done = 1 } 1' "$tmp/rep
 fails_with "1 of 24 rows" fbuf compare --from "$tmp/bad"
 report $? "compare_tells_of_a_row_without_a_figure"
 
+# A file, too, which the kernel reads into the pool, protected or not.
+head -c 1000001 /dev/urandom >"$tmp/file"
+fbuf demo --protect secured "$tmp/file" >"$tmp/out" 2>"$tmp/err" &&
+	grep -q "nothing was copied" "$tmp/out" &&
+	fbuf demo "$tmp/file" >"$tmp/out" 2>"$tmp/err" &&
+	grep -q "nothing was copied" "$tmp/out"
+report $? "demo_of_a_file"
+
 fails_with "no method" fbuf bench --methods write,frobnicate
 report $? "bench_knows_its_methods"
 
@@ -340,6 +348,13 @@ cost_survives_a_stop()
 }
 cost_survives_a_stop
 report $? "cost_survives_a_stop"
+
+# Not users that somebody may be: 65520 to 65531 are nobody's (Debian Policy 9.2.2,
+# systemd's list of users), and a container of 65536 users has them too.
+fbuf demo --size 10000 --json >"$tmp/out" 2>"$tmp/err" &&
+	[ "$(sed -n 's/.*"uid": \([0-9]*\).*/\1/p' "$tmp/out" | sort -u |
+		awk '$1 >= 65520 && $1 <= 65531' | wc -l)" = 3 ]
+report $? "demo_takes_nobody's_users"
 
 fails_with "power of two" fbuf pool make -b 5000
 report $? "bad_buffer_size"

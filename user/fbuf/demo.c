@@ -19,7 +19,13 @@
 #define DEMO_SIZE	(64ULL << 20)
 #define DEMO_BUF_SIZE	(64ULL << 10)
 #define DEMO_NR_BUFS	64
-#define FIRST_UID	60001
+/*
+ * Three users that nobody is: 65520 to 65533 are neither systemd's (60001 to
+ * 60513, 61184 to 65519), nor Debian's (60000 to 64999), nor anybody's range of
+ * subordinate ones (100000 and up); and a container with 65536 users has them.
+ * The last two of that range are those of some container images.
+ */
+#define FIRST_UID	65521
 #define FILTER_WORD	0x2020202020202020ULL
 #define RECV_SIZE	(256U << 10)
 
@@ -99,16 +105,24 @@ static uint64_t pattern(uint64_t i)
 	return x ^ (x >> 31);
 }
 
-/* Bytes at .. at + len - 1 of what is sent; the room at to is of whole words. */
-static int source_read(const struct demo *d, void *to, size_t len, uint64_t at)
+/* Bytes at .. at + len - 1 of it; the room at to is of whole words. */
+static void pattern_at(void *to, size_t len, uint64_t at)
 {
 	uint64_t *words = to;
-	size_t done, i;
+	size_t i;
+
+	for (i = 0; i * 8 < len; i++)
+		words[i] = pattern(at / 8 + i);
+}
+
+/* Bytes at .. at + len - 1 of what is sent, not into a pool: see produce(). */
+static int source_read(const struct demo *d, void *to, size_t len, uint64_t at)
+{
+	size_t done;
 	ssize_t n;
 
 	if (d->file < 0) {
-		for (i = 0; i * 8 < len; i++)
-			words[i] = pattern(at / 8 + i);
+		pattern_at(to, len, at);
 		return 0;
 	}
 	for (done = 0; done < len; done += n) {
@@ -154,6 +168,31 @@ static int take(struct stage *s, const char *role, struct fbuf_ring_entry *e)
 	return 0;
 }
 
+/*
+ * The same into a buffer. A file by FILL: where memory is protected, read() fails
+ * with EFAULT rather than wait.
+ */
+static int produce(const struct stage *s, uint64_t name, size_t len, uint64_t at)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	if (s->demo->file < 0) {
+		pattern_at(fbuf_addr(s->pool, name), len, at);
+		return 0;
+	}
+	while (done < len) {
+		n = fbuf_fill_at(s->pool, name, done, len - done,
+				 s->demo->file, at + done, 0, FBUF_FILL_ALL);
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return n ? n : -ENODATA;
+		done += n;
+	}
+	return 0;
+}
+
 static int producer(struct stage *s)
 {
 	const struct demo *d = s->demo;
@@ -165,8 +204,7 @@ static int producer(struct stage *s)
 		if (ret < 0)
 			return child_err("producer", "gets no buffer", ret);
 		len = at_most(d->size - s->report.bytes, d->buf_size);
-		ret = source_read(d, fbuf_addr(s->pool, name), len,
-				  s->report.bytes);
+		ret = produce(s, name, len, s->report.bytes);
 		if (ret < 0)
 			return child_err("producer", "cannot read its file",
 					 ret);
