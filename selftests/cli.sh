@@ -4,7 +4,7 @@
 # The tool fbuf: files through a pool, and its messages.
 
 KSFT_SKIP=4
-PLAN=32
+PLAN=37
 here=$(dirname "$0")
 tmp=$(mktemp -d)
 nr=0
@@ -171,6 +171,52 @@ report $? "empty_file_arrives"
 transfer 500000 127.0.0.1 --engine copy
 report $? "file_arrives_by_copy"
 
+# Of what was sent, of what came, and of the file.
+file_arrives_with_its_hash()
+{
+	head -c 700001 /dev/urandom >"$tmp/file"
+	sum=$(sha256sum <"$tmp/file")
+	sum=${sum%% *}
+	receiver --sha256 0 "$tmp/got" &&
+		fbuf send --sha256 "$tmp/file" 127.0.0.1 "$port" >"$tmp/out" 2>"$tmp/err" &&
+		wait "$recv" && cmp "$tmp/file" "$tmp/got" &&
+		grep -qx "sha256 $sum" "$tmp/out" && grep -qx "sha256 $sum" "$tmp/out-recv" &&
+		receiver --json --sha256 0 &&
+		fbuf send --json --sha256 "$tmp/file" 127.0.0.1 "$port" >"$tmp/out" 2>"$tmp/err" &&
+		wait "$recv" && json "$tmp/out" sha256 "$sum" && json "$tmp/out" bytes 700001 &&
+		json "$tmp/out-recv" sha256 "$sum" && json "$tmp/out-recv" bytes 700001
+}
+file_arrives_with_its_hash
+report $? "file_arrives_with_its_hash"
+
+# From a pipe, which gives less than was asked for, into one; of what is printed
+# nothing may come between.
+stream_arrives_from_pipe_to_pipe()
+{
+	head -c 900001 /dev/urandom >"$tmp/file"
+	receiver 0 - &&
+		{ head -c 5 "$tmp/file"; sleep 0.2; tail -c +6 "$tmp/file"; } |
+		fbuf send --sha256 - 127.0.0.1 "$port" >"$tmp/out" 2>"$tmp/err" &&
+		wait "$recv" && cmp "$tmp/file" "$tmp/out-recv" &&
+		grep -q "received 900001 bytes" "$tmp/err-recv" &&
+		grep -q "^sent 900001 bytes" "$tmp/out" &&
+		grep -q "$(sha256sum <"$tmp/file" | cut -d ' ' -f 1)" "$tmp/out"
+}
+stream_arrives_from_pipe_to_pipe
+report $? "stream_arrives_from_pipe_to_pipe"
+
+# Whoever connects to another address finds nobody.
+listens_where_it_is_told()
+{
+	receiver --bind 127.0.0.2 0 "$tmp/got" &&
+		fails_with "refused" fbuf send "$tmp/file" 127.0.0.1 "$port" &&
+		fbuf send "$tmp/file" 127.0.0.2 "$port" >"$tmp/out" 2>"$tmp/err" &&
+		wait "$recv" && cmp "$tmp/file" "$tmp/got" &&
+		fails_with "cannot listen" fbuf recv --bind 192.0.2.1 0
+}
+listens_where_it_is_told
+report $? "listens_where_it_is_told"
+
 # The receiver must not take what it has for all, and says so.
 cut_off()
 {
@@ -271,6 +317,11 @@ compare_prints_a_report_again()
 compare_prints_a_report_again
 report $? "compare_prints_a_report_again"
 
+fails_with "no report" fbuf compare --from "$tmp/none" &&
+	echo '{ "rows": [' >"$tmp/bad" && fails_with "no report" fbuf compare --from "$tmp/bad" &&
+	echo '{ "rows": [] }' >"$tmp/bad" && fails_with "not a report" fbuf compare --from "$tmp/bad"
+report $? "compare_refuses_what_is_no_report"
+
 # A row without a figure, why ever, is a failure: in the status, not only in a note.
 awk '/"total": [1-9]/ && !done { sub(/: .*/, ": null,"); done = 1 } 1' "$tmp/report" >"$tmp/bad"
 fails_with "1 of 24 rows" fbuf compare --from "$tmp/bad"
@@ -331,6 +382,25 @@ blames foo fbuf compare -M write,foo && blames foo fbuf compare -M foo,write &&
 	blames foo fbuf compare --clock foo && blames foo fbuf compare -S foo &&
 	blames foo fbuf bench -M write,foo && blames 4X fbuf bench -s 1K,4X
 report $? "wrong_word_is_blamed"
+
+# cells ROWS NR: so many figures are in these rows, which may be wrapped
+cells()
+{
+	awk -v rows="$1" -v want="$2" '$0 ~ rows && !/:/ {
+		for (i = 1; i <= NF; i++)
+			nr += $i ~ /^-?[0-9]+$/
+	} END { exit nr != want }' "$tmp/out"
+}
+
+# Each row of the table has its figures, in JSON and in text.
+fbuf cost --repeats 3 --out "$tmp/cost" >"$tmp/out" 2>"$tmp/err" &&
+	[ "$(grep -c '"per_page": -\{0,1\}[0-9]' "$tmp/cost")" = 7 ] &&
+	[ "$(grep -c '"median": [1-9]' "$tmp/cost")" = 49 ] &&
+	[ "$(grep -c '"rewrite": [1-9]' "$tmp/cost")" = 2 ] &&
+	cells '^(cached, |uncached|copy|snapshot send)' 63 && cells '^(fbuf, secured|write) ' 10 &&
+	json "$tmp/cost" &&
+	fbuf cost --repeats 1 --json >"$tmp/cost" 2>"$tmp/err" && json "$tmp/cost"
+report $? "cost_measures_every_row"
 
 # Whoever is stopped goes on afterwards: here the receiver as well as the producer.
 cost_survives_a_stop()
