@@ -4,7 +4,9 @@
  * pages but not MSG_ZEROCOPY: AF_UNIX streams and TCP under kTLS.
  *
  * From 6.5 on that is MSG_SPLICE_PAGES. Before, it is one sendpage for each run,
- * between which others' data could get in: so there it takes gathers of one run.
+ * between which others' data could get in: so there it takes gathers of one run,
+ * and for kTLS alone. An AF_UNIX socket's sendpage puts bytes into the last packet
+ * of the peer's queue, whatever that is: one with an fd, or an urgent byte.
  */
 #include <net/inet_connection_sock.h>
 #include <net/tcp.h>
@@ -24,9 +26,9 @@ static bool splice_ulp_is_tls(const struct sock *sk)
  * @sock: the socket
  * @g: the gather
  *
- * Plain TCP it serves from 6.5 on, when asked for by name: pageref comes first.
- * Before 6.5 it does not: sendpage and io_uring's zero-copy sends on one TCP
- * socket leak page references.
+ * AF_UNIX it serves from 6.5 on. So it does plain TCP, when asked for by name:
+ * pageref comes first. Before 6.5 sendpage and io_uring's zero-copy sends on one
+ * TCP socket leak page references.
  *
  * Context: any.
  * Return: whether it does.
@@ -38,7 +40,7 @@ bool fbuf_splice_takes(struct socket *sock, const struct fbuf_gather *g)
 	if (sock->type != SOCK_STREAM || (!FBUF_SPLICE_PAGES && g->nr > 1))
 		return false;
 	if (sk->sk_family == AF_UNIX)
-		return true;
+		return FBUF_SPLICE_PAGES;
 	if (sk->sk_family != AF_INET && sk->sk_family != AF_INET6)
 		return false;
 	if (sk->sk_protocol != IPPROTO_TCP)

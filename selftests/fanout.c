@@ -272,8 +272,7 @@ static int add_kinds(struct _test_data_fanout *self)
 /* For a message of several runs. */
 static __u32 kind_engine(unsigned int i)
 {
-	/* They are too many for the splice engine there. */
-	if (kinds[i].engine == FBUF_ENGINE_SPLICE && kernel_before(6, 5))
+	if (kinds[i].engine == FBUF_ENGINE_SPLICE && unix_copies())
 		return FBUF_ENGINE_COPY;
 	return kinds[i].engine;
 }

@@ -176,10 +176,9 @@ TEST_F(nonblock, again_leaves_nothing_in_flight)
 	EXPECT_EQ(0U, info.nr_in_flight);
 }
 
-/* Before Linux 6.5 the splice engine takes no more than one run. */
 static bool all_copied(int family)
 {
-	return family == AF_UNIX && kernel_before(6, 5);
+	return family == AF_UNIX && unix_copies();
 }
 
 /* Of one that took some, what it took is, and no more. */
@@ -368,7 +367,7 @@ static bool takes(int family, __u32 engine)
 	case FBUF_ENGINE_PAGEREF:
 		return family != AF_UNIX;
 	case FBUF_ENGINE_SPLICE:
-		return family == AF_UNIX || !kernel_before(6, 5);
+		return !kernel_before(6, 5);
 	}
 	return true;
 }

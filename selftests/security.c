@@ -332,7 +332,7 @@ static int slow_maker(struct _test_data_slow *self)
 
 	/* What he touches now costs nothing later. */
 	__atomic_store_n(self->go, 0, __ATOMIC_RELAXED);
-	if (sock_pair(AF_UNIX, SOCK_STREAM, sock) ||
+	if (page_pair(sock) ||
 	    pool_make_flags(&pool, FBUF_BUF_SIZE_MAX, 1, FBUF_POOL_SNAPSHOT) ||
 	    pool_alloc(pool.fd, &name, 1) != 1 || pool_info(pool.fd, &info))
 		return 1;
@@ -509,7 +509,7 @@ TEST_F(slow, others_are_told_of)
 	/* First: once somebody listens, the next look may be a second off. */
 	ASSERT_EQ(0, file_put(STUCK_MS, "200"));
 	ASSERT_EQ(0, nl_join(&events));
-	ASSERT_EQ(0, sock_pair(AF_UNIX, SOCK_STREAM, sock));
+	ASSERT_EQ(0, page_pair(sock));
 	ASSERT_EQ(0, pool_make(&pool, PAGE, 1));
 	ASSERT_EQ(0, pool_info(pool.fd, &info));
 	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));

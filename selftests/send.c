@@ -76,7 +76,6 @@ FIXTURE(conn)
  * @takes: engines that must serve the socket
  * @refuses: engines that must not
  * @splice_later: the splice engine must not before 6.5, and must since
- * @old_single: before 6.5 @engine is for one run; more are copied
  * @max: bytes in a message, or 0 for a stream
  * @unbroken: bytes in one that the network does not break up
  */
@@ -89,7 +88,6 @@ FIXTURE_VARIANT(conn)
 	__u32 takes;
 	__u32 refuses;
 	bool splice_later;
-	bool old_single;
 	size_t max;
 	size_t unbroken;
 };
@@ -141,7 +139,7 @@ FIXTURE_VARIANT_ADD(conn, unix_stream)
 	.engine = FBUF_ENGINE_SPLICE,
 	.takes = FBUF_ENGINE_SPLICE | FBUF_ENGINE_COPY,
 	.refuses = FBUF_ENGINE_PAGEREF,
-	.old_single = true,
+	.splice_later = true,
 };
 
 FIXTURE_VARIANT_ADD(conn, unix_seqpacket)
@@ -174,7 +172,6 @@ FIXTURE_VARIANT_ADD(conn, tls)
 	.engine = FBUF_ENGINE_SPLICE,
 	.takes = FBUF_ENGINE_SPLICE | FBUF_ENGINE_COPY,
 	.refuses = FBUF_ENGINE_PAGEREF,
-	.old_single = true,
 };
 
 FIXTURE_SETUP(conn)
@@ -309,7 +306,7 @@ TEST_F(conn, one_byte)
 {
 	add(self, 5, 4097, 1);
 	exchange(_metadata, self, !variant->max, 0);
-	EXPECT_EQ(variant->engine, self->sent.engine);
+	EXPECT_EQ(best_engine(variant, false), self->sent.engine);
 }
 
 TEST_F(conn, part_across_pages)
@@ -475,16 +472,17 @@ TEST_F(conn, every_engine_with_many_runs)
 
 TEST_F(conn, best_engine_forbidden)
 {
-	__u32 others = ALL_ENGINES & ~variant->engine;
+	__u32 best = best_engine(variant, false);
+	__u32 others = ALL_ENGINES & ~best;
 
 	add(self, 1, 10, 9000);
-	if (variant->engine == FBUF_ENGINE_COPY) {
+	if (best == FBUF_ENGINE_COPY) {
 		EXPECT_EQ(-EOPNOTSUPP, send_gather(self, 0, others));
 		EXPECT_TRUE(sock_empty(self->sock[1]));
 		return;
 	}
 	exchange(_metadata, self, !variant->max, others);
-	EXPECT_NE(variant->engine, self->sent.engine);
+	EXPECT_NE(best, self->sent.engine);
 }
 
 /* All of a 1 MiB pool at once. */
@@ -596,6 +594,57 @@ TEST_F(conn, between_writes)
 	EXPECT_EQ(0, memcmp(self->want, self->got, self->len));
 }
 
+/* As recv() with MSG_WAITALL, but not for ever. */
+static ssize_t recv_soon(int sock, void *buf, size_t len)
+{
+	struct timeval limit = { .tv_sec = DEADLINE_MS / 1000 };
+
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return recv(sock, buf, len, MSG_WAITALL);
+}
+
+/* An urgent byte is no part of the stream, and what comes after it is. */
+TEST_F(conn, after_an_urgent_byte)
+{
+	unsigned int i;
+
+	if (variant->max)
+		SKIP(return, "a message cannot be urgent");
+	for (i = 0; i < ARRAY_SIZE(engines); i++) {
+		if (!takes(variant, engines[i], false))
+			continue;
+		if (send(self->sock[0], "!", 1, MSG_OOB) != 1)
+			SKIP(return, "no urgent bytes here: %s",
+			     strerror(errno));
+		clear(self);
+		add(self, 1, i, 1000);
+		ASSERT_EQ(1000, send_gather(self, 0, engines[i]));
+		EXPECT_EQ(1000, recv_soon(self->sock[1], self->got, 1000));
+		EXPECT_EQ(0, memcmp(self->want, self->got, 1000));
+	}
+}
+
+/* No read of a byte that has an fd with it goes on to those after it. */
+TEST_F(conn, after_an_fd)
+{
+	unsigned int i;
+
+	if (variant->family != AF_UNIX)
+		SKIP(return, "no fds go this way");
+	for (i = 0; i < ARRAY_SIZE(engines); i++) {
+		if (!takes(variant, engines[i], false))
+			continue;
+		ASSERT_EQ(0, fd_pass(self->sock[0], self->pool.fd));
+		clear(self);
+		add(self, 1, i, 1000);
+		ASSERT_EQ(1000, send_gather(self, 0, engines[i]));
+		EXPECT_EQ(1, recv(self->sock[1], self->got, BUF_SIZE, 0));
+		EXPECT_EQ(1000, recv(self->sock[1], self->got, BUF_SIZE,
+				     MSG_DONTWAIT));
+		EXPECT_EQ(0, memcmp(self->want, self->got, 1000));
+	}
+}
+
 TEST_F(conn, end_of_record)
 {
 	add(self, 1, 0, 1000);
@@ -658,7 +707,7 @@ TEST_F(conn, more)
 /* The memory is not copied: what is stored before the peer reads, it reads. */
 TEST_F(conn, really_not_copied)
 {
-	if (variant->engine == FBUF_ENGINE_COPY || variant->tls)
+	if (best_engine(variant, false) == FBUF_ENGINE_COPY || variant->tls)
 		SKIP(return, "is copied, or encrypted at once");
 	add(self, 4, 0, 4096);
 	ASSERT_EQ(4096, send_gather(self, 0, 0));

@@ -479,6 +479,17 @@ int sock_pair(int family, int type, int fd[2])
 	return type == SOCK_DGRAM ? udp_pair(family, fd) : tcp_pair(family, fd);
 }
 
+bool unix_copies(void)
+{
+	return kernel_before(6, 5);
+}
+
+int page_pair(int fd[2])
+{
+	return unix_copies() ? udp_pair(AF_INET, fd) :
+			       sock_pair(AF_UNIX, SOCK_STREAM, fd);
+}
+
 int tls_attach(int sock, bool sends)
 {
 	struct tls12_crypto_info_aes_gcm_128 keys = {

@@ -122,6 +122,10 @@ int tcp_pair(int family, int fd[2]);
 int udp_pair(int family, int fd[2]);
 /* One of these, or of AF_UNIX. */
 int sock_pair(int family, int type, int fd[2]);
+/* Whether an AF_UNIX stream is sent copies: its sendpage is no sendmsg. */
+bool unix_copies(void);
+/* Takes pages, and keeps none that was read; not for more than a datagram. */
+int page_pair(int fd[2]);
 /* kTLS over TCP, 1.2 with AES-GCM-128. */
 int tls_pair(int fd[2]);
 /* Makes a TCP socket speak it, in one direction. */
