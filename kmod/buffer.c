@@ -83,6 +83,27 @@ bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
 }
 
 /**
+ * fbuf_poisoned() - has memory of the pool an error that the kernel knows of?
+ * @pool: the pool
+ * @i: the first page
+ * @nr: how many
+ *
+ * Context: any.
+ * Return: whether it is so.
+ */
+bool fbuf_poisoned(const struct fbuf_pool *pool, unsigned long i,
+		   unsigned long nr)
+{
+	for (; nr; i++, nr--) {
+		struct page *page = READ_ONCE(pool->pages[i]);
+
+		if (page && PageHWPoison(page))
+			return true;
+	}
+	return false;
+}
+
+/**
  * fbuf_buf_get_memory() - see that a buffer has memory
  * @pool: the pool
  * @buf: the buffer
@@ -118,6 +139,42 @@ static void limbo_count(struct fbuf_pool *pool, int change)
 	crowded = pool->nr_limbo > pool->copy_above;
 	if (crowded != pool->crowded)
 		WRITE_ONCE(pool->crowded, crowded);
+}
+
+/* A large folio tells by itself that one of its pages has an error. */
+static bool buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf)
+{
+	unsigned long i = fbuf_buf_first(pool, buf);
+	unsigned long end = i + fbuf_buf_pages(pool);
+
+	while (i < end && pool->pages[i]) {
+		struct folio *folio = page_folio(pool->pages[i]);
+
+		if (folio_test_hwpoison(folio) ||
+		    (folio_test_large(folio) &&
+		     folio_test_has_hwpoisoned(folio)))
+			return true;
+		i += folio_nr_pages(folio);
+	}
+	return false;
+}
+
+/*
+ * Nobody is to get memory that has an error: an idle buffer loses it, and gets
+ * other. False if somebody has just pinned it.
+ */
+static bool buf_renew(struct fbuf_pool *pool, struct fbuf_buf *buf)
+	__must_hold(&pool->lock)
+{
+	if (likely(!buf_marked(pool, buf)))
+		return true;
+	fbuf_unmap(pool, buf);
+	if (!fbuf_buf_idle(pool, buf, NULL))
+		return false;
+	fbuf_depopulate(&pool->pages[fbuf_buf_first(pool, buf)],
+			fbuf_buf_pages(pool));
+	fbuf_unprotect(pool, buf);
+	return true;
 }
 
 static void put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
@@ -165,7 +222,7 @@ static void put_free(struct fbuf_pool *pool, struct fbuf_buf *buf)
 static bool leave_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
-	if (!fbuf_settle(pool, buf)) {
+	if (!fbuf_settle(pool, buf) || !buf_renew(pool, buf)) {
 		list_move_tail(&buf->node, &pool->limbo);
 		return false;
 	}
@@ -185,7 +242,7 @@ static struct fbuf_buf *take_idle(struct fbuf_pool *pool, unsigned int *budget)
 	/* User space can pin pages of a free buffer through its mapping. */
 	while ((buf = list_first_entry_or_null(&pool->free, struct fbuf_buf,
 					       node))) {
-		if (!fbuf_settle(pool, buf)) {
+		if (!fbuf_settle(pool, buf) || !buf_renew(pool, buf)) {
 			fbuf_put_limbo(pool, buf);
 			continue;
 		}

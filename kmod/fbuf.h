@@ -573,6 +573,8 @@ void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info);
 /* buffer.c: holds */
 void fbuf_buf_init(struct fbuf_pool *pool);
 bool fbuf_folio_idle(struct folio *folio, int extra);
+bool fbuf_poisoned(const struct fbuf_pool *pool, unsigned long i,
+		   unsigned long nr);
 bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
 		   const struct folio *ours);
 int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);

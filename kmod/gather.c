@@ -115,13 +115,16 @@ static int gather_parts(struct fbuf_gather *g, const struct fbuf_pool *pool,
  * @len: bytes, within the buffer
  *
  * Context: may sleep.
- * Return: 0; -ESTALE if the buffer has no memory; -ENOMEM.
+ * Return: 0; -ESTALE if the buffer has no memory; -ENOMEM; -EHWPOISON.
  */
 int fbuf_gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
 		     unsigned long i, unsigned int offset, unsigned int len)
 {
-	int err = gather_parts(g, pool, i, offset, len);
+	int err;
 
+	if (fbuf_poisoned(pool, i, DIV_ROUND_UP(offset + len, PAGE_SIZE)))
+		return -EHWPOISON;
+	err = gather_parts(g, pool, i, offset, len);
 	if (!err)
 		g->len += len;
 	return err;
@@ -173,6 +176,9 @@ static int gather_place(const struct fbuf_pool *pool,
 	if ((addr + seg->len - 1) >> pool->buf_shift != at->index ||
 	    !seg_of_buf(seg, at->index))
 		return -EINVAL;
+	if (fbuf_poisoned(pool, at->page,
+			  DIV_ROUND_UP(at->offset + seg->len, PAGE_SIZE)))
+		return -EHWPOISON;
 	return 0;
 }
 

@@ -115,8 +115,11 @@ static __always_inline bool gather_fast(const struct fbuf_pool *pool,
 		return false;
 	head = compound_head(page);
 	offset += (page - head) << PAGE_SHIFT;
-	/* A short one need not look how long the folio is. */
-	if (len > room && len > page_size(head) - offset)
+	if (unlikely(PageHWPoison(page)))
+		return false;
+	/* A short one need not look how long the folio is, and so not a head. */
+	if (len > room && (len > page_size(head) - offset ||
+			   folio_test_has_hwpoisoned((struct folio *)head)))
 		return false;
 	if (last && unlikely(run_continues(last, head, offset)))
 		return false;
@@ -181,7 +184,8 @@ static __always_inline int gather_buf(struct fbuf_handle *h,
  *
  * Context: may sleep; takes no lock, but the pool's if it has to protect.
  * Return: 0; or, with nothing to release, -EINVAL, -EMSGSIZE, -ESTALE, -EFAULT,
- * -ENOMEM, or -EBUSY if others might write to pages that are to be protected.
+ * -ENOMEM, -EHWPOISON, or -EBUSY if others might write to pages that are to be
+ * protected.
  */
 static __always_inline int
 fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,

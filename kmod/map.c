@@ -72,6 +72,8 @@ static vm_fault_t map_insert_frames(struct fbuf_pool *pool,
 		struct page *page = pool->pages[span->first + i];
 		vm_fault_t ret;
 
+		if (PageHWPoison(page))
+			continue;
 		ret = vmf_insert_pfn(vma, span->addr + (i << PAGE_SHIFT),
 				     page_to_pfn(page));
 		if (ret != VM_FAULT_NOPAGE)
@@ -80,7 +82,21 @@ static vm_fault_t map_insert_frames(struct fbuf_pool *pool,
 	return 0;
 }
 
-/* Entries as the mapping has them: read-only where writes are to fault. */
+/* How many pages are good to map, from one on. */
+static unsigned long map_good(const struct fbuf_pool *pool, unsigned long first,
+			      unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr && !PageHWPoison(pool->pages[first + i]); i++)
+		;
+	return i;
+}
+
+/*
+ * Entries as the mapping has them: read-only where writes are to fault. None for
+ * memory that has an error.
+ */
 static vm_fault_t map_insert(struct fbuf_pool *pool,
 			     struct vm_area_struct *vma,
 			     const struct map_span *span)
@@ -92,17 +108,19 @@ static vm_fault_t map_insert(struct fbuf_pool *pool,
 		return map_insert_frames(pool, vma, span);
 
 	while (done < span->nr) {
-		unsigned long left = span->nr - done;
+		unsigned long good, left;
 		int err;
 
-		err = vm_insert_pages(vma, span->addr + (done << PAGE_SHIFT),
-				      &pool->pages[span->first + done], &left);
-		done = span->nr - left;
-		if (!err)
-			break;
-		if (err != -EBUSY)
+		good = map_good(pool, span->first + done, span->nr - done);
+		left = good;
+		err = good ? vm_insert_pages(vma,
+					     span->addr + (done << PAGE_SHIFT),
+					     &pool->pages[span->first + done],
+					     &left) : 0;
+		done += good - left;
+		if (err && err != -EBUSY)
 			return vmf_error(err);
-		/* There is one already. */
+		/* There is one already, or is to be none, or this is the end. */
 		done++;
 	}
 	return 0;
@@ -171,6 +189,12 @@ static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 	return VM_FAULT_RETRY;
 }
 
+/* Before Linux 6.9 vmf_error() takes a memory error for any other. */
+static vm_fault_t map_error(int err)
+{
+	return err == -EHWPOISON ? VM_FAULT_HWPOISON : vmf_error(err);
+}
+
 static vm_fault_t map_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
@@ -202,7 +226,9 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 		mutex_unlock(&pool->lock);
 		return map_wait(vmf, buf);
 	}
-	ret = err ? vmf_error(err) : map_insert(pool, vma, &span);
+	if (!err && PageHWPoison(pool->pages[vmf->pgoff]))
+		err = -EHWPOISON;
+	ret = err ? map_error(err) : map_insert(pool, vma, &span);
 	if (ret)
 		goto out;
 	if (write)

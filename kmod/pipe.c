@@ -33,6 +33,9 @@ static int pipe_get_pages(struct fbuf_pool *pool, struct splice_pipe_desc *spd,
 		struct partial_page *part = &spd->partial[spd->nr_pages];
 		struct page *page = pool->pages[i];
 
+		/* As a read of a file does, up to there. */
+		if (PageHWPoison(page) && spd->nr_pages)
+			break;
 		if (gather_get_page(pool, i++, page, compound_head(page)) <= 0)
 			goto err_release;
 		spd->pages[spd->nr_pages++] = page;
@@ -58,11 +61,14 @@ static int pipe_try_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
 {
 	struct fbuf_pool *pool = h->pool;
 	unsigned long index = pos >> pool->buf_shift;
+	unsigned long i = array_index_nospec(pos >> PAGE_SHIFT, pool->nr_pages);
 	int err = -ESTALE;
 
 	index = array_index_nospec(index, pool->nr_bufs);
 	mutex_lock(&pool->lock);
-	if (test_bit(index, h->holds))
+	if (fbuf_poisoned(pool, i, 1))
+		err = -EHWPOISON;
+	else if (test_bit(index, h->holds))
 		err = fbuf_protect(pool, &pool->bufs[index], pool->prot);
 	if (!err)
 		err = pipe_get_pages(pool, spd, pos, len);
@@ -98,7 +104,7 @@ static int pipe_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
  * Return: the bytes put, of one buffer at most; 0 at the end of the pool;
  * -EACCES without the right to read, or where the handle may not pin, to send;
  * -ENOMEM or -EDQUOT if the buffer cannot be protected; -ESTALE if the handle does not hold the
- * buffer; -EBUSY; -EAGAIN and the like from the pipe.
+ * buffer; -EBUSY; -EHWPOISON; -EAGAIN and the like from the pipe.
  */
 ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,
 			 struct pipe_inode_info *pipe, size_t len,

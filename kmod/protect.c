@@ -247,7 +247,15 @@ void fbuf_unsecure(struct fbuf_handle *h, unsigned int index)
 		h->pool->bufs[index].secures--;
 }
 
-/* Fresh pages with what the buffer has in them, or NULL. */
+/* Copies a page; stops at what the memory cannot give. */
+static int snapshot_copy_page(struct page *to, struct page *from)
+{
+	if (PageHWPoison(from) || copy_mc_user_highpage(to, from, 0, NULL))
+		return -EHWPOISON;
+	return 0;
+}
+
+/* Fresh pages with what the buffer has in them, or an error. */
 static struct page **snapshot_copy(struct fbuf_pool *pool,
 				   const struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
@@ -255,19 +263,27 @@ static struct page **snapshot_copy(struct fbuf_pool *pool,
 	unsigned long first = fbuf_buf_first(pool, buf);
 	unsigned int i, nr = fbuf_buf_pages(pool);
 	struct page **fresh;
+	int err;
 
 	fresh = kcalloc(nr, sizeof(*fresh), GFP_KERNEL_ACCOUNT);
 	if (!fresh)
-		return NULL;
-	if (fbuf_populate_copy(pool, fresh, first)) {
-		kfree(fresh);
-		return NULL;
-	}
+		return ERR_PTR(-ENOMEM);
+	err = fbuf_populate_copy(pool, fresh, first);
+	if (err)
+		goto free;
 	for (i = 0; i < nr; i++) {
-		copy_highpage(fresh[i], pool->pages[first + i]);
+		err = snapshot_copy_page(fresh[i], pool->pages[first + i]);
+		if (err)
+			goto depopulate;
 		cond_resched();
 	}
 	return fresh;
+
+depopulate:
+	fbuf_depopulate(fresh, nr);
+free:
+	kfree(fresh);
+	return ERR_PTR(err);
 }
 
 /* The old pages belong to the packets now; they stay charged meanwhile. */
@@ -296,8 +312,8 @@ static void snapshot_swap(struct fbuf_pool *pool, struct fbuf_buf *buf,
 
 /*
  * Give the buffer fresh pages, for which its maker is charged already. Returns 0,
- * or -ENOMEM when the machine or the memory cgroup is out of memory: then it is
- * as with any copy on write.
+ * or -ENOMEM when the machine or the memory cgroup is out of memory, or -EHWPOISON:
+ * then it is as with any copy on write.
  */
 static int snapshot(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
@@ -306,8 +322,8 @@ static int snapshot(struct fbuf_pool *pool, struct fbuf_buf *buf)
 
 	fbuf_orphans_reap(pool, false);
 	fresh = snapshot_copy(pool, buf);
-	if (!fresh)
-		return -ENOMEM;
+	if (IS_ERR(fresh))
+		return PTR_ERR(fresh);
 	snapshot_swap(pool, buf, fresh);
 	kfree(fresh);
 	/* The charge is for the old pages now. */
@@ -378,7 +394,8 @@ void fbuf_unprotect(struct fbuf_pool *pool, struct fbuf_buf *buf)
  *
  * Context: may sleep; the pool's lock is held.
  * Return: 0 if page tables may have writable entries for it now; -EBUSY if not,
- * as it is secured or in flight; -ENOMEM if there is none for a snapshot.
+ * as it is secured or in flight; -ENOMEM if there is none for a snapshot;
+ * -EHWPOISON if what it is to be made of cannot be read.
  */
 int fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		   const struct folio *ours)
