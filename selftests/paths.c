@@ -1008,6 +1008,9 @@ static int alg_open(const struct _fixture_variant_alg *v)
 static struct cmsghdr *alg_say(struct msghdr *msg, struct cmsghdr *cmsg,
 			       int type, const void *data, size_t len)
 {
+	/* There is room for all, so that it is never NULL. */
+	if (!cmsg)
+		abort();
 	cmsg->cmsg_level = SOL_ALG;
 	cmsg->cmsg_type = type;
 	cmsg->cmsg_len = CMSG_LEN(len);

@@ -1973,6 +1973,7 @@ TEST_F(pinned, by_a_plain_reference)
 					       FBUF_SEND_VOLATILE));
 	ASSERT_EQ(1, read(fd[0], &c, 1));
 	self->c.got = malloc(BUF_SIZE);
+	ASSERT_NE(NULL, self->c.got);
 	EXPECT_EQ(-1, conn_recv(&self->c));
 	ASSERT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
 	EXPECT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
@@ -1987,6 +1988,7 @@ TEST_F(pinned, by_a_volatile_send)
 	EXPECT_EQ(-EBUSY, conn_send(&self->c, 0, 0));
 	EXPECT_EQ(-EBUSY, pool_secure(self->c.pool.fd, self->c.names, 1));
 	self->c.got = malloc(BUF_SIZE);
+	ASSERT_NE(NULL, self->c.got);
 	EXPECT_EQ(-1, conn_recv(&self->c));
 	ASSERT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
 	EXPECT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
@@ -2022,16 +2024,17 @@ TEST_F(pinned, not_by_many_mappings)
 /* Nor by as many sockets, that have it from one call. */
 TEST_F(pinned, not_by_a_wide_fan_out)
 {
-	struct fbuf_target *targets = calloc(MANY, sizeof(*targets));
 	struct rlimit files = { 4 * MANY, 4 * MANY };
+	struct fbuf_target *targets;
 	struct fbuf_seg seg;
 	struct pool pool;
 	int i, sock[2];
 	__u64 name;
 
-	ASSERT_NE(NULL, targets);
 	if (setrlimit(RLIMIT_NOFILE, &files))
 		SKIP(return, "may not have so many files");
+	targets = calloc(MANY, sizeof(*targets));
+	ASSERT_NE(NULL, targets);
 	ASSERT_EQ(0, pool_make_flags(&pool, PAGE, 1, SNAPSHOT));
 	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
 	for (i = 0; i < MANY; i++) {

@@ -446,6 +446,7 @@ TEST_F(pool, free_during_send)
 	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, NR_BUFS, 5000));
 	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
 	EXPECT_EQ(want, info.bytes);
+	free(aside);
 }
 
 /* A thread that sends one pattern, on and on. */
