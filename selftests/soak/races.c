@@ -3,7 +3,8 @@
  * races --seconds N [--seed N] [--json FILE] [NAME...]: two threads that do, at
  * once, what must not hurt each other, over and over, on one handle of a fresh
  * pool each time. What is looked at after each try is that nothing is left held,
- * in flight or charged; the rest is for the sanitizers of the kernel.
+ * in flight or charged; and in the end, that each thread did what it is there for
+ * at times. The rest is for the sanitizers of the kernel.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@
 #define NR_NAMES	4U
 #define SLICE_MS	500
 #define TRY_S		30	/* what a try may take */
+#define MANY		200	/* tries of which some must come to something */
 
 /* What both threads have: made anew for each try, and unmade after it. */
 static struct {
@@ -46,12 +48,14 @@ static struct {
 	const char *module;	/* the file to load it from, or NULL */
 } c;
 
+/* What a thread does: whether it came to what it is for, as it may not. */
+typedef bool act(void);
+
 struct race {
 	const char *name;
 	__u32 flags;		/* of the pool */
-	void (*a)(void);
-	void (*b)(void);
-	unsigned long tries;
+	act *a, *b;
+	bool ring;		/* of the first handle */
 };
 
 static const struct race *now;
@@ -82,58 +86,61 @@ static void look(const __u8 *p)
 	(void)__atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
-static void send_flags(__u32 flags, __u32 engines)
+static bool send_flags(__u32 flags, __u32 engines)
 {
 	struct fbuf_seg seg[NR_NAMES];
 	unsigned int i;
 
 	for (i = 0; i < NR_NAMES; i++)
 		seg[i] = buf_seg(&c.pool, c.names[i], rnd(4096), 1 + rnd(8192));
-	pool_send(c.pool.fd, c.sock[0], seg, 1 + rnd(NR_NAMES),
-		  FBUF_SEND_DONTWAIT | flags, engines, NULL);
+	return pool_send(c.pool.fd, c.sock[0], seg, 1 + rnd(NR_NAMES),
+			 FBUF_SEND_DONTWAIT | flags, engines, NULL) > 0;
 }
 
-static void do_send(void)
+static bool do_send(void)
 {
-	send_flags(0, 0);
+	return send_flags(0, 0);
 }
 
-static void do_send_some(void)
+static bool do_send_some(void)
 {
+	bool did = false;
 	unsigned int i;
 
 	for (i = 0; i < 4; i++)
-		send_flags(0, rnd(2) ? FBUF_ENGINE_SPLICE : 0);
+		did |= send_flags(0, rnd(2) ? FBUF_ENGINE_SPLICE : 0);
+	return did;
 }
 
-static void do_ubuf(void)
+static bool do_ubuf(void)
 {
-	send_flags(0, FBUF_ENGINE_UBUF);
+	return send_flags(0, FBUF_ENGINE_UBUF);
 }
 
-static void do_send_notify(void)
+static bool do_send_notify(void)
 {
-	send_flags(FBUF_SEND_NOTIFY, rnd(2) ? FBUF_ENGINE_UBUF : 0);
+	return send_flags(FBUF_SEND_NOTIFY, rnd(2) ? FBUF_ENGINE_UBUF : 0);
 }
 
-static void do_fanout(void)
+static bool do_fanout(void)
 {
 	struct fbuf_seg seg = buf_seg(&c.pool, c.names[0], 0, BUF);
 	struct fbuf_target target[2] = {
 		{ .fd = c.sock[0] }, { .fd = c.sock[1] },
 	};
 
-	pool_fanout(c.pool.fd, &seg, 1, target, 2, 0);
+	return pool_fanout(c.pool.fd, &seg, 1, target, 2, 0) > 0;
 }
 
-static void do_free(void)
+static bool do_free(void)
 {
-	pool_free(c.pool.fd, c.names, NR_NAMES);
+	return pool_free(c.pool.fd, c.names, NR_NAMES) == (int)NR_NAMES;
 }
 
 /* So that it may be another's at once. */
-static void do_free_alloc(void)
+static bool do_free_alloc(void)
 {
+	bool did = false;
 	__u64 names[NR_NAMES];
 	unsigned int i;
 	int n;
@@ -141,82 +148,97 @@ static void do_free_alloc(void)
 	do_free();
 	for (i = 0; i < 3; i++) {
 		n = pool_alloc(c.pool.fd, names, NR_NAMES);
-		if (n > 0)
-			memset(buf_addr(&c.pool, names[0]), i, BUF);
-		if (n > 0)
-			pool_free(c.pool.fd, names, n);
+		if (n <= 0)
+			continue;
+		memset(buf_addr(&c.pool, names[0]), i, BUF);
+		did |= pool_free(c.pool.fd, names, n) == n;
 	}
+	return did;
 }
 
-static void do_pass(void)
+static bool do_pass(void)
 {
+	bool did = false;
 	unsigned int i;
 
 	for (i = 0; i < NR_NAMES; i++)
-		pool_pass_one(c.pool.fd, c.second_handle, c.names[i], 1);
+		did |= pool_pass_one(c.pool.fd, c.second_handle, c.names[i],
+				     1) == 1;
+	return did;
 }
 
-static void do_take_passed(void)
+static bool do_take_passed(void)
 {
 	struct fbuf_ring_entry e;
+	bool did = false;
 	int i;
 
 	for (i = 0; i < 100; i++) {
 		while (ring_next(&c.second_ring, &e))
-			pool_free(c.second, &e.name, 1);
+			did |= pool_free(c.second, &e.name, 1) == 1;
 	}
+	return did;
 }
 
-static void do_close(void)
+static bool do_close(void)
 {
-	close(c.pool.fd);
+	return !close(c.pool.fd);
 }
 
-static void do_close_second(void)
+static bool do_close_second(void)
 {
-	close(c.second);
+	int fd = c.second;
+
 	c.second = -1;
+	return !close(fd);
 }
 
-static void do_secure(void)
+static bool do_secure(void)
 {
-	pool_secure(c.pool.fd, c.names, NR_NAMES);
+	bool did = pool_secure(c.pool.fd, c.names, NR_NAMES) == (int)NR_NAMES;
+
 	do_free();
+	return did;
 }
 
-static void do_write(void)
+static bool do_write(void)
 {
 	unsigned int i;
 
 	for (i = 0; i < NR_NAMES; i++)
 		buf_addr(&c.pool, c.names[i])[rnd(BUF)] = i;
+	return true;
 }
 
-static void do_drain(void)
+static bool do_drain(void)
 {
+	bool did = false;
 	char buf[65536];
 	int i;
 
 	for (i = 0; i < 4; i++) {
 		while (recv(c.sock[1], buf, sizeof(buf), MSG_DONTWAIT) > 0)
-			;
+			did = true;
 	}
+	return did;
 }
 
 /* A write to what is in flight waits for the receiver, which is here, too. */
-static void do_write_drained(void)
+static bool do_write_drained(void)
 {
+	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
 		do_write();
 		_exit(0);
 	}
-	while (pid > 0 && !waitpid(pid, NULL, WNOHANG))
+	while (pid > 0 && !waitpid(pid, &status, WNOHANG))
 		do_drain();
+	return !status;
 }
 
-static void do_remap(void)
+static bool do_remap(void)
 {
 	int i;
 
@@ -225,66 +247,70 @@ static void do_remap(void)
 			       MAP_SHARED, c.pool.fd, 0);
 
 		if (p == MAP_FAILED)
-			return;
+			return false;
 		look(p + rnd(c.pool.size));
 		mprotect(p, BUF, PROT_READ);
 		munmap(p, c.pool.size);
 	}
+	return true;
 }
 
-static void do_drop(void)
+static bool do_drop(void)
 {
-	if (write(c.drop, "2", 1) != 1)
-		return;
+	return write(c.drop, "2", 1) == 1;
 }
 
-static void do_ring(void)
+static bool do_ring(void)
 {
 	struct ring ring = { 0 };
+	bool did = !ring_make(&ring, c.pool.fd, FBUF_RING_ACCEPT, 16, 0);
 
-	ring_make(&ring, c.pool.fd, FBUF_RING_ACCEPT, 16, 0);
 	ring_unmake(&ring);
+	return did;
 }
 
-static void do_pass_back(void)
+static bool do_pass_back(void)
 {
 	__u32 to = pool_handle(c.pool.fd);
 	__u64 name;
 
 	if (pool_alloc(c.second, &name, 1) != 1)
-		return;
-	if (pool_pass_one(c.second, to, name, 0) != 1)
-		pool_free(c.second, &name, 1);
+		return false;
+	if (pool_pass_one(c.second, to, name, 0) == 1)
+		return true;
+	pool_free(c.second, &name, 1);
+	return false;
 }
 
-static void do_storm(void)
+static bool do_storm(void)
 {
 	__u64 names[NR_BUFS];
+	bool did = false;
 	int i, n;
 
 	for (i = 0; i < 16; i++) {
 		n = pool_alloc(c.pool.fd, names, 1 + rnd(NR_BUFS));
 		if (n > 0)
-			pool_free(c.pool.fd, names, n);
+			did |= pool_free(c.pool.fd, names, n) == n;
 	}
+	return did;
 }
 
-static void do_wait(void)
+static bool do_wait(void)
 {
-	pool_wait(c.pool.fd, c.names, NR_NAMES, 5);
+	return pool_wait(c.pool.fd, c.names, NR_NAMES, 5) == (int)NR_NAMES;
 }
 
-static void do_alloc_wait(void)
+static bool do_alloc_wait(void)
 {
 	__u64 names[NR_BUFS] = { 0 };
 	int n = pool_batch(c.pool.fd, FBUF_IOC_ALLOC, names, NR_BUFS,
 			   FBUF_ALLOC_WAIT | FBUF_ALLOC_ALL, 5);
 
-	if (n > 0)
-		pool_free(c.pool.fd, names, n);
+	return n > 0 && pool_free(c.pool.fd, names, n) == n;
 }
 
-static void do_fill(void)
+static bool do_fill(void)
 {
 	struct fbuf_fill args = {
 		.size = sizeof(args),
@@ -293,38 +319,42 @@ static void do_fill(void)
 		.flags = FBUF_FILL_POS,
 		.fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC),
 	};
+	bool did = ioctl(c.pool.fd, FBUF_IOC_FILL, &args) == BUF;
 
-	ioctl(c.pool.fd, FBUF_IOC_FILL, &args);
 	close(args.fd);
+	return did;
 }
 
-static void do_splice(void)
+static bool do_splice(void)
 {
 	loff_t from = buf_offset(&c.pool, c.names[0]);
+	bool did = false;
 	int fd[2];
 
 	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK))
-		return;
+		return false;
 	if (splice(c.pool.fd, &from, fd[1], NULL, BUF, SPLICE_F_NONBLOCK) > 0)
-		splice(fd[0], NULL, c.sock[0], NULL, BUF, SPLICE_F_NONBLOCK);
+		did = splice(fd[0], NULL, c.sock[0], NULL, BUF,
+			     SPLICE_F_NONBLOCK) > 0;
 	close(fd[0]);
 	close(fd[1]);
+	return did;
 }
 
-static void do_poll(void)
+static bool do_poll(void)
 {
 	struct pollfd p = { .fd = c.pool.fd, .events = POLLIN | POLLOUT };
 
-	poll(&p, 1, rnd(5));
+	return poll(&p, 1, rnd(5)) == 1 && !(p.revents & POLLNVAL);
 }
 
-static void do_shutdown(void)
+static bool do_shutdown(void)
 {
-	shutdown(c.sock[rnd(2)], SHUT_RDWR);
+	return !shutdown(c.sock[rnd(2)], SHUT_RDWR);
 }
 
 /* A send that finds no room, on a ring that ends under it. */
-static void do_uring(void)
+static bool do_uring(void)
 {
 	struct fbuf_seg seg[64];
 	struct fbuf_send args = {
@@ -333,62 +363,70 @@ static void do_uring(void)
 		.nr_segs = 64,
 		.fd = c.sock[0],
 	};
+	struct io_uring_cqe *cqe;
 	struct io_uring_sqe *sqe;
 	struct fbuf_uring_cmd *cmd;
 	struct io_uring ring;
+	bool did;
 	int i;
 
 	for (i = 0; i < 64; i++)
 		seg[i] = buf_seg(&c.pool, c.names[i % NR_NAMES], 0, BUF);
 	if (io_uring_queue_init(4, &ring, 0))
-		return;
+		return false;
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, c.pool.fd, NULL, 0, 0);
 	cmd = (struct fbuf_uring_cmd *)sqe->cmd;
 	cmd->args = (uintptr_t)&args;
 	cmd->reserved = 0;
 	sqe->cmd_op = FBUF_IOC_SEND;
-	io_uring_submit(&ring);
+	did = io_uring_submit(&ring) == 1 &&
+	      (io_uring_peek_cqe(&ring, &cqe) || cqe->res > 0);
 	io_uring_queue_exit(&ring);
+	return did;
 }
 
-static void do_dump(void)
+static bool do_dump(void)
 {
 	static const __u8 commands[] = {
 		FBUF_CMD_POOL_GET, FBUF_CMD_HANDLE_GET, FBUF_CMD_STATS_GET,
 		FBUF_CMD_LIMIT_GET,
 	};
+	bool did = true;
 	unsigned int i;
 	struct nl nl;
 
 	if (nl_open(&nl))
-		return;
+		return false;
 	for (i = 0; i < 4; i++)
-		nl_dump(&nl, commands[i], NULL, 0);
+		did &= nl_dump(&nl, commands[i], NULL, 0) >= 0;
 	nl_close(&nl);
+	return did;
 }
 
 /* Pools that die with packets in flight, while others look. */
-static void do_short_lives(void)
+static bool do_short_lives(void)
 {
 	struct fbuf_seg seg;
 	struct pool pool;
+	bool did = false;
 	__u64 name;
 	int i;
 
 	for (i = 0; i < 3; i++) {
 		if (pool_make_flags(&pool, 4096, 4, 0))
-			return;
+			break;
 		if (pool_alloc(pool.fd, &name, 1) == 1) {
 			seg = buf_seg(&pool, name, 0, 4096);
-			pool_send(pool.fd, c.sock[0], &seg, 1,
-				  FBUF_SEND_DONTWAIT, 0, NULL);
+			did |= pool_send(pool.fd, c.sock[0], &seg, 1,
+					 FBUF_SEND_DONTWAIT, 0, NULL) > 0;
 		}
 		pool_unmake(&pool);
 	}
+	return did;
 }
 
-static void do_kill(void)
+static bool do_kill(void)
 {
 	pid_t pid = fork();
 
@@ -400,13 +438,13 @@ static void do_kill(void)
 		}
 	}
 	if (pid < 0)
-		return;
+		return false;
 	usleep(rnd(2000));
 	kill(pid, SIGKILL);
-	child_status(pid);
+	return child_status(pid) == -SIGKILL;
 }
 
-static void do_fork(void)
+static bool do_fork(void)
 {
 	pid_t pid = fork();
 
@@ -414,13 +452,13 @@ static void do_fork(void)
 		look(c.pool.map + rnd(c.pool.size));
 		_exit(0);
 	}
-	if (pid > 0)
-		child_status(pid);
+	return pid > 0 && !child_status(pid);
 }
 
 /* Unloads it whenever nobody has it, and loads it again. */
-static void do_unload(void)
+static bool do_unload(void)
 {
+	bool did = false;
 	int i, fd;
 
 	for (i = 0; i < 20; i++) {
@@ -430,67 +468,75 @@ static void do_unload(void)
 		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
 			die("the module does not load again", errno);
 		close(fd);
+		did = true;
 	}
+	return did;
 }
 
 #define SNAPSHOT	FBUF_POOL_SNAPSHOT
 #define SECURED		FBUF_POOL_SECURED
 
-static struct race races[] = {
-	{ "send-close", 0, do_send_some, do_close, 0 },
-	{ "send-free", 0, do_send_some, do_free_alloc, 0 },
-	{ "send-free-snapshot", SNAPSHOT, do_send_some, do_free_alloc, 0 },
-	{ "send-pass", 0, do_send_some, do_pass, 0 },
-	{ "send-secure", SECURED, do_send_some, do_secure, 0 },
-	{ "send-send", SNAPSHOT, do_send_some, do_send_some, 0 },
-	{ "send-write-snapshot", SNAPSHOT, do_send_some, do_write, 0 },
-	{ "send-write-secured", SECURED, do_send_some, do_write_drained, 0 },
-	{ "send-unmap", SNAPSHOT, do_send_some, do_remap, 0 },
-	{ "send-shrink", 0, do_send_some, do_drop, 0 },
-	{ "send-shutdown", 0, do_send_some, do_shutdown, 0 },
-	{ "send-fill", SNAPSHOT, do_send_some, do_fill, 0 },
-	{ "send-kill", SNAPSHOT, do_send_some, do_kill, 0 },
-	{ "send-drain", 0, do_send_some, do_drain, 0 },
-	{ "fanout-free", SNAPSHOT, do_fanout, do_free_alloc, 0 },
-	{ "ubuf-close", 0, do_ubuf, do_close, 0 },
-	{ "ubuf-wait", 0, do_ubuf, do_wait, 0 },
-	{ "ubuf-drain", 0, do_ubuf, do_drain, 0 },
-	{ "ubuf-write", SNAPSHOT, do_ubuf, do_write, 0 },
-	{ "notify-ring", 0, do_send_notify, do_ring, 0 },
-	{ "notify-poll", 0, do_send_notify, do_poll, 0 },
-	{ "notify-close", 0, do_send_notify, do_close, 0 },
-	{ "ring-ring", 0, do_ring, do_ring, 0 },
-	{ "ring-pass", 0, do_ring, do_pass_back, 0 },
-	{ "pass-pass", 0, do_pass, do_pass, 0 },
-	{ "pass-take", 0, do_pass, do_take_passed, 0 },
-	{ "pass-close", 0, do_pass, do_close_second, 0 },
-	{ "pass-free", 0, do_pass, do_free, 0 },
-	{ "secure-write", SNAPSHOT, do_secure, do_write, 0 },
-	{ "secure-unmap", SECURED, do_secure, do_remap, 0 },
-	{ "secure-fill", SNAPSHOT, do_secure, do_fill, 0 },
-	{ "alloc-free", 0, do_storm, do_storm, 0 },
-	{ "alloc-shrink", 0, do_storm, do_drop, 0 },
-	{ "alloc-wait-free", 0, do_alloc_wait, do_free, 0 },
-	{ "wait-free", 0, do_wait, do_free_alloc, 0 },
-	{ "fill-free", 0, do_fill, do_free_alloc, 0 },
-	{ "fill-write", SNAPSHOT, do_fill, do_write, 0 },
-	{ "fill-shrink", 0, do_fill, do_drop, 0 },
-	{ "write-shrink", SNAPSHOT, do_write, do_drop, 0 },
-	{ "write-unmap", SNAPSHOT, do_write, do_remap, 0 },
-	{ "splice-free", SNAPSHOT, do_splice, do_free_alloc, 0 },
-	{ "splice-write", SNAPSHOT, do_splice, do_write, 0 },
-	{ "splice-close", 0, do_splice, do_close, 0 },
-	{ "uring-drain", 0, do_uring, do_drain, 0 },
-	{ "uring-shutdown", 0, do_uring, do_shutdown, 0 },
-	{ "uring-close", 0, do_uring, do_close, 0 },
-	{ "fork-write", SNAPSHOT, do_fork, do_write, 0 },
-	{ "retire-dump", 0, do_short_lives, do_dump, 0 },
-	{ "retire-shrink", 0, do_short_lives, do_drop, 0 },
-	{ "retire-retire", 0, do_short_lives, do_short_lives, 0 },
-	{ "unload-open", 0, do_short_lives, do_unload, 0 },
+static const struct race races[] = {
+	{ "send-close", 0, do_send_some, do_close, false },
+	{ "send-free", 0, do_send_some, do_free_alloc, false },
+	{ "send-free-snapshot", SNAPSHOT, do_send_some, do_free_alloc, false },
+	{ "send-pass", 0, do_send_some, do_pass, false },
+	{ "send-secure", SECURED, do_send_some, do_secure, false },
+	{ "send-send", SNAPSHOT, do_send_some, do_send_some, false },
+	{ "send-write-snapshot", SNAPSHOT, do_send_some, do_write, false },
+	{ "send-write-secured", SECURED, do_send_some, do_write_drained, false },
+	{ "send-unmap", SNAPSHOT, do_send_some, do_remap, false },
+	{ "send-shrink", 0, do_send_some, do_drop, false },
+	{ "send-shutdown", 0, do_send_some, do_shutdown, false },
+	{ "send-fill", SNAPSHOT, do_send_some, do_fill, false },
+	{ "send-kill", SNAPSHOT, do_send_some, do_kill, false },
+	{ "send-drain", 0, do_send_some, do_drain, false },
+	{ "fanout-free", SNAPSHOT, do_fanout, do_free_alloc, false },
+	{ "ubuf-close", 0, do_ubuf, do_close, false },
+	{ "ubuf-wait", 0, do_ubuf, do_wait, false },
+	{ "ubuf-drain", 0, do_ubuf, do_drain, false },
+	{ "ubuf-write", SNAPSHOT, do_ubuf, do_write, false },
+	{ "notify-ring", 0, do_send_notify, do_ring, false },
+	{ "notify-poll", 0, do_send_notify, do_poll, true },
+	{ "notify-close", 0, do_send_notify, do_close, true },
+	{ "ring-ring", 0, do_ring, do_ring, false },
+	{ "ring-pass", 0, do_ring, do_pass_back, false },
+	{ "pass-pass", 0, do_pass, do_pass, false },
+	{ "pass-take", 0, do_pass, do_take_passed, false },
+	{ "pass-close", 0, do_pass, do_close_second, false },
+	{ "pass-free", 0, do_pass, do_free, false },
+	{ "secure-write", SNAPSHOT, do_secure, do_write, false },
+	{ "secure-unmap", SECURED, do_secure, do_remap, false },
+	{ "secure-fill", SNAPSHOT, do_secure, do_fill, false },
+	{ "alloc-free", 0, do_storm, do_storm, false },
+	{ "alloc-shrink", 0, do_storm, do_drop, false },
+	{ "alloc-wait-free", 0, do_alloc_wait, do_free, false },
+	{ "wait-free", 0, do_wait, do_free_alloc, false },
+	{ "fill-free", 0, do_fill, do_free_alloc, false },
+	{ "fill-write", SNAPSHOT, do_fill, do_write, false },
+	{ "fill-shrink", 0, do_fill, do_drop, false },
+	{ "write-shrink", SNAPSHOT, do_write, do_drop, false },
+	{ "write-unmap", SNAPSHOT, do_write, do_remap, false },
+	{ "splice-free", SNAPSHOT, do_splice, do_free_alloc, false },
+	{ "splice-write", SNAPSHOT, do_splice, do_write, false },
+	{ "splice-close", 0, do_splice, do_close, false },
+	{ "uring-drain", 0, do_uring, do_drain, false },
+	{ "uring-shutdown", 0, do_uring, do_shutdown, false },
+	{ "uring-close", 0, do_uring, do_close, false },
+	{ "fork-write", SNAPSHOT, do_fork, do_write, false },
+	{ "retire-dump", 0, do_short_lives, do_dump, false },
+	{ "retire-shrink", 0, do_short_lives, do_drop, false },
+	{ "retire-retire", 0, do_short_lives, do_short_lives, false },
+	{ "unload-open", 0, do_short_lives, do_unload, false },
 };
 
 #define NR_RACES	(sizeof(races) / sizeof(*races))
+
+/* What became of each. */
+static struct {
+	unsigned long tries;
+	unsigned long did[2];	/* of these, by the one thread and the other */
+} done[NR_RACES];
 
 /* One that unloads the module can have no pool besides. */
 static bool has_pool(const struct race *r)
@@ -500,6 +546,7 @@ static bool has_pool(const struct race *r)
 
 static void before(const struct race *r)
 {
+	struct ring own;
 	int err = rnd(8) ? tcp_pair(AF_INET, c.sock) :
 			   sock_pair(AF_UNIX, SOCK_STREAM, c.sock);
 
@@ -522,6 +569,12 @@ static void before(const struct race *r)
 	err = ring_make(&c.second_ring, c.second, FBUF_RING_ACCEPT, 16, 0);
 	if (err)
 		die("no ring", -err);
+	if (!r->ring)
+		return;
+	err = ring_make(&own, c.pool.fd, 0, 16, 0);
+	if (err)
+		die("no ring of its own", -err);
+	ring_unmake(&own);
 }
 
 static bool none_left(struct nl *nl)
@@ -601,23 +654,23 @@ static void *second_thread(void *arg)
 	for (;;) {
 		pthread_barrier_wait(&start);
 		some_time();
-		now->b();
+		done[now - races].did[1] += now->b();
 		pthread_barrier_wait(&end);
 	}
 	return arg;
 }
 
-static void try(struct race *r)
+static void try(const struct race *r)
 {
 	alarm(TRY_S * slower());
 	now = r;
 	before(r);
 	pthread_barrier_wait(&start);
 	some_time();
-	r->a();
+	done[r - races].did[0] += r->a();
 	pthread_barrier_wait(&end);
 	after(r);
-	r->tries++;
+	done[r - races].tries++;
 }
 
 static bool chosen(const struct race *r, char **names)
@@ -653,6 +706,20 @@ static void run(long until, char **names)
 		die("no such race", ENOENT);
 }
 
+/* A race that one of the two does not run is none. */
+static void look_for_idle(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_RACES; i++) {
+		now = &races[i];
+		if (done[i].tries < MANY || (done[i].did[0] && done[i].did[1]))
+			continue;
+		die(done[i].did[0] ? "the second does nothing" :
+				     "the first does nothing", ENODATA);
+	}
+}
+
 static void report(const char *json)
 {
 	FILE *f = json ? fopen(json, "w") : NULL;
@@ -660,14 +727,14 @@ static void report(const char *json)
 	unsigned int i;
 
 	for (i = 0; i < NR_RACES; i++)
-		all += races[i].tries;
+		all += done[i].tries;
 	printf("races: %lu tried, of %zu kinds\n", all, NR_RACES);
 	if (!f)
 		return;
 	fprintf(f, "{\n  \"races\": %lu,\n  \"by_race\": {", all);
 	for (i = 0; i < NR_RACES; i++)
 		fprintf(f, "%s\"%s\": %lu", i ? ", " : "", races[i].name,
-			races[i].tries);
+			done[i].tries);
 	fprintf(f, "}\n}\n");
 	fclose(f);
 }
@@ -704,6 +771,7 @@ int main(int argc, char **argv)
 	if (pthread_create(&thread, NULL, second_thread, NULL))
 		die("no second thread", errno);
 	run(now_ms() + seconds * 1000, argv + optind);
+	look_for_idle();
 	report(json);
 	return 0;
 }
