@@ -238,11 +238,11 @@ killed_sender_is_told()
 	exec 7>"$tmp/fifo"
 	head -c 131072 /dev/zero >&7
 	until_so "131072 bytes" sh -c "[ \$(wc -c <'$tmp/got') = 131072 ]"
-	here=$?
+	arrived=$?
 	kill -9 "$sender"
 	exec 7>&-
 	wait "$sender" 2>/dev/null
-	[ $here = 0 ] && cut_off 131072 && grep -q "$tmp/got is not whole" "$tmp/err-recv"
+	[ $arrived = 0 ] && cut_off 131072 && grep -q "$tmp/got is not whole" "$tmp/err-recv"
 }
 killed_sender_is_told
 report $? "killed_sender_is_told"
