@@ -780,7 +780,7 @@ static int store_by_stat(__u8 *at)
 /* As a lock of user space is taken, with the page looked up by itself. */
 static int store_by_futex(__u8 *at)
 {
-	*(volatile __u8 *)at;
+	__atomic_load_n(at, __ATOMIC_RELAXED);
 	return syscall(SYS_futex, at, FUTEX_WAKE_OP, 1, 1, at,
 		       FUTEX_OP(FUTEX_OP_SET, 0, FUTEX_OP_CMP_EQ, 0)) < 0 ?
 	       -errno : 0;
@@ -2012,7 +2012,7 @@ TEST_F(pinned, not_by_many_mappings)
 	for (i = 0; i < MANY; i++) {
 		p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, pool.fd, 0);
 		ASSERT_NE(MAP_FAILED, p);
-		ASSERT_EQ(0, *(volatile __u8 *)p);
+		ASSERT_EQ(0, __atomic_load_n(p, __ATOMIC_RELAXED));
 	}
 	EXPECT_EQ(1, pool_secure(pool.fd, &name, 1));
 	seg = buf_seg(&pool, name, 0, PAGE);

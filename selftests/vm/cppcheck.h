@@ -22,6 +22,8 @@
 	for (key = first(object, &value); key; key = next(object, &value))
 #define unsafe_get_user(to, from, fault) \
 	do { to = *(from); if (fails(from)) goto fault; } while (0)
+/* Of the dynamic linker, for the word size at hand. */
+#define ElfW(type)	Elf64_##type
 /* The harness takes a statement after each, for when it fails. */
 #define EXPECT_EQ(a, b)	if (!((a) == (b)))
 #define EXPECT_NE(a, b)	if (!((a) != (b)))
