@@ -638,8 +638,8 @@ bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf);
 void fbuf_unprotect(struct fbuf_pool *pool, struct fbuf_buf *buf);
 int fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		   const struct folio *ours);
-void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
-		     unsigned int mode);
+int fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
+		    unsigned int mode);
 
 /* shrink.c */
 int fbuf_shrink_init(void);

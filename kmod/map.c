@@ -151,14 +151,19 @@ static void map_upgrade(struct vm_area_struct *vma,
  * Only a program's own write may wait for a peer. Whatever else writes, a system
  * call, ptrace(), a task that exits or dumps core, may hold locks that others
  * need, and may be beyond any signal: as for userfaultfd, see handle_userfault().
- * It only waits for what passes: references of other threads' faults look as if
- * the buffer were in flight.
+ * It waits a moment for what passes, with the mapping locked, and is not to be
+ * told to try again: some callers do so for ever.
  */
-static int map_patience(const struct vm_fault *vmf, const struct fbuf_pool *pool)
+static vm_fault_t map_wait_in_kernel(struct vm_fault *vmf, struct fbuf_buf *buf)
 {
-	if (!(vmf->flags & FAULT_FLAG_USER))
-		return FBUF_KERNEL_GRACE_MS;
-	return pool->flags & FBUF_POOL_SIGBUS ? FBUF_GRACE_MS : -1;
+	struct fbuf_handle *h = vmf->vma->vm_file->private_data;
+
+	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY;
+	if (READ_ONCE(buf->secures) ||
+	    fbuf_write_wait(h->pool, buf, FBUF_KERNEL_GRACE_MS, TASK_KILLABLE))
+		return VM_FAULT_SIGBUS;
+	return VM_FAULT_NOPAGE;
 }
 
 /* Wait with no lock held, then have the access tried again. */
@@ -166,25 +171,22 @@ static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 {
 	struct file *file = vmf->vma->vm_file;
 	struct fbuf_handle *h = file->private_data;
-	unsigned int mode = TASK_KILLABLE;
-	int patience = map_patience(vmf, h->pool);
+	bool sigbus = h->pool->flags & FBUF_POOL_SIGBUS;
 
+	if (!(vmf->flags & FAULT_FLAG_USER))
+		return map_wait_in_kernel(vmf, buf);
 	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
 		return VM_FAULT_SIGBUS;
 	/* Once is enough, and who secured it is not waited for. */
-	if (patience >= 0 &&
+	if (sigbus &&
 	    (vmf->flags & FAULT_FLAG_TRIED || READ_ONCE(buf->secures)))
 		return VM_FAULT_SIGBUS;
-	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
-		return VM_FAULT_RETRY;
-	/* From a system call the access would be tried again at once. */
-	if (vmf->flags & FAULT_FLAG_USER &&
-	    vmf->flags & FAULT_FLAG_INTERRUPTIBLE)
-		mode = TASK_INTERRUPTIBLE;
 	/* The mapping may go meanwhile, and the pool with it. */
 	get_file(file);
 	release_fault_lock(vmf);
-	fbuf_write_wait(h->pool, buf, patience, mode);
+	fbuf_write_wait(h->pool, buf, sigbus ? FBUF_GRACE_MS : -1,
+			vmf->flags & FAULT_FLAG_INTERRUPTIBLE ?
+			TASK_INTERRUPTIBLE : TASK_KILLABLE);
 	fput(file);
 	return VM_FAULT_RETRY;
 }

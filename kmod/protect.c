@@ -416,9 +416,10 @@ int fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
  * @mode: the state to sleep in; a signal that it allows for ends the wait
  *
  * Context: may sleep; takes the pool's lock.
+ * Return: as fbuf_may_write(), in the end.
  */
-void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
-		     unsigned int mode)
+int fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
+		    unsigned int mode)
 {
 	struct fbuf_waiter w;
 	bool in_flight;
@@ -433,4 +434,5 @@ void fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
 		mutex_unlock(&pool->lock);
 	} while (err == -EBUSY && !fbuf_waiter_sleep(&w, in_flight));
 	fbuf_waiter_end(&w);
+	return err;
 }

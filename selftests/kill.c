@@ -467,7 +467,9 @@ static bool nothing_charged(struct nl *nl)
 /* Each round has the kinds of socket in turn. */
 static int round_sockets(struct _test_data_kill *self, int round)
 {
-	int err = sock_pair(round % 2 ? AF_UNIX : AF_INET, SOCK_STREAM,
+	/* Those of AF_UNIX keep no pages before Linux 6.5. */
+	int other = kernel_before(6, 5) ? AF_INET6 : AF_UNIX;
+	int err = sock_pair(round % 2 ? other : AF_INET, SOCK_STREAM,
 			    self->sock);
 
 	if (!err)
