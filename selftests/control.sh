@@ -232,7 +232,8 @@ capture()
 {
 	rm -f "$tmp/fifo4"
 	mkfifo "$tmp/fifo4"
-	"$here/captured" "$1" <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
+	env -u LD_PRELOAD "$here/captured" "$1" <"$tmp/fifo4" >"$tmp/held4" \
+		2>"$tmp/err-held4" 3>&- &
 	captured=$!
 	exec 4>"$tmp/fifo4"
 	wait_for '^pool' "$tmp/held4" || return
@@ -321,12 +322,13 @@ as_nobody() { exec setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" -
 stall()
 {
 	: >"$tmp/err-recv"
-	fbuf recv 0 >/dev/null 2>"$tmp/err-recv" 3>&- &
+	env -u LD_PRELOAD fbuf recv 0 >/dev/null 2>"$tmp/err-recv" 3>&- &
 	receiver=$!
 	wait_for "listening on port" "$tmp/err-recv" || return
 	port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/err-recv")
 	kill -STOP "$receiver"
-	as_nobody fbuf send "$@" "$tmp/file" 127.0.0.1 "$port" >/dev/null 2>&1 3>&- &
+	as_nobody env -u LD_PRELOAD fbuf send "$@" "$tmp/file" 127.0.0.1 "$port" \
+		>/dev/null 2>&1 3>&- &
 	sender=$!
 }
 
@@ -360,7 +362,8 @@ stat_rates_when_a_pool_closes()
 {
 	head -c 33554432 /dev/zero >"$tmp/file"
 	chmod 644 "$tmp/file"
-	stall -b 4K -n 64 && nobodys_allocs 64 || return
+	stall -b 4K -n 64 || return
+	nobodys_allocs 64 || { let_go; return 1; }
 	as_nobody fbuf -j stat -i 0.1 -n 20 >"$tmp/rates" 2>"$tmp/err" 3>&- &
 	looker=$!
 	wait_for rates "$tmp/rates"
