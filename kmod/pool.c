@@ -143,10 +143,9 @@ static int populate(struct fbuf_pool *pool, struct page **pages,
 		folio_set_owner(page_folio(page), pool, first + i);
 		/*
 		 * Senders look without a lock: who finds the page must find
-		 * what it is, which depends on its address. Pairs with
-		 * gather_get_page() and gather_fast().
+		 * what it is, which depends on its address.
 		 */
-		smp_wmb();
+		smp_wmb();	/* pairs with gather_get_page(), gather_fast() */
 		for (j = 0; j < 1U << order; j++)
 			WRITE_ONCE(pages[i++], page + j);
 	}
@@ -312,11 +311,8 @@ void fbuf_pool_leave(struct fbuf_pool *pool)
 	WRITE_ONCE(pool->visits, pool->visits - 1);
 	if (pool->visits)
 		return;
-	/*
-	 * Either pool_unlist() sees that there are none, or it is seen to wait.
-	 * Pairs with set_current_state() in wait_var_event().
-	 */
-	smp_mb();
+	/* Either pool_unlist() sees that there are none, or it is seen to wait. */
+	smp_mb();	/* pairs with set_current_state() in wait_var_event() */
 	wake_up_var(&pool->visits);
 }
 

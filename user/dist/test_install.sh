@@ -25,7 +25,7 @@ report()
 run_make()
 {
 	env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL make -s -C "$top" \
-		BUILD="$tmp/build" KDIR="$tmp/kernel" DESTDIR="$tmp/root" "$@" >"$tmp/out" 2>&1
+		BUILD="$tmp/build" KDIR="$tmp/kernel" DESTDIR="$tmp/dest" "$@" >"$tmp/out" 2>&1
 }
 
 # Fails, and its last line names what would not.
@@ -51,10 +51,10 @@ module()
 	echo 'int fbuf;' | cc -g -x c -c -o "$tmp/build/kmod-$1/fbuf.ko" -
 }
 
-installed() { find "$tmp/root" ! -type d 2>/dev/null; }
+installed() { find "$tmp/dest" ! -type d 2>/dev/null; }
 debug_info() { readelf -S --wide "$1" | grep -q ' \.debug_'; }
 
-mkdir "$tmp/build" "$tmp/root"
+mkdir "$tmp/build" "$tmp/dest"
 ln -s "$(cd "$1" && pwd)" "$tmp/build/user"
 
 echo "TAP version 13"
@@ -67,20 +67,20 @@ fails_with "make install-user" install && [ -z "$(installed)" ] &&
 	headers 1.2.3-a && fails_with "make install-user" install && [ -z "$(installed)" ]
 report $? "install_without_a_module_fails"
 
-run_make install-user && [ -x "$tmp/root/usr/local/bin/fbuf" ] &&
-	[ ! -e "$tmp/root/lib/modules" ]
+run_make install-user && [ -x "$tmp/dest/usr/local/bin/fbuf" ] &&
+	[ ! -e "$tmp/dest/lib/modules" ]
 report $? "install_of_user_space_alone"
 
-module 1.2.3-a && run_make install && [ -x "$tmp/root/usr/local/bin/fbuf" ] &&
+module 1.2.3-a && run_make install && [ -x "$tmp/dest/usr/local/bin/fbuf" ] &&
 	debug_info "$tmp/build/kmod-1.2.3-a/fbuf.ko" &&
-	! debug_info "$tmp/root/lib/modules/1.2.3-a/extra/fbuf.ko" &&
-	readelf -s "$tmp/root/lib/modules/1.2.3-a/extra/fbuf.ko" | grep -q ' fbuf$'
+	! debug_info "$tmp/dest/lib/modules/1.2.3-a/extra/fbuf.ko" &&
+	readelf -s "$tmp/dest/lib/modules/1.2.3-a/extra/fbuf.ko" | grep -q ' fbuf$'
 report $? "installed_module_is_stripped"
 
 # Whatever kernel there are headers of, if any.
 module 1.2.3-b && run_make install && rm -r "$tmp/kernel" &&
 	[ "$(installed | grep -c 'fbuf\.ko$')" -eq 2 ] && run_make uninstall &&
-	installed >"$tmp/out" && [ ! -s "$tmp/out" ] && [ ! -e "$tmp/root/lib/modules/1.2.3-a/extra" ]
+	installed >"$tmp/out" && [ ! -s "$tmp/out" ] && [ ! -e "$tmp/dest/lib/modules/1.2.3-a/extra" ]
 report $? "uninstall_leaves_nothing"
 
 # One version, that of the library, and a day.
