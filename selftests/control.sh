@@ -307,7 +307,7 @@ hold_pool_of_nobody()
 {
 	rm -f "$tmp/fifo4"
 	mkfifo "$tmp/fifo4"
-	as_nobody fbuf pool make --hold <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
+	as_nobody env -u LD_PRELOAD fbuf pool make --hold <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
 	holder2=$!
 	exec 4>"$tmp/fifo4"
 	wait_for '^pool' "$tmp/held4" || return
