@@ -112,7 +112,7 @@ wait_for()
 # A pool that stays until fd 3 is closed; sets $id and $holder.
 hold_pool()
 {
-	rm -f "$tmp/fifo"
+	rm -f "$tmp/fifo" "$tmp/held"
 	mkfifo "$tmp/fifo"
 	fbuf pool make --hold "$@" <"$tmp/fifo" >"$tmp/held" 2>"$tmp/err-held" &
 	holder=$!
@@ -230,7 +230,8 @@ lost_end()
 # A pool of the program captured, in one of its ways; sets $pool, $inode, $second.
 capture()
 {
-	rm -f "$tmp/fifo4"
+	# What an earlier one said is not this one's.
+	rm -f "$tmp/fifo4" "$tmp/held4"
 	mkfifo "$tmp/fifo4"
 	env -u LD_PRELOAD "$here/captured" "$1" <"$tmp/fifo4" >"$tmp/held4" \
 		2>"$tmp/err-held4" 3>&- &
@@ -305,7 +306,8 @@ others_show_what_they_see()
 
 hold_pool_of_nobody()
 {
-	rm -f "$tmp/fifo4"
+	# What an earlier one said is not this one's.
+	rm -f "$tmp/fifo4" "$tmp/held4"
 	mkfifo "$tmp/fifo4"
 	as_nobody env -u LD_PRELOAD fbuf pool make --hold <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
 	holder2=$!
@@ -364,7 +366,7 @@ stat_rates_when_a_pool_closes()
 	chmod 644 "$tmp/file"
 	stall -b 4K -n 64 || return
 	nobodys_allocs 64 || { let_go; return 1; }
-	as_nobody fbuf -j stat -i 0.1 -n 20 >"$tmp/rates" 2>"$tmp/err" 3>&- &
+	as_nobody env -u LD_PRELOAD fbuf -j stat -i 0.1 -n 20 >"$tmp/rates" 2>"$tmp/err" 3>&- &
 	looker=$!
 	wait_for rates "$tmp/rates"
 	kill -STOP $looker
