@@ -347,9 +347,9 @@ nobodys_allocs()
 	tries=0
 	while [ $tries -lt 100 ]; do
 		if [ "$1" = 0 ]; then
-			fbuf pool list | grep -q " nobody " || return 0
+			once fbuf pool list | grep -q " nobody " || return 0
 		else
-			run nobody fbuf -j stat
+			run nobody env -u LD_PRELOAD fbuf -j stat
 			[ "$(value allocs)" -ge "$1" ] && return
 		fi
 		tries=$((tries + 1))
