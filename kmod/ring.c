@@ -41,7 +41,7 @@ static unsigned long ring_bytes(u32 entries)
  */
 unsigned int fbuf_ring_used(const struct fbuf_kring *ring)
 {
-	/* Entries before it may be written again. */
+	/* Entries before it may be written again: pairs with fbuf_ring_next(). */
 	u32 head = smp_load_acquire(&ring_head(ring)->head);
 
 	return min(ring->tail - head, ring->mask + 1);
@@ -88,7 +88,7 @@ void fbuf_ring_publish(struct fbuf_handle *h)
 	struct fbuf_kring *ring = h->ring;
 
 	lockdep_assert_held(&h->pool->lock);
-	/* The user sees the entries if it sees the tail. */
+	/* Who sees the tail sees the entries: pairs with fbuf_ring_next(). */
 	smp_store_release(&ring_head(ring)->tail, ring->tail);
 	if (ring->eventfd)
 		fbuf_eventfd_signal(ring->eventfd);
@@ -261,7 +261,7 @@ int fbuf_ring_setup(struct fbuf_handle *h, const struct fbuf_ring_setup *args,
 
 	mutex_lock(&h->pool->lock);
 	err = h->ring ? -EEXIST : 0;
-	if (!err)	/* whoever sees it sees all of it */
+	if (!err)	/* pairs with fbuf_ring_mmap(), send_check_flags() */
 		smp_store_release(&h->ring, ring);
 	mutex_unlock(&h->pool->lock);
 	if (err)

@@ -150,7 +150,7 @@ static bool uring_arm(struct uring_wait *w, unsigned int tries)
 
 	atomic_set(&w->armed, 1);
 	/* Room that comes after poll() has looked finds it armed. */
-	smp_mb();
+	smp_mb();	/* pairs with uring_claim(), as uring_wake() calls it */
 	mask = vfs_poll(file, w->head ? NULL : &w->table);
 	ready = mask & (EPOLLOUT | EPOLLHUP) ||
 		READ_ONCE(sock_from_file(file)->sk->sk_err);

@@ -74,7 +74,10 @@ int fbuf_waiter_sleep(struct fbuf_waiter *w, bool in_flight)
 		schedule_hrtimeout_range(until == KTIME_MAX ? NULL : &until,
 					 NAP_SLACK, HRTIMER_MODE_ABS);
 	__set_current_state(TASK_RUNNING);
-	/* Before the next look: a wake-up after it must not get lost. */
+	/*
+	 * Before the next look: a wake-up after it must not get lost. Pairs with
+	 * woken_wake_function().
+	 */
 	smp_store_mb(w->entry.flags, w->entry.flags & ~WQ_FLAG_WOKEN);
 	return 0;
 }
