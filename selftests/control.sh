@@ -109,11 +109,18 @@ wait_for()
 	return 1
 }
 
+# A pipe for a holder to read, whose reader empties its file only once somebody
+# writes: so what an earlier holder said goes here.
+fresh_fifo()
+{
+	rm -f "$tmp/fifo$1" "$tmp/held$1"
+	mkfifo "$tmp/fifo$1"
+}
+
 # A pool that stays until fd 3 is closed; sets $id and $holder.
 hold_pool()
 {
-	rm -f "$tmp/fifo" "$tmp/held"
-	mkfifo "$tmp/fifo"
+	fresh_fifo ""
 	fbuf pool make --hold "$@" <"$tmp/fifo" >"$tmp/held" 2>"$tmp/err-held" &
 	holder=$!
 	exec 3>"$tmp/fifo"
@@ -230,9 +237,7 @@ lost_end()
 # A pool of the program captured, in one of its ways; sets $pool, $inode, $second.
 capture()
 {
-	# What an earlier one said is not this one's.
-	rm -f "$tmp/fifo4" "$tmp/held4"
-	mkfifo "$tmp/fifo4"
+	fresh_fifo 4
 	env -u LD_PRELOAD "$here/captured" "$1" <"$tmp/fifo4" >"$tmp/held4" \
 		2>"$tmp/err-held4" 3>&- &
 	captured=$!
@@ -306,19 +311,18 @@ others_show_what_they_see()
 
 hold_pool_of_nobody()
 {
-	# What an earlier one said is not this one's.
-	rm -f "$tmp/fifo4" "$tmp/held4"
-	mkfifo "$tmp/fifo4"
-	as_nobody env -u LD_PRELOAD fbuf pool make --hold <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
+	fresh_fifo 4
+	as_nobody fbuf pool make --hold <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
 	holder2=$!
 	exec 4>"$tmp/fifo4"
 	wait_for '^pool' "$tmp/held4" || return
 	pool=$(sed -n 's/^pool \([0-9]*\):.*/\1/p' "$tmp/held4")
 }
 
-# In the place of the shell that asks, so that its number is the command's.
+# In the place of the shell that asks, so that its number is the command's; without
+# faults, as what runs beside others is not theirs to be asked about.
 # shellcheck disable=SC2317 # run calls it
-as_nobody() { exec setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
+as_nobody() { exec env -u LD_PRELOAD setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
 
 # A sender of nobody's whose receiver has stopped to read; sets $sender, $receiver.
 stall()
@@ -329,7 +333,7 @@ stall()
 	wait_for "listening on port" "$tmp/err-recv" || return
 	port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/err-recv")
 	kill -STOP "$receiver"
-	as_nobody env -u LD_PRELOAD fbuf send "$@" "$tmp/file" 127.0.0.1 "$port" \
+	as_nobody fbuf send "$@" "$tmp/file" 127.0.0.1 "$port" \
 		>/dev/null 2>&1 3>&- &
 	sender=$!
 }
@@ -366,7 +370,7 @@ stat_rates_when_a_pool_closes()
 	chmod 644 "$tmp/file"
 	stall -b 4K -n 64 || return
 	nobodys_allocs 64 || { let_go; return 1; }
-	as_nobody env -u LD_PRELOAD fbuf -j stat -i 0.1 -n 20 >"$tmp/rates" 2>"$tmp/err" 3>&- &
+	as_nobody fbuf -j stat -i 0.1 -n 20 >"$tmp/rates" 2>"$tmp/err" 3>&- &
 	looker=$!
 	wait_for rates "$tmp/rates"
 	kill -STOP $looker
