@@ -322,7 +322,11 @@ hold_pool_of_nobody()
 # In the place of the shell that asks, so that its number is the command's; without
 # faults, as what runs beside others is not theirs to be asked about.
 # shellcheck disable=SC2317 # run calls it
-as_nobody() { exec env -u LD_PRELOAD setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups "$@"; }
+as_nobody()
+{
+	exec setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups \
+		env -u LD_PRELOAD "$@"
+}
 
 # A sender of nobody's whose receiver has stopped to read; sets $sender, $receiver.
 stall()
