@@ -12,7 +12,12 @@
 #include "sock.h"
 
 #define ADDR_MAX	33
+
+/* States of TCP, as the kernel numbers them. */
+#define TCP_FIN_WAIT1	4
+#define TCP_LAST_ACK	9
 #define TCP_LISTEN	10
+#define TCP_CLOSING	11
 
 /* A line of /proc/net/tcp, udp or raw. */
 struct line {
@@ -39,6 +44,13 @@ static bool parse(struct line *line, const char *text)
 		      &line->unread, &line->inode) == 8;
 }
 
+/* The end of the stream, not acknowledged yet, counts as a byte to send. */
+static bool fin_is_out(const struct line *line)
+{
+	return line->state == TCP_FIN_WAIT1 || line->state == TCP_LAST_ACK ||
+	       line->state == TCP_CLOSING;
+}
+
 static void find_inet(struct look *l, const char *text)
 {
 	struct sock_view *s = l->view;
@@ -46,6 +58,8 @@ static void find_inet(struct look *l, const char *text)
 
 	if (!parse(&line, text) || (l->tcp && line.state == TCP_LISTEN))
 		return;
+	if (l->tcp && fin_is_out(&line) && line.to_send)
+		line.to_send--;
 	l->unread += line.unread;
 	if (line.inode == s->inode) {
 		l->found = line;
