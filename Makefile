@@ -90,6 +90,9 @@ demo: deps
 cost: deps
 	@$(VM)/cost
 
+scale: deps
+	@$(VM)/scale
+
 bench: deps
 	@$(VM)/deps bench
 	@$(VM)/bench
@@ -155,6 +158,7 @@ help:
 	@echo 'make load         insmod; make unload: rmmod; as root'
 	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
+	@echo 'make scale        what calls cost with up to a million buffers in flight'
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
@@ -177,5 +181,5 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
-	deps vm demo cost bench profile native check check-all check-headers \
+	deps vm demo cost scale bench profile native check check-all check-headers \
 	check-debug check-uml inject fuzz fuzz-user soak lint clean help

@@ -7,6 +7,7 @@
  * the pool and page tables refers to its pages.
  */
 #include <linux/bitmap.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/page_ref.h>
@@ -18,8 +19,28 @@
 #include "fbuf.h"
 #include "trace.h"
 
-/* Buffers in limbo that a send looks at, when there are many. */
+/*
+ * When a packet lets go of a page, nobody tells, so that buffers in flight have to
+ * be looked at. That must not cost the more, the more there are: a call may look in
+ * vain at LOOKS_MIN of them, and each that goes into flight pays for LOOKS_PAID
+ * more. With that, a buffer is seen to be back within a part of the time that it
+ * was away, however many there are. LOOKS_MAX bounds how long a call takes.
+ */
+#define LOOKS_MIN	64U
+#define LOOKS_PAID	4U
+#define LOOKS_MAX	2048U
+
+/* A socket's packets let go in order: if one did not, up to 15 more need no look. */
+#define SKIP_SHIFT	(32 - 4)
+
+/* Those that a send looks at, when there are many. */
 #define CROWDED_LOOKS	8
+
+/* Those that a snapshot replaced, at which an ALLOC looks. */
+#define ORPHAN_LOOKS	4
+
+/* What comes back at all is back by then, but for the slowest of peers. */
+#define RECENT_JIFFIES	(HZ / 2)
 
 /**
  * fbuf_folio_idle() - does nothing but the pool and page tables refer to it?
@@ -177,11 +198,30 @@ static bool buf_renew(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	return true;
 }
 
+/**
+ * fbuf_buf_age() - is a buffer in flight for long?
+ * @buf: the buffer
+ *
+ * Context: any.
+ * Return: FBUF_OLD if it was not sent of late.
+ */
+enum fbuf_age fbuf_buf_age(const struct fbuf_buf *buf)
+{
+	unsigned long sent = READ_ONCE(buf->sent);
+
+	return sent && time_before(jiffies, sent + RECENT_JIFFIES) ?
+	       FBUF_RECENT : FBUF_OLD;
+}
+
 static void put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
-	list_add_tail(&buf->node, &pool->limbo);
+	enum fbuf_age age = fbuf_buf_age(buf);
+
+	list_add_tail(&buf->node, &pool->limbo[age].bufs);
+	pool->limbo[age].nr++;
 	limbo_count(pool, 1);
+	fbuf_looks_pay(pool);
 }
 
 /**
@@ -218,23 +258,143 @@ static void put_free(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	}
 }
 
-/* Take the oldest out of limbo: true if it is idle, else it is the last now. */
-static bool leave_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
+/**
+ * fbuf_looks() - how many looks at what is in flight are there for a call?
+ * @pool: the pool
+ *
+ * Only those are meant that find that it still is.
+ *
+ * Context: the pool's lock is held.
+ * Return: their number, at most LOOKS_MAX.
+ */
+unsigned int fbuf_looks(struct fbuf_pool *pool)
+{
+	unsigned int looks = min(LOOKS_MIN + pool->looks, LOOKS_MAX);
+
+	lockdep_assert_held(&pool->lock);
+	pool->looks = 0;
+	return looks;
+}
+
+/**
+ * fbuf_looks_pay() - something more will have to be looked at
+ * @pool: the pool
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_looks_pay(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	pool->looks = min(pool->looks + LOOKS_PAID, LOOKS_MAX);
+}
+
+/**
+ * fbuf_looks_skip() - how many more of its socket need no look after one in vain?
+ * @pool: the pool
+ *
+ * Not always as many, nor as many in a period that those in flight may have too:
+ * none is to be skipped each time.
+ *
+ * Context: the pool's lock is held.
+ * Return: their number.
+ */
+unsigned int fbuf_looks_skip(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	/* As in Numerical Recipes: all numbers of 32 bits, of which the upper are good. */
+	pool->skip = 1664525 * pool->skip + 1013904223;
+	return pool->skip >> SKIP_SHIFT;
+}
+
+/*
+ * The looks of a call at limbo: how many may be in vain for each age, and how many
+ * buffers there were, so that none is looked at twice.
+ */
+struct limbo_looks {
+	bool begun;
+	enum fbuf_age age;
+	unsigned int most[FBUF_AGES];
+	unsigned int left[FBUF_AGES];
+};
+
+/* A quarter of @looks for the old, and for one age what the other does not need. */
+static void looks_begin(const struct fbuf_pool *pool, struct limbo_looks *l,
+			unsigned int looks)
 	__must_hold(&pool->lock)
 {
+	unsigned int recent = min(pool->limbo[FBUF_RECENT].nr, LOOKS_MAX);
+	unsigned int old = min(pool->limbo[FBUF_OLD].nr, LOOKS_MAX);
+	l->begun = true;
+	l->age = FBUF_RECENT;
+	l->left[FBUF_RECENT] = recent;
+	l->left[FBUF_OLD] = old;
+	l->most[FBUF_RECENT] = looks - min(looks / 4, old);
+	l->most[FBUF_OLD] = looks - min(l->most[FBUF_RECENT], recent);
+}
+
+/* The next one to look at, or NULL. */
+static struct fbuf_buf *limbo_next(const struct fbuf_pool *pool,
+				   struct limbo_looks *l)
+	__must_hold(&pool->lock)
+{
+	for (; l->age < FBUF_AGES; l->age++) {
+		if (!l->left[l->age] || !l->most[l->age])
+			continue;
+		l->left[l->age]--;
+		return list_first_entry(&pool->limbo[l->age].bufs,
+					struct fbuf_buf, node);
+	}
+	return NULL;
+}
+
+/* The first one's turn comes last, and with it that of others like it. */
+static void limbo_turn(struct fbuf_pool *pool, struct limbo_looks *l)
+	__must_hold(&pool->lock)
+{
+	struct list_head *bufs = &pool->limbo[l->age].bufs;
+	struct fbuf_buf *buf = list_first_entry(bufs, struct fbuf_buf, node);
+	unsigned long sock = READ_ONCE(buf->sock);
+	unsigned int skip = 0;
+
+	/* Not if there are looks for all. */
+	if (l->left[l->age] > l->most[l->age])
+		skip = fbuf_looks_skip(pool);
+	buf = list_next_entry(buf, node);
+	while (skip-- && l->left[l->age] && READ_ONCE(buf->sock) == sock) {
+		buf = list_next_entry(buf, node);
+		l->left[l->age]--;
+	}
+	if (!list_entry_is_head(buf, bufs, node))
+		list_rotate_to_front(&buf->node, bufs);
+}
+
+/* Take it out of limbo: true if it is idle, else its turn comes last. */
+static bool leave_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf,
+			struct limbo_looks *l)
+	__must_hold(&pool->lock)
+{
+	cond_resched();
 	if (!fbuf_settle(pool, buf) || !buf_renew(pool, buf)) {
-		list_move_tail(&buf->node, &pool->limbo);
+		l->most[l->age]--;
+		if (l->age == FBUF_OLD || fbuf_buf_age(buf) == FBUF_RECENT) {
+			limbo_turn(pool, l);
+			return false;
+		}
+		list_move_tail(&buf->node, &pool->limbo[FBUF_OLD].bufs);
+		pool->limbo[FBUF_RECENT].nr--;
+		pool->limbo[FBUF_OLD].nr++;
 		return false;
 	}
 	list_del_init(&buf->node);
+	pool->limbo[l->age].nr--;
 	limbo_count(pool, -1);
 	this_cpu_add(pool->counters->reuses, 1);
 	trace_fbuf_reuse(pool, buf);
 	return true;
 }
 
-/* A buffer that is idle, off its list, or NULL. Looks at *budget in limbo. */
-static struct fbuf_buf *take_idle(struct fbuf_pool *pool, unsigned int *budget)
+/* A buffer that is idle, off its list, or NULL. */
+static struct fbuf_buf *take_idle(struct fbuf_pool *pool, struct limbo_looks *l)
 	__must_hold(&pool->lock)
 {
 	struct fbuf_buf *buf;
@@ -250,13 +410,11 @@ static struct fbuf_buf *take_idle(struct fbuf_pool *pool, unsigned int *budget)
 		pool->nr_free--;
 		return buf;
 	}
-	while (*budget && (buf = list_first_entry_or_null(&pool->limbo,
-							  struct fbuf_buf,
-							  node))) {
-		--*budget;
-		if (leave_limbo(pool, buf))
+	if (pool->nr_limbo && !l->begun)
+		looks_begin(pool, l, fbuf_looks(pool));
+	while ((buf = limbo_next(pool, l))) {
+		if (leave_limbo(pool, buf, l))
 			return buf;
-		cond_resched();
 	}
 	buf = list_first_entry_or_null(&pool->bare, struct fbuf_buf, node);
 	if (buf) {
@@ -269,21 +427,42 @@ static struct fbuf_buf *take_idle(struct fbuf_pool *pool, unsigned int *budget)
 /**
  * fbuf_reap() - look which free buffers are idle by now
  * @pool: the pool
+ * @looks: at how many to look in vain: what fbuf_looks() said
  *
  * Context: may sleep; the pool's lock is held.
- * Return: whether a buffer is to be had.
  */
-bool fbuf_reap(struct fbuf_pool *pool)
+void fbuf_reap(struct fbuf_pool *pool, unsigned int looks)
 {
-	unsigned int budget = pool->nr_limbo;
+	struct limbo_looks l;
 	struct fbuf_buf *buf;
 
 	lockdep_assert_held(&pool->lock);
-	while (budget--) {
-		buf = list_first_entry(&pool->limbo, struct fbuf_buf, node);
-		if (leave_limbo(pool, buf))
+	looks_begin(pool, &l, looks);
+	while ((buf = limbo_next(pool, &l))) {
+		if (leave_limbo(pool, buf, &l))
 			put_free(pool, buf);
-		cond_resched();
+	}
+}
+
+/**
+ * fbuf_to_be_had() - is there a buffer that ALLOC would hand out?
+ * @pool: the pool
+ * @looks: at how many in flight to look in vain: what fbuf_looks() said
+ *
+ * Context: may sleep; the pool's lock is held.
+ * Return: whether there is one.
+ */
+bool fbuf_to_be_had(struct fbuf_pool *pool, unsigned int looks)
+{
+	struct limbo_looks l;
+	struct fbuf_buf *buf;
+
+	lockdep_assert_held(&pool->lock);
+	looks_begin(pool, &l, looks);
+	while (!pool->nr_free && !pool->nr_bare &&
+	       (buf = limbo_next(pool, &l))) {
+		if (leave_limbo(pool, buf, &l))
+			put_free(pool, buf);
 	}
 	return pool->nr_free || pool->nr_bare;
 }
@@ -308,15 +487,15 @@ static bool buf_stuck(const struct fbuf_buf *buf)
  */
 bool fbuf_crowded(struct fbuf_pool *pool)
 {
-	unsigned int looks = CROWDED_LOOKS;
 	bool stuck = pool->copy_above_set, freed = false, crowded;
+	struct limbo_looks l;
 	struct fbuf_buf *buf;
 
 	mutex_lock(&pool->lock);
-	while (looks-- && pool->crowded) {
-		buf = list_first_entry(&pool->limbo, struct fbuf_buf, node);
+	looks_begin(pool, &l, CROWDED_LOOKS);
+	while (pool->crowded && (buf = limbo_next(pool, &l))) {
 		stuck |= buf_stuck(buf);
-		if (!leave_limbo(pool, buf))
+		if (!leave_limbo(pool, buf, &l))
 			continue;
 		put_free(pool, buf);
 		freed = true;
@@ -378,10 +557,11 @@ static unsigned int alloc_take(struct fbuf_pool *pool, struct list_head *taken,
 			       unsigned int count, int *err)
 	__must_hold(&pool->lock)
 {
-	unsigned int n, budget = pool->nr_limbo;
+	struct limbo_looks l = {};
+	unsigned int n;
 
 	for (n = 0; n < count; n++) {
-		struct fbuf_buf *buf = take_idle(pool, &budget);
+		struct fbuf_buf *buf = take_idle(pool, &l);
 
 		*err = -ENOBUFS;
 		if (!buf)
@@ -453,8 +633,8 @@ static unsigned int holds_left(const struct fbuf_handle *h)
  * @all: as many, or none
  *
  * Context: may sleep; takes the pool's lock.
- * Return: how many, at least 1; -EAGAIN if too few are idle and some that are
- * free are in flight; -ENOBUFS if all others are held; -EDQUOT; -ENOMEM.
+ * Return: how many, at least 1; -EAGAIN if too few were found idle and some that
+ * are free are in flight; -ENOBUFS if all others are held; -EDQUOT; -ENOMEM.
  */
 int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count, bool all)
 {
@@ -463,7 +643,7 @@ int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count, bool all)
 
 	mutex_lock(&pool->lock);
 	if (!list_empty(&pool->orphans))
-		fbuf_orphans_reap(pool, false);
+		fbuf_orphans_reap(pool, ORPHAN_LOOKS);
 	if (holds_left(h) >= (all ? count : 1))
 		ret = alloc_locked(h, names, min(count, holds_left(h)), all);
 	/* Who got fewer than asked for, and polls, waits for the next edge. */

@@ -50,7 +50,8 @@ enum fbuf_protection {
 
 /**
  * struct fbuf_buf - one buffer
- * @node: on the pool's free, bare or limbo list; alone while there is a hold
+ * @node: on the pool's free or bare list, or one of limbo's; alone while there is
+ *        a hold
  * @reserved: on the pool's list of those for which the maker is charged what a
  *            snapshot will need; @prot is not FBUF_VOLATILE then
  * @gen: generation, changed at each ALLOC
@@ -139,6 +140,33 @@ struct fbuf_user {
 };
 
 /**
+ * enum fbuf_age - since when something is in flight
+ * @FBUF_RECENT: not for long
+ * @FBUF_OLD: for long; its peer may not read at all
+ * @FBUF_AGES: how many there are
+ *
+ * What is in flight is looked at in turn. Each age has its own turn, so that what
+ * comes back soon is not behind what may never come back.
+ */
+enum fbuf_age {
+	FBUF_RECENT,
+	FBUF_OLD,
+	FBUF_AGES,
+};
+
+/**
+ * struct fbuf_limbo - buffers without a hold that were in flight when last seen
+ * @bufs: the buffers, the next to look at first
+ * @nr: how many
+ *
+ * Protected by the pool's lock.
+ */
+struct fbuf_limbo {
+	struct list_head bufs;
+	unsigned int nr;
+};
+
+/**
  * struct fbuf_pool - a set of equal-size buffers
  * @pages: the page at each page offset, NULL where a buffer has no memory. The
  *         pool has one reference to each folio. Changed under @lock; a send
@@ -154,26 +182,28 @@ struct fbuf_user {
  * @bufs: the buffers
  * @counters: see there; any CPU adds, readers sum
  * @lock: protects @bufs, the lists of buffers and the numbers of what is on
- *        them, @orphans, @reserved, @charged, @nr_notify, @batch, @dead,
- *        @watching, @exhausted, @stuck, @want_out, the page tables' entries for
- *        the pool, and the holds, the ring and @polls_out of every handle. A
- *        send only tests holds and takes no lock. Taken inside mmap_lock: never
- *        touch user memory under it. Under memory pressure only tried.
+ *        them, @orphans, @reserved, @looks, @skip, @charged, @notifying,
+ *        @nr_notify, @batch, @dead, @watching, @exhausted, @stuck, @want_out, the page
+ *        tables' entries for the pool, and the holds, the ring and @polls_out
+ *        of every handle. A send only tests holds and takes no lock. Taken
+ *        inside mmap_lock: never touch user memory under it. Under memory
+ *        pressure only tried.
  * @free: buffers without a hold that were idle when they came here; last in,
  *        first out, for warm caches
  * @bare: the same, but without memory
- * @limbo: buffers without a hold that were in flight when they came here, the
- *         oldest first
+ * @limbo: buffers without a hold that were in flight when last looked at, by age
  * @nr_held: buffers with a hold
  * @nr_free: buffers on @free
  * @nr_bare: buffers on @bare: all others have memory
- * @nr_limbo: buffers on @limbo
- * @orphans: folios in flight that a snapshot took the place of, by their lru;
- *           the pool still has its reference
+ * @nr_limbo: buffers in @limbo, of all ages
+ * @orphans: folios in flight that a snapshot took the place of, by their lru, the
+ *           next to look at first; the pool still has its reference
  * @nr_orphans: pages in them
- * @reserved: buffers for which a snapshot is charged, those that are so for
- *            longest first
+ * @reserved: buffers for which a snapshot is charged, the next to look at first
+ * @looks: what fbuf_looks_pay() added up
+ * @skip: of what fbuf_looks_skip() makes its answers
  * @charged: pages that are charged for the pool
+ * @notifying: handles that wait for notices, the next to look at first
  * @nr_notify: notices that handles wait for
  * @dead: the last handle is gone
  * @watching: the watch runs
@@ -227,7 +257,7 @@ struct fbuf_pool {
 	struct mutex lock ____cacheline_aligned_in_smp;
 	struct list_head free;
 	struct list_head bare;
-	struct list_head limbo;
+	struct fbuf_limbo limbo[FBUF_AGES];
 	unsigned int nr_held;
 	unsigned int nr_free;
 	unsigned int nr_bare;
@@ -235,7 +265,10 @@ struct fbuf_pool {
 	struct list_head orphans;
 	unsigned long nr_orphans;
 	struct list_head reserved;
+	unsigned int looks;
+	u32 skip;
 	unsigned long charged;
+	struct list_head notifying;
 	unsigned int nr_notify;
 	u64 batch;
 	bool dead;
@@ -273,6 +306,28 @@ struct fbuf_pool {
 };
 
 /**
+ * struct fbuf_notice - a notice that a handle waits for, or none
+ * @gen: the generation of the buffer that was sent
+ * @next: the buffer whose notice is the next on the queue
+ */
+struct fbuf_notice {
+	u32 gen;
+	u32 next;
+};
+
+/**
+ * struct fbuf_notices - a queue of notices
+ * @first: the buffer of the next one to look at
+ * @last: that of the last
+ * @nr: how many; if there are none, @first and @last are nothing
+ */
+struct fbuf_notices {
+	u32 first;
+	u32 last;
+	unsigned int nr;
+};
+
+/**
  * struct fbuf_kring - a handle's ring, as the kernel sees it
  * @pages: its memory, which the user can change at any time
  * @nr_pages: number of them
@@ -282,9 +337,10 @@ struct fbuf_pool {
  * @full: so it was the last time
  * @accept: others may pass buffers
  * @eventfd: signalled with new entries, or NULL
- * @notify_gen: for each buffer with a notice, the generation that was sent
- * @notify: a bit for each buffer with a notice that is still to come
- * @nr_notify: how many
+ * @notices: for each buffer the notice that is still to come, if there is one
+ * @notify: a bit for each buffer for which there is
+ * @queue: them, by age
+ * @nr_notify: how many there are
  *
  * Protected by the pool's lock.
  */
@@ -297,8 +353,9 @@ struct fbuf_kring {
 	bool full;
 	bool accept;
 	struct eventfd_ctx *eventfd;
-	u32 *notify_gen;
+	struct fbuf_notice *notices;
 	unsigned long *notify;
+	struct fbuf_notices queue[FBUF_AGES];
 	unsigned int nr_notify;
 };
 
@@ -315,6 +372,7 @@ struct fbuf_kring {
  * @holds: a bit for each buffer; changed under the pool's lock
  * @secures: a bit for each buffer that it secures; NULL in volatile pools
  * @ring: its ring, or NULL; set once
+ * @notifying: on the pool's list of those that wait for notices, or alone
  * @wait: whoever waits for entries in the ring
  */
 struct fbuf_handle {
@@ -329,6 +387,7 @@ struct fbuf_handle {
 	unsigned long *holds;
 	unsigned long *secures;
 	struct fbuf_kring *ring;
+	struct list_head notifying;
 	wait_queue_head_t wait;
 };
 
@@ -549,7 +608,7 @@ int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
 int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
 		       unsigned long first);
 void fbuf_depopulate(struct page **pages, unsigned long nr);
-unsigned long fbuf_orphans_reap(struct fbuf_pool *pool, bool all);
+void fbuf_orphans_reap(struct fbuf_pool *pool, unsigned int looks);
 
 /* charge.c: who is charged for pools */
 extern unsigned long long fbuf_pool_max;
@@ -580,7 +639,12 @@ bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
 int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
 void fbuf_put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf);
 int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
-bool fbuf_reap(struct fbuf_pool *pool);
+unsigned int fbuf_looks(struct fbuf_pool *pool);
+void fbuf_looks_pay(struct fbuf_pool *pool);
+unsigned int fbuf_looks_skip(struct fbuf_pool *pool);
+enum fbuf_age fbuf_buf_age(const struct fbuf_buf *buf);
+void fbuf_reap(struct fbuf_pool *pool, unsigned int looks);
+bool fbuf_to_be_had(struct fbuf_pool *pool, unsigned int looks);
 bool fbuf_crowded(struct fbuf_pool *pool);
 int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count,
 	       bool all);
@@ -621,7 +685,8 @@ unsigned int fbuf_ring_room(const struct fbuf_kring *ring);
 void fbuf_ring_put(struct fbuf_kring *ring,
 		   const struct fbuf_ring_entry *entry);
 void fbuf_ring_publish(struct fbuf_handle *h);
-bool fbuf_ring_notify(struct fbuf_handle *h);
+void fbuf_ring_expect(struct fbuf_handle *h, const struct fbuf_buf *buf);
+bool fbuf_ring_notify(struct fbuf_handle *h, unsigned int *looks);
 int fbuf_ring_mmap(struct fbuf_handle *h, struct vm_area_struct *vma);
 
 /* map.c */
@@ -631,7 +696,7 @@ void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf);
 /* protect.c */
 int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		 enum fbuf_protection prot);
-void fbuf_reserved_reap(struct fbuf_pool *pool);
+void fbuf_reserved_reap(struct fbuf_pool *pool, unsigned int looks);
 int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count);
 void fbuf_unsecure(struct fbuf_handle *h, unsigned int index);
 bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf);

@@ -566,21 +566,14 @@ struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
 void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h)
 {
 	struct fbuf_pool *pool = h->pool;
-	struct fbuf_kring *ring = h->ring;
-	unsigned int i, index;
+	unsigned int i;
 
 	mutex_lock(&pool->lock);
 	for (i = 0; i < g->nr; i++) {
 		struct fbuf_buf *buf = fbuf_run_buf(&g->runs[i], pool);
 
-		if (!buf)
-			continue;
-		index = fbuf_buf_index(pool, buf);
-		ring->notify_gen[index] = buf->gen;
-		if (__test_and_set_bit(index, ring->notify))
-			continue;
-		ring->nr_notify++;
-		pool->nr_notify++;
+		if (buf)
+			fbuf_ring_expect(h, buf);
 		cond_resched();
 	}
 	fbuf_watch(pool);

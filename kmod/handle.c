@@ -468,6 +468,7 @@ static struct fbuf_handle *handle_new(struct fbuf_pool *pool,
 	h->max_holds = args->max_holds;
 	h->no_pin = args->flags & FBUF_SHARE_NO_PIN;
 	init_waitqueue_head(&h->wait);
+	INIT_LIST_HEAD(&h->notifying);
 	h->holds = kvcalloc(nr, sizeof(long), GFP_KERNEL_ACCOUNT);
 	if (!fbuf_is_volatile(pool))
 		h->secures = kvcalloc(nr, sizeof(long), GFP_KERNEL_ACCOUNT);

@@ -522,8 +522,8 @@ static void pools_settle(struct sk_buff *skb)
 		     list_empty_careful(&pool->reserved)))
 			continue;
 		fbuf_pool_enter(pool);
-		fbuf_orphans_reap(pool, false);
-		fbuf_reserved_reap(pool);
+		fbuf_orphans_reap(pool, UINT_MAX);
+		fbuf_reserved_reap(pool, UINT_MAX);
 		fbuf_pool_leave(pool);
 	}
 	mutex_unlock(&fbuf_pools_lock);

@@ -219,33 +219,59 @@ static int pool_populate(struct fbuf_pool *pool)
 	return 0;
 }
 
+static void orphan_free(struct fbuf_pool *pool, struct page *page)
+	__must_hold(&pool->lock)
+{
+	unsigned long nr = compound_nr(page);
+
+	list_del(&page->lru);
+	pool->nr_orphans -= nr;
+	fbuf_uncharge(pool, nr);
+	folio_clear_owner(page_folio(page));
+	put_page(page);
+}
+
 /**
  * fbuf_orphans_reap() - free what snapshots replaced and packets let go of
  * @pool: the pool
- * @all: free the others too: their last packet does it
+ * @looks: at how many folios to look in vain
  *
  * Context: may sleep; the pool's lock is held.
- * Return: the number of pages that stay.
  */
-unsigned long fbuf_orphans_reap(struct fbuf_pool *pool, bool all)
+void fbuf_orphans_reap(struct fbuf_pool *pool, unsigned int looks)
 {
-	unsigned long gone = 0;
-	struct page *page, *next;
+	struct page *page, *next, *last;
 
 	lockdep_assert_held(&pool->lock);
+	if (list_empty(&pool->orphans))
+		return;
+	last = list_last_entry(&pool->orphans, struct page, lru);
 	list_for_each_entry_safe(page, next, &pool->orphans, lru) {
-		if (!all && !fbuf_folio_idle(page_folio(page), 0))
-			continue;
-		list_del(&page->lru);
-		gone += compound_nr(page);
-		folio_clear_owner(page_folio(page));
-		put_page(page);
+		bool end = page == last;
+
+		if (fbuf_folio_idle(page_folio(page), 0)) {
+			orphan_free(pool, page);
+		} else {
+			/* Its turn comes last. */
+			list_move_tail(&page->lru, &pool->orphans);
+			end |= !--looks;
+		}
+		if (end)
+			break;
 		cond_resched();
 	}
-	pool->nr_orphans -= gone;
-	if (gone)
-		fbuf_uncharge(pool, gone);
-	return pool->nr_orphans;
+}
+
+/* Those in flight, too: their last packet frees them. */
+static void orphans_free(struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, &pool->orphans, lru) {
+		orphan_free(pool, page);
+		cond_resched();
+	}
 }
 
 /*
@@ -259,7 +285,11 @@ static unsigned long pool_give_back(struct fbuf_pool *pool, bool all)
 	unsigned long i, nr, left;
 
 	mutex_lock(&pool->lock);
-	left = fbuf_orphans_reap(pool, all);
+	if (all)
+		orphans_free(pool);
+	else
+		fbuf_orphans_reap(pool, UINT_MAX);
+	left = pool->nr_orphans;
 	/* A pool that was not made in full may have no pages yet. */
 	for (i = 0; pool->pages && i < pool->nr_pages; i += nr) {
 		struct page *page = pool->pages[i];
@@ -467,12 +497,16 @@ static enum fbuf_protection pool_prot(unsigned int flags)
 
 static void pool_init_empty(struct fbuf_pool *pool)
 {
+	enum fbuf_age age;
+
 	mutex_init(&pool->lock);
 	INIT_LIST_HEAD(&pool->free);
 	INIT_LIST_HEAD(&pool->bare);
-	INIT_LIST_HEAD(&pool->limbo);
+	for (age = 0; age < FBUF_AGES; age++)
+		INIT_LIST_HEAD(&pool->limbo[age].bufs);
 	INIT_LIST_HEAD(&pool->orphans);
 	INIT_LIST_HEAD(&pool->reserved);
+	INIT_LIST_HEAD(&pool->notifying);
 	INIT_LIST_HEAD(&pool->all);
 	INIT_LIST_HEAD(&pool->retired);
 	INIT_DELAYED_WORK(&pool->retire, fbuf_retire_work);

@@ -34,9 +34,6 @@
 #include "fbuf.h"
 #include "trace.h"
 
-/* Charged buffers that are looked at to find one that is idle. */
-#define RESERVED_LOOKS	8
-
 /* Nothing may be mapped: what refers to it then are packets, and strangers. */
 static bool buf_referred(struct fbuf_pool *pool, const struct fbuf_buf *buf)
 {
@@ -82,22 +79,31 @@ static void reserve_drop(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	fbuf_uncharge(pool, fbuf_buf_pages(pool));
 }
 
-/* Look again at up to @looks of those that are charged the longest. */
-static void reserve_reap(struct fbuf_pool *pool, unsigned int looks)
-	__must_hold(&pool->lock)
+/**
+ * fbuf_reserved_reap() - charge no more for writes to buffers that are idle
+ * @pool: the pool
+ * @looks: at how many buffers to look in vain
+ *
+ * Context: may sleep; the pool's lock is held.
+ */
+void fbuf_reserved_reap(struct fbuf_pool *pool, unsigned int looks)
 {
 	struct fbuf_buf *buf, *next, *last;
 
+	lockdep_assert_held(&pool->lock);
 	/* Of a dead pool, what is charged is counted by the pages that stay. */
 	if (pool->dead || list_empty(&pool->reserved))
 		return;
 	last = list_last_entry(&pool->reserved, struct fbuf_buf, reserved);
 	list_for_each_entry_safe(buf, next, &pool->reserved, reserved) {
-		if (!looks--)
-			break;
-		if (!fbuf_settle(pool, buf))
+		bool end = buf == last;
+
+		if (!fbuf_settle(pool, buf)) {
+			/* Its turn comes last. */
 			list_move_tail(&buf->reserved, &pool->reserved);
-		if (buf == last)
+			end |= !--looks;
+		}
+		if (end)
 			break;
 		cond_resched();
 	}
@@ -114,26 +120,16 @@ static int reserve(struct fbuf_pool *pool, struct fbuf_buf *buf)
 		return 0;
 	err = fbuf_charge(pool, nr);
 	if (unlikely(err)) {
-		fbuf_orphans_reap(pool, false);
-		reserve_reap(pool, RESERVED_LOOKS);
+		unsigned int looks = fbuf_looks(pool);
+
+		fbuf_orphans_reap(pool, looks);
+		fbuf_reserved_reap(pool, looks);
 		err = fbuf_charge(pool, nr);
 		if (err)
 			return err;
 	}
 	list_add_tail(&buf->reserved, &pool->reserved);
 	return 0;
-}
-
-/**
- * fbuf_reserved_reap() - charge no more for writes to buffers that are idle
- * @pool: the pool
- *
- * Context: may sleep; the pool's lock is held.
- */
-void fbuf_reserved_reap(struct fbuf_pool *pool)
-{
-	lockdep_assert_held(&pool->lock);
-	reserve_reap(pool, UINT_MAX);
 }
 
 /**
@@ -320,7 +316,7 @@ static int snapshot(struct fbuf_pool *pool, struct fbuf_buf *buf)
 {
 	struct page **fresh;
 
-	fbuf_orphans_reap(pool, false);
+	fbuf_orphans_reap(pool, fbuf_looks(pool));
 	fresh = snapshot_copy(pool, buf);
 	if (IS_ERR(fresh))
 		return PTR_ERR(fresh);

@@ -96,12 +96,81 @@ void fbuf_ring_publish(struct fbuf_handle *h)
 		wake_up_poll(&h->wait, EPOLLIN | EPOLLRDNORM);
 }
 
-static void notify_done(struct fbuf_handle *h, unsigned int index)
+static void notices_add(struct fbuf_kring *ring, enum fbuf_age age, u32 index)
+{
+	struct fbuf_notices *q = &ring->queue[age];
+
+	if (q->nr++)
+		ring->notices[q->last].next = index;
+	else
+		q->first = index;
+	q->last = index;
+}
+
+static u32 notices_take(struct fbuf_kring *ring, enum fbuf_age age)
+{
+	struct fbuf_notices *q = &ring->queue[age];
+	u32 index = q->first;
+
+	q->first = ring->notices[index].next;
+	q->nr--;
+	return index;
+}
+
+/*
+ * The first one's turn comes last, and with it that of up to @skip more of the same
+ * socket. Returns how many more they are.
+ */
+static unsigned int notices_turn(struct fbuf_handle *h, enum fbuf_age age,
+				 unsigned int skip)
+	__must_hold(&h->pool->lock)
+{
+	const struct fbuf_buf *bufs = h->pool->bufs;
+	struct fbuf_kring *ring = h->ring;
+	struct fbuf_notices *q = &ring->queue[age];
+	unsigned long sock = READ_ONCE(bufs[q->first].sock);
+	unsigned int n;
+
+	ring->notices[q->last].next = q->first;
+	q->last = q->first;
+	q->first = ring->notices[q->last].next;
+	for (n = 0; n < skip && READ_ONCE(bufs[q->first].sock) == sock; n++) {
+		q->last = q->first;
+		q->first = ring->notices[q->last].next;
+	}
+	return n;
+}
+
+/**
+ * fbuf_ring_expect() - have a notice posted when a buffer is idle
+ * @h: a handle with a ring
+ * @buf: the buffer; if a notice of it was to come, it now is one of this sending
+ *
+ * Context: the pool's lock is held; fbuf_watch() is still to be called.
+ */
+void fbuf_ring_expect(struct fbuf_handle *h, const struct fbuf_buf *buf)
+{
+	struct fbuf_kring *ring = h->ring;
+	unsigned int index = fbuf_buf_index(h->pool, buf);
+
+	lockdep_assert_held(&h->pool->lock);
+	ring->notices[index].gen = buf->gen;
+	if (__test_and_set_bit(index, ring->notify))
+		return;
+	notices_add(ring, FBUF_RECENT, index);
+	ring->nr_notify++;
+	h->pool->nr_notify++;
+	fbuf_looks_pay(h->pool);
+	if (list_empty(&h->notifying))
+		list_add_tail(&h->notifying, &h->pool->notifying);
+}
+
+static void notice_post(struct fbuf_handle *h, u32 index)
 	__must_hold(&h->pool->lock)
 {
 	struct fbuf_kring *ring = h->ring;
 	const struct fbuf_ring_entry entry = {
-		.name = FBUF_NAME(index, ring->notify_gen[index]),
+		.name = FBUF_NAME(index, ring->notices[index].gen),
 		.type = FBUF_RING_IDLE,
 	};
 
@@ -109,42 +178,91 @@ static void notify_done(struct fbuf_handle *h, unsigned int index)
 	__clear_bit(index, ring->notify);
 	ring->nr_notify--;
 	h->pool->nr_notify--;
+	if (!ring->nr_notify)
+		list_del_init(&h->notifying);
+}
+
+/* A buffer that was handed out again was idle in between. */
+static bool notice_due(struct fbuf_pool *pool, const struct fbuf_kring *ring,
+		       u32 index)
+	__must_hold(&pool->lock)
+{
+	struct fbuf_buf *buf = &pool->bufs[index];
+
+	return buf->gen != ring->notices[index].gen || fbuf_settle(pool, buf);
+}
+
+/* The first one is not due. Returns how many others, of @left, need no look now. */
+static unsigned int notice_wait(struct fbuf_handle *h, enum fbuf_age age,
+				unsigned int left)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_kring *ring = h->ring;
+	u32 index = ring->queue[age].first;
+
+	if (age == FBUF_OLD || fbuf_buf_age(&h->pool->bufs[index]) == age)
+		return notices_turn(h, age, left ?
+				    min(fbuf_looks_skip(h->pool), left) : 0);
+	notices_take(ring, age);
+	notices_add(ring, FBUF_OLD, index);
+	return 0;
+}
+
+/*
+ * Look at a queue, at each of it once, and *looks times in vain. False if a notice
+ * is due for which there is no room; sets @more if one waits for who does not tell.
+ */
+static bool notices_look(struct fbuf_handle *h, enum fbuf_age age,
+			 unsigned int *looks, bool *more)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_kring *ring = h->ring;
+	unsigned int left = ring->queue[age].nr;
+	unsigned int room = fbuf_ring_room(ring);
+
+	while (left && *looks) {
+		u32 index = ring->queue[age].first;
+
+		cond_resched();
+		left--;
+		if (!notice_due(h->pool, ring, index)) {
+			*more |= !h->pool->bufs[index].told;
+			left -= notice_wait(h, age, left > *looks ? left : 0);
+			--*looks;
+			continue;
+		}
+		if (!room--)
+			return false;
+		notices_take(ring, age);
+		notice_post(h, index);
+	}
+	*more |= left;
+	return true;
 }
 
 /**
  * fbuf_ring_notify() - post the notices that are due
- * @h: a handle with a ring
- *
- * A buffer that was handed out again was idle in between.
+ * @h: a handle that waits for some
+ * @looks: at how many buffers to look in vain; those at which it did are taken off,
+ *         and one for the handle
  *
  * Context: may sleep; the pool's lock is held.
- * Return: whether some wait for packets of whose end nobody tells, rather than
- * for others or for room in the ring.
+ * Return: whether some wait, or may, for packets of whose end nobody tells, rather
+ * than for others or for room in the ring.
  */
-bool fbuf_ring_notify(struct fbuf_handle *h)
+bool fbuf_ring_notify(struct fbuf_handle *h, unsigned int *looks)
 {
 	struct fbuf_kring *ring = h->ring;
-	struct fbuf_pool *pool = h->pool;
-	unsigned int i, room = fbuf_ring_room(ring);
+	unsigned int old = min(*looks / 4, ring->queue[FBUF_OLD].nr);
+	unsigned int recent = *looks - old;
 	u32 tail = ring->tail;
-	bool more = false, full = false;
+	bool more = false, full;
 
-	lockdep_assert_held(&pool->lock);
-	for_each_set_bit(i, ring->notify, pool->nr_bufs) {
-		struct fbuf_buf *buf = &pool->bufs[i];
-
-		cond_resched();
-		if (buf->gen == ring->notify_gen[i] &&
-		    !fbuf_settle(pool, buf)) {
-			more |= !buf->told;
-			continue;
-		}
-		full = !room;
-		if (full)
-			break;
-		room--;
-		notify_done(h, i);
-	}
+	lockdep_assert_held(&h->pool->lock);
+	full = !notices_look(h, FBUF_OLD, &old, &more);
+	recent += old;
+	full |= !notices_look(h, FBUF_RECENT, &recent, &more);
+	*looks = recent - !!recent;
 	if (full && !ring->full)
 		WRITE_ONCE(ring_head(ring)->overflow, ++ring->overflow);
 	ring->full = full;
@@ -164,7 +282,7 @@ static void ring_free(struct fbuf_kring *ring)
 	if (ring->eventfd)
 		eventfd_ctx_put(ring->eventfd);
 	kvfree(ring->pages);
-	kvfree(ring->notify_gen);
+	kvfree(ring->notices);
 	kvfree(ring->notify);
 	kfree(ring);
 }
@@ -175,11 +293,11 @@ static int ring_get_memory(struct fbuf_kring *ring, unsigned int nr_bufs)
 
 	ring->pages = kvcalloc(ring->nr_pages, sizeof(*ring->pages),
 			       GFP_KERNEL_ACCOUNT);
-	ring->notify_gen = kvcalloc(nr_bufs, sizeof(*ring->notify_gen),
-				    GFP_KERNEL_ACCOUNT);
+	ring->notices = kvcalloc(nr_bufs, sizeof(*ring->notices),
+				 GFP_KERNEL_ACCOUNT);
 	ring->notify = kvcalloc(BITS_TO_LONGS(nr_bufs), sizeof(long),
 				GFP_KERNEL_ACCOUNT);
-	if (!ring->pages || !ring->notify_gen || !ring->notify)
+	if (!ring->pages || !ring->notices || !ring->notify)
 		return -ENOMEM;
 	for (i = 0; i < ring->nr_pages; i++) {
 		ring->pages[i] = alloc_page(GFP_USER | __GFP_ACCOUNT |
@@ -285,6 +403,7 @@ void fbuf_ring_destroy(struct fbuf_handle *h)
 		return;
 	mutex_lock(&h->pool->lock);
 	h->pool->nr_notify -= h->ring->nr_notify;
+	list_del(&h->notifying);
 	mutex_unlock(&h->pool->lock);
 	ring_free(h->ring);
 }

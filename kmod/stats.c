@@ -88,8 +88,9 @@ void fbuf_flight_get(struct fbuf_pool *pool, struct fbuf_flight *flight)
 			flight_add(pool, &pool->bufs[i], flight);
 		cond_resched();
 	}
-	flight->bytes += (u64)fbuf_orphans_reap(pool, false) << PAGE_SHIFT;
-	fbuf_reserved_reap(pool);
+	fbuf_orphans_reap(pool, UINT_MAX);
+	flight->bytes += (u64)pool->nr_orphans << PAGE_SHIFT;
+	fbuf_reserved_reap(pool, UINT_MAX);
 }
 
 /**
@@ -111,11 +112,13 @@ u64 fbuf_pool_resident(struct fbuf_pool *pool)
 static void info_state(struct fbuf_handle *h, struct fbuf_info *info)
 {
 	struct fbuf_pool *pool = h->pool;
+	unsigned int looks;
 
 	mutex_lock(&pool->lock);
-	fbuf_reap(pool);
-	fbuf_orphans_reap(pool, false);
-	fbuf_reserved_reap(pool);
+	looks = fbuf_looks(pool);
+	fbuf_reap(pool, looks);
+	fbuf_orphans_reap(pool, looks);
+	fbuf_reserved_reap(pool, looks);
 	info->nr_held = pool->nr_held;
 	info->nr_in_flight = pool->nr_limbo;
 	info->nr_handles = pool->nr_handles;

@@ -33,16 +33,25 @@ static void watch_start(struct fbuf_pool *pool)
 }
 
 /* Post what notices are due; true if others wait for packets. */
-static bool watch_notices(struct fbuf_pool *pool)
+static bool watch_notices(struct fbuf_pool *pool, unsigned int looks)
 	__must_hold(&pool->lock)
 {
-	struct fbuf_handle *h;
-	unsigned long id;
+	struct fbuf_handle *h, *next, *last;
 	bool more = false;
 
-	xa_for_each(&pool->handles, id, h) {
-		if (h->ring && h->ring->nr_notify)
-			more |= fbuf_ring_notify(h);
+	if (list_empty(&pool->notifying))
+		return false;
+	last = list_last_entry(&pool->notifying, struct fbuf_handle, notifying);
+	list_for_each_entry_safe(h, next, &pool->notifying, notifying) {
+		bool end = h == last;
+
+		/* Its turn comes last, if it still waits then. */
+		list_move_tail(&h->notifying, &pool->notifying);
+		more |= fbuf_ring_notify(h, &looks);
+		if (end)
+			return more;
+		if (!looks)
+			return true;
 		cond_resched();
 	}
 	return more;
@@ -61,12 +70,12 @@ static void pollers_wake(struct fbuf_pool *pool)
 }
 
 /* Wake pollers if a buffer is to be had; true if they wait for packets. */
-static bool watch_pollers(struct fbuf_pool *pool)
+static bool watch_pollers(struct fbuf_pool *pool, unsigned int looks)
 	__must_hold(&pool->lock)
 {
 	if (!pool->want_out || !wq_has_sleeper(&pool->pollers))
 		return false;
-	if (!fbuf_reap(pool))
+	if (!fbuf_to_be_had(pool, looks))
 		return pool->nr_limbo;
 	pollers_wake(pool);
 	return false;
@@ -76,10 +85,11 @@ static bool watch_pollers(struct fbuf_pool *pool)
 static bool watch_look(struct fbuf_pool *pool)
 	__must_hold(&pool->lock)
 {
+	unsigned int looks = fbuf_looks(pool);
 	bool packets;
 
-	packets = watch_notices(pool);
-	packets |= watch_pollers(pool);
+	packets = watch_notices(pool, looks);
+	packets |= watch_pollers(pool, looks);
 	if (pool->dead || !(packets || pool->nr_notify)) {
 		pool->watching = false;
 	} else {
@@ -207,7 +217,7 @@ static bool poll_out(struct fbuf_handle *h)
 {
 	h->polls_out = true;
 	h->pool->polls_out = true;
-	if (!at_max_holds(h) && fbuf_reap(h->pool))
+	if (!at_max_holds(h) && fbuf_to_be_had(h->pool, fbuf_looks(h->pool)))
 		return true;
 	fbuf_pollers_want(h);
 	return false;
