@@ -42,114 +42,6 @@
 /* What comes back at all is back by then, but for the slowest of peers. */
 #define RECENT_JIFFIES	(HZ / 2)
 
-/**
- * fbuf_folio_idle() - does nothing but the pool and page tables refer to it?
- * @folio: one to which the pool has a reference
- * @extra: references that the caller knows of
- *
- * A mapping comes with a reference and goes before it does, and reading the
- * mappings on both sides of the references keeps a change in between from
- * passing for idle: errors are to the busy side.
- *
- * Context: any.
- * Return: whether it is so.
- */
-bool fbuf_folio_idle(struct folio *folio, int extra)
-{
-	int mapped, refs;
-
-	refs = folio_ref_count(folio);
-	if (refs == 1)
-		return true;
-	mapped = fbuf_folio_mapcount(folio);
-	smp_rmb();	/* first mappings, */
-	refs = folio_ref_count(folio);
-	smp_rmb();	/* then references, then mappings again */
-	return refs == 1 + extra + mapped &&
-	       mapped == fbuf_folio_mapcount(folio);
-}
-
-/**
- * fbuf_buf_idle() - is a buffer not in flight?
- * @pool: the pool
- * @buf: the buffer; one without memory is idle
- * @ours: a folio of it to which the caller has a reference, or NULL
- *
- * Context: the pool's lock is held.
- * Return: whether it is so.
- */
-bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
-		   const struct folio *ours)
-{
-	unsigned long i = fbuf_buf_first(pool, buf);
-	unsigned long end = i + fbuf_buf_pages(pool);
-
-	while (i < end) {
-		struct page *page = pool->pages[i];
-		struct folio *folio;
-
-		if (!page) {
-			/* Of a dead pool, each idle folio goes by itself. */
-			if (!pool->dead)
-				return true;
-			i++;
-			continue;
-		}
-		folio = page_folio(page);
-		if (!fbuf_folio_idle(folio, folio == ours))
-			return false;
-		i += folio_nr_pages(folio);
-	}
-	return true;
-}
-
-/**
- * fbuf_poisoned() - has memory of the pool an error that the kernel knows of?
- * @pool: the pool
- * @i: the first page
- * @nr: how many
- *
- * Context: any.
- * Return: whether it is so.
- */
-bool fbuf_poisoned(const struct fbuf_pool *pool, unsigned long i,
-		   unsigned long nr)
-{
-	for (; nr; i++, nr--) {
-		struct page *page = READ_ONCE(pool->pages[i]);
-
-		if (page && PageHWPoison(page))
-			return true;
-	}
-	return false;
-}
-
-/**
- * fbuf_buf_get_memory() - see that a buffer has memory
- * @pool: the pool
- * @buf: the buffer
- *
- * Context: may sleep; the pool's lock is held.
- * Return: 0 or -ENOMEM.
- */
-int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf)
-{
-	unsigned long first = fbuf_buf_first(pool, buf);
-	int err;
-
-	lockdep_assert_held(&pool->lock);
-	if (pool->pages[first])
-		return 0;
-	err = fbuf_populate(pool, &pool->pages[first], first, NULL);
-	if (err || list_empty(&buf->node))
-		return err;
-	/* Somebody touches a buffer that is free. */
-	list_move(&buf->node, &pool->free);
-	pool->nr_bare--;
-	pool->nr_free++;
-	return 0;
-}
-
 /* Sends look at the flag, and are not to lose its cache line for nothing. */
 static void limbo_count(struct fbuf_pool *pool, int change)
 	__must_hold(&pool->lock)
@@ -162,24 +54,6 @@ static void limbo_count(struct fbuf_pool *pool, int change)
 		WRITE_ONCE(pool->crowded, crowded);
 }
 
-/* A large folio tells by itself that one of its pages has an error. */
-static bool buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf)
-{
-	unsigned long i = fbuf_buf_first(pool, buf);
-	unsigned long end = i + fbuf_buf_pages(pool);
-
-	while (i < end && pool->pages[i]) {
-		struct folio *folio = page_folio(pool->pages[i]);
-
-		if (folio_test_hwpoison(folio) ||
-		    (folio_test_large(folio) &&
-		     folio_test_has_hwpoisoned(folio)))
-			return true;
-		i += folio_nr_pages(folio);
-	}
-	return false;
-}
-
 /*
  * Nobody is to get memory that has an error: an idle buffer loses it, and gets
  * other. False if somebody has just pinned it.
@@ -187,7 +61,7 @@ static bool buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf)
 static bool buf_renew(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
-	if (likely(!buf_marked(pool, buf)))
+	if (likely(!fbuf_buf_marked(pool, buf)))
 		return true;
 	fbuf_unmap(pool, buf);
 	if (!fbuf_buf_idle(pool, buf, NULL))
@@ -656,29 +530,6 @@ int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count, bool all)
 	else if (ret == -EAGAIN)
 		fbuf_nudge();
 	return ret;
-}
-
-/**
- * fbuf_buf_check() - has a handle a hold on a buffer of this name?
- * @h: the handle
- * @name: the name
- *
- * Context: the pool's lock is held.
- * Return: the buffer's index; -EINVAL if the name is not one of this pool;
- * -ESTALE if the handle has no hold on that buffer, or no longer.
- */
-int fbuf_buf_check(const struct fbuf_handle *h, u64 name)
-{
-	u32 index = FBUF_NAME_INDEX(name);
-
-	lockdep_assert_held(&h->pool->lock);
-	if (index >= h->pool->nr_bufs)
-		return -EINVAL;
-	index = array_index_nospec(index, h->pool->nr_bufs);
-	if (h->pool->bufs[index].gen != FBUF_NAME_GEN(name) ||
-	    !test_bit(index, h->holds))
-		return -ESTALE;
-	return index;
 }
 
 /* False if the batch has named the buffer before. */

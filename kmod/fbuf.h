@@ -593,7 +593,27 @@ int fbuf_handle_install(struct fbuf_pool *pool, const struct fbuf_share *args,
 /* handle.c, called by uring.c */
 int fbuf_fanout_call(struct fbuf_handle *h, const struct fbuf_fanout *args);
 
-/* pool.c: life and memory of pools */
+/* folio.c: memory of buffers */
+int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
+		  unsigned long first, unsigned int *nr_split);
+int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
+		       unsigned long first);
+void fbuf_depopulate(struct page **pages, unsigned long nr);
+void fbuf_orphans_reap(struct fbuf_pool *pool, unsigned int looks);
+void fbuf_orphans_free(struct fbuf_pool *pool);
+bool fbuf_folio_idle(struct folio *folio, int extra);
+bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
+		   const struct folio *ours);
+bool fbuf_poisoned(const struct fbuf_pool *pool, unsigned long i,
+		   unsigned long nr);
+bool fbuf_buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf);
+int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
+void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf);
+int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
+struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
+			      struct fbuf_pool *pool);
+
+/* pool.c: life of pools */
 extern struct workqueue_struct *fbuf_wq;
 extern struct mutex fbuf_pools_lock;
 extern struct list_head fbuf_pools;
@@ -603,12 +623,6 @@ void fbuf_pool_put(struct fbuf_pool *pool);
 void fbuf_pool_enter(struct fbuf_pool *pool);
 void fbuf_pool_leave(struct fbuf_pool *pool);
 void fbuf_pool_exit(void);
-int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
-		  unsigned long first, unsigned int *nr_split);
-int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
-		       unsigned long first);
-void fbuf_depopulate(struct page **pages, unsigned long nr);
-void fbuf_orphans_reap(struct fbuf_pool *pool, unsigned int looks);
 
 /* charge.c: who is charged for pools */
 extern unsigned long long fbuf_pool_max;
@@ -631,14 +645,7 @@ void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info);
 
 /* buffer.c: holds */
 void fbuf_buf_init(struct fbuf_pool *pool);
-bool fbuf_folio_idle(struct folio *folio, int extra);
-bool fbuf_poisoned(const struct fbuf_pool *pool, unsigned long i,
-		   unsigned long nr);
-bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
-		   const struct folio *ours);
-int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
 void fbuf_put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf);
-int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
 unsigned int fbuf_looks(struct fbuf_pool *pool);
 void fbuf_looks_pay(struct fbuf_pool *pool);
 unsigned int fbuf_looks_skip(struct fbuf_pool *pool);
@@ -691,7 +698,6 @@ int fbuf_ring_mmap(struct fbuf_handle *h, struct vm_area_struct *vma);
 
 /* map.c */
 int fbuf_mmap(struct file *file, struct vm_area_struct *vma);
-void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf);
 
 /* protect.c */
 int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
@@ -728,8 +734,6 @@ void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 		       unsigned long sock);
 void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h);
 void fbuf_gather_move(struct fbuf_gather *to, const struct fbuf_gather *from);
-struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
-			      struct fbuf_pool *pool);
 
 /* pipe.c: the pool as a file */
 ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,

@@ -537,26 +537,6 @@ void fbuf_gather_free(struct fbuf_gather *g)
 }
 
 /**
- * fbuf_run_buf() - the buffer that a run of a gather is of
- * @run: the run
- * @pool: the pool that the gather is of
- *
- * Context: any.
- * Return: the buffer, or NULL if the run is a copy.
- */
-struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
-			      struct fbuf_pool *pool)
-{
-	struct folio *folio = page_folio(run->bv_page);
-	unsigned long i;
-
-	if (folio->mapping != &pool->mapping)
-		return NULL;
-	i = folio->index + (run->bv_offset >> PAGE_SHIFT);
-	return &pool->bufs[i >> (pool->buf_shift - PAGE_SHIFT)];
-}
-
-/**
  * fbuf_gather_notify() - have a notice posted when its buffers are idle
  * @g: a gather that was sent
  * @h: the handle, which has a ring

@@ -18,20 +18,6 @@
 #include "compat.h"
 #include "fbuf.h"
 
-/**
- * fbuf_unmap() - take a buffer out of all page tables
- * @pool: the pool
- * @buf: the buffer
- *
- * Context: may sleep; the pool's lock is held, so that none is put in again.
- */
-void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf)
-{
-	lockdep_assert_held(&pool->lock);
-	unmap_mapping_pages(&pool->mapping, fbuf_buf_first(pool, buf),
-			    fbuf_buf_pages(pool), false);
-}
-
 static struct fbuf_buf *map_buf(const struct fbuf_pool *pool,
 				unsigned long page)
 {

@@ -21,12 +21,6 @@
 #include "fbuf.h"
 #include "trace.h"
 
-/*
- * A folio of PMD size would be mapped by one entry for all of it, a case that
- * is not worth its trouble: no packet takes a run as long as this.
- */
-#define FOLIO_ORDER_MAX		(PMD_SHIFT - PAGE_SHIFT - 1)
-
 /* How often a retired pool looks whether it is idle, in jiffies. */
 #define RETIRE_FIRST		max(HZ / 100, 1)
 #define RETIRE_LAST		HZ
@@ -53,155 +47,6 @@ static const struct address_space_operations pool_aops = {
 	.dirty_folio	= noop_dirty_folio,
 };
 
-/* @gfp is for pages; for more at once, less will do. */
-static struct page *folio_get_new(int node, unsigned int order, gfp_t gfp)
-{
-	/* User space's: from the nodes of its cpuset, and no others. */
-	gfp |= GFP_USER | __GFP_ACCOUNT | __GFP_NOWARN;
-	if (order)
-		gfp = (gfp & ~__GFP_RETRY_MAYFAIL) | __GFP_COMP | __GFP_NORETRY;
-	/* Without a node, the task's memory policy decides. */
-	if (node == NUMA_NO_NODE)
-		return alloc_pages(gfp, order);
-	return alloc_pages_node(node, gfp, order);
-}
-
-/*
- * The folio is no pool's any more. Whoever marks it dirty, as direct I/O does that
- * is still under way, follows its mapping with the folio locked: on unload the
- * mapping is gone a moment later.
- */
-static void folio_clear_owner(struct folio *folio)
-{
-	bool shared = folio_ref_count(folio) > 1;
-
-	if (shared)
-		folio_lock(folio);
-	folio->mapping = NULL;
-	if (shared)
-		folio_unlock(folio);
-}
-
-/**
- * fbuf_depopulate() - give pages back
- * @pages: whole folios; the entries become NULL, and where there is no page they
- *         are NULL before
- * @nr: number of entries
- *
- * Others may still have references.
- *
- * Context: may sleep; where the entries belong to a pool, its lock is held.
- */
-void fbuf_depopulate(struct page **pages, unsigned long nr)
-{
-	unsigned long i, n, j;
-
-	for (i = 0; i < nr; i += n) {
-		struct page *page = pages[i];
-
-		n = 1;
-		if (!page)
-			continue;
-		n = compound_nr(page);
-		for (j = i; j < i + n; j++)
-			WRITE_ONCE(pages[j], NULL);
-		folio_clear_owner(page_folio(page));
-		put_page(page);
-	}
-}
-
-/*
- * The pages are those of a file. TCP_ZEROCOPY_RECEIVE would map single pages
- * that belong to none into the peer. Such a mapping would pass for one of ours,
- * and the peer would see what the buffer's next holder writes. See
- * can_map_frag() in net/ipv4/tcp.c.
- */
-static void folio_set_owner(struct folio *folio, struct fbuf_pool *pool,
-			    unsigned long first)
-{
-	folio->mapping = &pool->mapping;
-	folio->index = first;
-}
-
-/* Folios of one size, or of sizes that only go down: all stay aligned. */
-static int populate(struct fbuf_pool *pool, struct page **pages,
-		    unsigned long first, gfp_t gfp, unsigned int *nr_split)
-{
-	unsigned int nr = fbuf_buf_pages(pool), i = 0, j;
-	unsigned int best = min_t(unsigned int, ilog2(nr), FOLIO_ORDER_MAX);
-	unsigned int order = best;
-
-	while (i < nr) {
-		struct page *page = folio_get_new(pool->node, order, gfp);
-
-		if (!page) {
-			if (!order)
-				goto err;
-			order--;
-			continue;
-		}
-		folio_set_owner(page_folio(page), pool, first + i);
-		/*
-		 * Senders look without a lock: who finds the page must find
-		 * what it is, which depends on its address.
-		 */
-		smp_wmb();	/* pairs with gather_get_page(), gather_fast() */
-		for (j = 0; j < 1U << order; j++)
-			WRITE_ONCE(pages[i++], page + j);
-	}
-	if (nr_split && order < best)
-		++*nr_split;
-	return 0;
-
-err:
-	fbuf_depopulate(pages, i);
-	return -ENOMEM;
-}
-
-/**
- * fbuf_populate() - get memory for a buffer
- * @pool: the pool; its maker is charged, whoever the caller is
- * @pages: where the pages go
- * @first: where in the pool they belong
- * @nr_split: counted up if they are more folios than need be, or NULL
- *
- * Context: may sleep; where @pages are the pool's, its lock is held.
- * Return: 0 or -ENOMEM.
- */
-int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
-		  unsigned long first, unsigned int *nr_split)
-{
-	struct mem_cgroup *old = set_active_memcg(pool->memcg);
-	/* ENOMEM is better than an OOM kill. */
-	int err = populate(pool, pages, first,
-			   __GFP_ZERO | __GFP_RETRY_MAYFAIL, nr_split);
-
-	set_active_memcg(old);
-	return err;
-}
-
-/**
- * fbuf_populate_copy() - get memory for a copy of a buffer, which is not zeroed
- * @pool: the pool
- * @pages: where the pages go
- * @first: where in the pool they belong
- *
- * The pool's memory cgroup is charged, or if it is full that of the caller, as for
- * any copy on write: where that is full, too, or the machine, a process is killed.
- *
- * Context: may sleep.
- * Return: 0 or -ENOMEM.
- */
-int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
-		       unsigned long first)
-{
-	struct mem_cgroup *old = set_active_memcg(pool->memcg);
-	int err = populate(pool, pages, first, __GFP_RETRY_MAYFAIL, NULL);
-
-	set_active_memcg(old);
-	return err ? populate(pool, pages, first, 0, NULL) : 0;
-}
-
 static int pool_populate(struct fbuf_pool *pool)
 {
 	unsigned int step = fbuf_buf_pages(pool);
@@ -219,61 +64,6 @@ static int pool_populate(struct fbuf_pool *pool)
 	return 0;
 }
 
-static void orphan_free(struct fbuf_pool *pool, struct page *page)
-	__must_hold(&pool->lock)
-{
-	unsigned long nr = compound_nr(page);
-
-	list_del(&page->lru);
-	pool->nr_orphans -= nr;
-	fbuf_uncharge(pool, nr);
-	folio_clear_owner(page_folio(page));
-	put_page(page);
-}
-
-/**
- * fbuf_orphans_reap() - free what snapshots replaced and packets let go of
- * @pool: the pool
- * @looks: at how many folios to look in vain
- *
- * Context: may sleep; the pool's lock is held.
- */
-void fbuf_orphans_reap(struct fbuf_pool *pool, unsigned int looks)
-{
-	struct page *page, *next, *last;
-
-	lockdep_assert_held(&pool->lock);
-	if (list_empty(&pool->orphans))
-		return;
-	last = list_last_entry(&pool->orphans, struct page, lru);
-	list_for_each_entry_safe(page, next, &pool->orphans, lru) {
-		bool end = page == last;
-
-		if (fbuf_folio_idle(page_folio(page), 0)) {
-			orphan_free(pool, page);
-		} else {
-			/* Its turn comes last. */
-			list_move_tail(&page->lru, &pool->orphans);
-			end |= !--looks;
-		}
-		if (end)
-			break;
-		cond_resched();
-	}
-}
-
-/* Those in flight, too: their last packet frees them. */
-static void orphans_free(struct fbuf_pool *pool)
-	__must_hold(&pool->lock)
-{
-	struct page *page, *next;
-
-	list_for_each_entry_safe(page, next, &pool->orphans, lru) {
-		orphan_free(pool, page);
-		cond_resched();
-	}
-}
-
 /*
  * Give back every folio that is idle, or every one if @all: those in flight
  * are freed by their last packet. Nothing is mapped, so that only the pool and
@@ -286,7 +76,7 @@ static unsigned long pool_give_back(struct fbuf_pool *pool, bool all)
 
 	mutex_lock(&pool->lock);
 	if (all)
-		orphans_free(pool);
+		fbuf_orphans_free(pool);
 	else
 		fbuf_orphans_reap(pool, UINT_MAX);
 	left = pool->nr_orphans;
