@@ -499,18 +499,9 @@ static unsigned int holds_left(const struct fbuf_handle *h)
 	return h->max_holds - min(h->nr_holds, h->max_holds);
 }
 
-/**
- * fbuf_alloc() - take a hold on idle buffers
- * @h: the handle that will have the holds
- * @names: where their names go
- * @count: how many at most
- * @all: as many, or none
- *
- * Context: may sleep; takes the pool's lock.
- * Return: how many, at least 1; -EAGAIN if too few were found idle and some that
- * are free are in flight; -ENOBUFS if all others are held; -EDQUOT; -ENOMEM.
- */
-int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count, bool all)
+/* Take a hold on up to @count idle buffers; if @all, on as many or none. */
+static int alloc(struct fbuf_handle *h, u64 *names, unsigned int count,
+		 bool all)
 {
 	struct fbuf_pool *pool = h->pool;
 	int ret = -EDQUOT;
@@ -530,6 +521,49 @@ int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count, bool all)
 	else if (ret == -EAGAIN)
 		fbuf_nudge();
 	return ret;
+}
+
+/* Is this a result to wait on? */
+static bool alloc_waits(const struct fbuf_batch *args, int ret)
+{
+	if (!(args->flags & FBUF_ALLOC_WAIT))
+		return false;
+	return ret == -EAGAIN ||
+	       (ret == -ENOBUFS && !(args->flags & FBUF_ALLOC_UNHELD));
+}
+
+/**
+ * fbuf_alloc_wait() - take a hold on idle buffers
+ * @h: the handle that will have the holds
+ * @names: where their names go
+ * @args: how many, and whether to wait
+ *
+ * Context: may sleep; takes the pool's lock.
+ * Return: how many, at least 1; -EAGAIN if too few were found idle and some that
+ * are free are in flight; -ENOBUFS if all others are held; -EDQUOT; -ENOMEM; as
+ * fbuf_waiter_sleep().
+ */
+int fbuf_alloc_wait(struct fbuf_handle *h, u64 *names,
+		    const struct fbuf_batch *args)
+{
+	bool all = args->flags & FBUF_ALLOC_ALL;
+	struct fbuf_waiter w;
+	int err = 0, ret;
+
+	ret = alloc(h, names, args->count, all);
+	if (!alloc_waits(args, ret))
+		return ret;
+	fbuf_waiter_begin(&w, h->pool, args->timeout, TASK_INTERRUPTIBLE);
+	for (;;) {
+		ret = alloc(h, names, args->count, all);
+		if (!alloc_waits(args, ret))
+			break;
+		err = fbuf_waiter_sleep(&w, ret == -EAGAIN);
+		if (err)
+			break;
+	}
+	fbuf_waiter_end(&w);
+	return err ?: ret;
 }
 
 /* False if the batch has named the buffer before. */
@@ -770,4 +804,59 @@ int fbuf_pass(struct fbuf_handle *h, const struct fbuf_item *items,
 	if (ret > 0)
 		this_cpu_add(pool->counters->passes, ret);
 	return ret;
+}
+
+/* Sets @told if there will be a wake-up for each that is not idle. */
+static int wait_look(struct fbuf_handle *h, const u64 *names,
+		     unsigned int count, bool *told)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned int i, idle = 0;
+	int index = 0;
+
+	*told = true;
+	mutex_lock(&pool->lock);
+	for (i = 0; i < count; i++) {
+		index = fbuf_buf_check(h, names[i]);
+		if (index < 0)
+			break;
+		if (fbuf_settle(pool, &pool->bufs[index]))
+			idle++;
+		else if (!pool->bufs[index].told)
+			*told = false;
+		cond_resched();
+	}
+	mutex_unlock(&pool->lock);
+	return index < 0 ? index : idle;
+}
+
+/**
+ * fbuf_wait() - wait until buffers are idle
+ * @h: the handle that holds them
+ * @names: the buffers
+ * @args: how many, whether one is enough, and how long
+ *
+ * Context: may sleep; takes the pool's lock.
+ * Return: how many are idle; -EINVAL or -ESTALE for a bad name; as
+ * fbuf_waiter_sleep().
+ */
+int fbuf_wait(struct fbuf_handle *h, const u64 *names,
+	      const struct fbuf_batch *args)
+{
+	int need = args->flags & FBUF_WAIT_ANY ? 1 : args->count;
+	struct fbuf_waiter w;
+	int err = 0, ret;
+	bool told;
+
+	fbuf_waiter_begin(&w, h->pool, args->timeout, TASK_INTERRUPTIBLE);
+	for (;;) {
+		ret = wait_look(h, names, args->count, &told);
+		if (ret < 0 || ret >= need)
+			break;
+		err = fbuf_waiter_sleep(&w, !told);
+		if (err)
+			break;
+	}
+	fbuf_waiter_end(&w);
+	return err ?: ret;
 }

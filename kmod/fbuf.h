@@ -586,6 +586,13 @@ static inline bool fbuf_buf_bare(const struct fbuf_pool *pool,
 	return !pool->pages[fbuf_buf_first(pool, buf)];
 }
 
+/* At max_holds, none that comes back is for it, until it frees one itself. */
+static inline bool fbuf_at_max_holds(const struct fbuf_handle *h)
+	__must_hold(&h->pool->lock)
+{
+	return h->max_holds && h->nr_holds >= h->max_holds;
+}
+
 /* handle.c, called by pool.c */
 int fbuf_handle_install(struct fbuf_pool *pool, const struct fbuf_share *args,
 			u32 __user *uid);
@@ -614,7 +621,6 @@ struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
 			      struct fbuf_pool *pool);
 
 /* pool.c: life of pools */
-extern struct workqueue_struct *fbuf_wq;
 extern struct mutex fbuf_pools_lock;
 extern struct list_head fbuf_pools;
 int fbuf_pool_init(void);
@@ -653,8 +659,10 @@ enum fbuf_age fbuf_buf_age(const struct fbuf_buf *buf);
 void fbuf_reap(struct fbuf_pool *pool, unsigned int looks);
 bool fbuf_to_be_had(struct fbuf_pool *pool, unsigned int looks);
 bool fbuf_crowded(struct fbuf_pool *pool);
-int fbuf_alloc(struct fbuf_handle *h, u64 *names, unsigned int count,
-	       bool all);
+int fbuf_alloc_wait(struct fbuf_handle *h, u64 *names,
+		    const struct fbuf_batch *args);
+int fbuf_wait(struct fbuf_handle *h, const u64 *names,
+	      const struct fbuf_batch *args);
 void fbuf_alloc_undo(struct fbuf_handle *h, const u64 *names,
 		     unsigned int count);
 int fbuf_free(struct fbuf_handle *h, const u64 *names, unsigned int count);
@@ -663,24 +671,26 @@ int fbuf_hold(struct fbuf_handle *h, const u64 *names, unsigned int count);
 int fbuf_pass(struct fbuf_handle *h, const struct fbuf_item *items,
 	      unsigned int count, u32 id, bool keep);
 
-/* wait.c: tasks that wait for buffers */
+/* wait.c: those who wait for buffers */
+/* The watch's nap while notices only wait for room in rings, or for who tells. */
+#define FBUF_WATCH_FULL		(32 * NSEC_PER_MSEC)
+
+extern struct workqueue_struct *fbuf_wq;
+void fbuf_wait_init(struct fbuf_pool *pool);
 void fbuf_waiter_begin(struct fbuf_waiter *w, struct fbuf_pool *pool,
 		       int timeout, unsigned int mode);
 int fbuf_waiter_sleep(struct fbuf_waiter *w, bool in_flight);
 void fbuf_waiter_end(struct fbuf_waiter *w);
 void fbuf_wake(struct fbuf_pool *pool);
-int fbuf_alloc_wait(struct fbuf_handle *h, u64 *names,
-		    const struct fbuf_batch *args);
-int fbuf_wait(struct fbuf_handle *h, const u64 *names,
-	      const struct fbuf_batch *args);
+void fbuf_watch(struct fbuf_pool *pool);
+void fbuf_watch_after(struct fbuf_pool *pool, ktime_t nap);
+void fbuf_pollers_tell(struct fbuf_pool *pool);
+void fbuf_pollers_want(struct fbuf_handle *h);
 
 /* watch.c: notices and poll() */
 void fbuf_watch_init(struct fbuf_pool *pool);
 void fbuf_watch_exit(struct fbuf_pool *pool);
-void fbuf_watch(struct fbuf_pool *pool);
 void fbuf_watch_look(struct fbuf_pool *pool);
-void fbuf_pollers_wake(struct fbuf_pool *pool);
-void fbuf_pollers_want(struct fbuf_handle *h);
 __poll_t fbuf_poll(struct file *file, struct poll_table_struct *table);
 
 /* ring.c */

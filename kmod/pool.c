@@ -40,9 +40,6 @@ static u64 last_id;			/* protected by fbuf_pools_lock */
 static DEFINE_MUTEX(retired_lock);	/* protects retired_pools */
 static LIST_HEAD(retired_pools);
 
-/* For work that looks after pools: unloading drains it. */
-struct workqueue_struct *fbuf_wq;
-
 static const struct address_space_operations pool_aops = {
 	.dirty_folio	= noop_dirty_folio,
 };
@@ -301,8 +298,7 @@ static void pool_init_empty(struct fbuf_pool *pool)
 	INIT_LIST_HEAD(&pool->retired);
 	INIT_DELAYED_WORK(&pool->retire, fbuf_retire_work);
 	pool->retire_delay = RETIRE_FIRST;
-	init_waitqueue_head(&pool->wait);
-	init_waitqueue_head(&pool->pollers);
+	fbuf_wait_init(pool);
 	fbuf_watch_init(pool);
 	fbuf_stuck_init(pool);
 	xa_init_flags(&pool->handles, XA_FLAGS_ALLOC1);

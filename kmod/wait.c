@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tasks that wait for buffers: ALLOC, WAIT, and writes to protected buffers.
+ * Those who wait for buffers: tasks in a call or in a write to a protected buffer,
+ * pollers, and whoever expects a notice, for whom a timer has the watch look.
  *
  * When a packet lets go of a page, nobody tells, but the ubuf engine. So whoever
  * waits for a buffer in flight looks again at intervals; FREE wakes him too.
  */
+#include <linux/hrtimer.h>
 #include <linux/ktime.h>
+#include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/wait.h>
@@ -17,6 +20,12 @@
 #define NAP_FIRST	(50 * NSEC_PER_USEC)
 #define NAP_LAST	(2 * NSEC_PER_MSEC)
 #define NAP_SLACK	(50 * NSEC_PER_USEC)
+
+/* Until the watch first looks, as nobody sleeps in a call. */
+#define WATCH_FIRST	(NSEC_PER_MSEC)
+
+/* For work that looks after pools: unloading drains it. */
+struct workqueue_struct *fbuf_wq;
 
 /**
  * fbuf_waiter_begin() - start to wait
@@ -93,6 +102,93 @@ void fbuf_waiter_end(struct fbuf_waiter *w)
 	remove_wait_queue(&w->pool->wait, &w->entry);
 }
 
+static enum hrtimer_restart watch_fire(struct hrtimer *timer)
+{
+	struct fbuf_pool *pool = container_of(timer, struct fbuf_pool,
+					      watch_timer);
+
+	queue_work(fbuf_wq, &pool->watch_work);
+	return HRTIMER_NORESTART;
+}
+
+/**
+ * fbuf_watch_after() - have the watch look
+ * @pool: the pool
+ * @nap: after so many nanoseconds
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_watch_after(struct fbuf_pool *pool, ktime_t nap)
+{
+	lockdep_assert_held(&pool->lock);
+	pool->watch_nap = nap;
+	hrtimer_start(&pool->watch_timer, nap, HRTIMER_MODE_REL);
+}
+
+/**
+ * fbuf_watch() - see to it that somebody looks what is idle
+ * @pool: the pool
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_watch(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	/* If it only waits for room in rings, others need it sooner. */
+	if (pool->dead || (pool->watching && pool->watch_nap != FBUF_WATCH_FULL))
+		return;
+	pool->watching = true;
+	fbuf_watch_after(pool, WATCH_FIRST);
+}
+
+/**
+ * fbuf_pollers_tell() - wake pollers, as a buffer is to be had
+ * @pool: the pool
+ *
+ * Whoever was told that there is none has to hear of it; else it is an edge, for one
+ * of those who were told of others.
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_pollers_tell(struct fbuf_pool *pool)
+{
+	lockdep_assert_held(&pool->lock);
+	__wake_up(&pool->pollers, TASK_NORMAL, pool->want_out ? 0 : 1,
+		  poll_to_key(EPOLLOUT | EPOLLWRNORM));
+	pool->want_out = false;
+}
+
+/* Buffers were freed: tell whoever polls for one. */
+static void pollers_wake(struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	/* Not for those who never ask for it, though they are on the queue. */
+	if (!pool->polls_out || !wq_has_sleeper(&pool->pollers))
+		return;
+	if (pool->nr_free || pool->nr_bare)
+		fbuf_pollers_tell(pool);
+	else if (pool->want_out && pool->nr_limbo)
+		fbuf_watch(pool);
+}
+
+/**
+ * fbuf_pollers_want() - see to it that who polls hears of the next buffer
+ * @h: the handle, on which somebody has asked for EPOLLOUT
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_pollers_want(struct fbuf_handle *h)
+{
+	struct fbuf_pool *pool = h->pool;
+
+	lockdep_assert_held(&pool->lock);
+	pool->want_out = true;
+	/* Until it frees one itself, none that comes back is for it. */
+	if (pool->nr_limbo && !fbuf_at_max_holds(h) &&
+	    wq_has_sleeper(&pool->pollers))
+		fbuf_watch(pool);
+}
+
 /**
  * fbuf_wake() - buffers were freed or may be written: tell whoever waits
  * @pool: the pool
@@ -104,101 +200,16 @@ void fbuf_wake(struct fbuf_pool *pool)
 	lockdep_assert_held(&pool->lock);
 	if (wq_has_sleeper(&pool->wait))
 		wake_up_all(&pool->wait);
-	fbuf_pollers_wake(pool);
-}
-
-/* Is this a result to wait on? */
-static bool alloc_waits(const struct fbuf_batch *args, int ret)
-{
-	if (!(args->flags & FBUF_ALLOC_WAIT))
-		return false;
-	return ret == -EAGAIN ||
-	       (ret == -ENOBUFS && !(args->flags & FBUF_ALLOC_UNHELD));
+	pollers_wake(pool);
 }
 
 /**
- * fbuf_alloc_wait() - fbuf_alloc() as the caller asks for it
- * @h: the handle that will have the holds
- * @names: where their names go
- * @args: how many, and whether to wait
- *
- * Context: may sleep; takes the pool's lock.
- * Return: as fbuf_alloc(), and as fbuf_waiter_sleep().
+ * fbuf_wait_init() - make ready for those who wait
+ * @pool: a new pool
  */
-int fbuf_alloc_wait(struct fbuf_handle *h, u64 *names,
-		    const struct fbuf_batch *args)
+void fbuf_wait_init(struct fbuf_pool *pool)
 {
-	bool all = args->flags & FBUF_ALLOC_ALL;
-	struct fbuf_waiter w;
-	int err = 0, ret;
-
-	ret = fbuf_alloc(h, names, args->count, all);
-	if (!alloc_waits(args, ret))
-		return ret;
-	fbuf_waiter_begin(&w, h->pool, args->timeout, TASK_INTERRUPTIBLE);
-	for (;;) {
-		ret = fbuf_alloc(h, names, args->count, all);
-		if (!alloc_waits(args, ret))
-			break;
-		err = fbuf_waiter_sleep(&w, ret == -EAGAIN);
-		if (err)
-			break;
-	}
-	fbuf_waiter_end(&w);
-	return err ?: ret;
-}
-
-/* Sets @told if there will be a wake-up for each that is not idle. */
-static int wait_look(struct fbuf_handle *h, const u64 *names,
-		     unsigned int count, bool *told)
-{
-	struct fbuf_pool *pool = h->pool;
-	unsigned int i, idle = 0;
-	int index = 0;
-
-	*told = true;
-	mutex_lock(&pool->lock);
-	for (i = 0; i < count; i++) {
-		index = fbuf_buf_check(h, names[i]);
-		if (index < 0)
-			break;
-		if (fbuf_settle(pool, &pool->bufs[index]))
-			idle++;
-		else if (!pool->bufs[index].told)
-			*told = false;
-		cond_resched();
-	}
-	mutex_unlock(&pool->lock);
-	return index < 0 ? index : idle;
-}
-
-/**
- * fbuf_wait() - wait until buffers are idle
- * @h: the handle that holds them
- * @names: the buffers
- * @args: how many, whether one is enough, and how long
- *
- * Context: may sleep; takes the pool's lock.
- * Return: how many are idle; -EINVAL or -ESTALE for a bad name; as
- * fbuf_waiter_sleep().
- */
-int fbuf_wait(struct fbuf_handle *h, const u64 *names,
-	      const struct fbuf_batch *args)
-{
-	int need = args->flags & FBUF_WAIT_ANY ? 1 : args->count;
-	struct fbuf_waiter w;
-	int err = 0, ret;
-	bool told;
-
-	fbuf_waiter_begin(&w, h->pool, args->timeout, TASK_INTERRUPTIBLE);
-	for (;;) {
-		ret = wait_look(h, names, args->count, &told);
-		if (ret < 0 || ret >= need)
-			break;
-		err = fbuf_waiter_sleep(&w, !told);
-		if (err)
-			break;
-	}
-	fbuf_waiter_end(&w);
-	return err ?: ret;
+	init_waitqueue_head(&pool->wait);
+	init_waitqueue_head(&pool->pollers);
+	fbuf_hrtimer_setup(&pool->watch_timer, watch_fire);
 }

@@ -12,25 +12,8 @@
 #include "compat.h"
 #include "fbuf.h"
 
-#define NAP_FIRST	(NSEC_PER_MSEC)
+/* Between two looks of the watch. */
 #define NAP_LAST	(2 * NSEC_PER_MSEC)
-/* While notices only wait for room in rings, or for packets that tell. */
-#define NAP_FULL	(32 * NSEC_PER_MSEC)
-
-static enum hrtimer_restart watch_fire(struct hrtimer *timer)
-{
-	struct fbuf_pool *pool = container_of(timer, struct fbuf_pool,
-					      watch_timer);
-
-	queue_work(fbuf_wq, &pool->watch_work);
-	return HRTIMER_NORESTART;
-}
-
-static void watch_start(struct fbuf_pool *pool)
-	__must_hold(&pool->lock)
-{
-	hrtimer_start(&pool->watch_timer, pool->watch_nap, HRTIMER_MODE_REL);
-}
 
 /* Post what notices are due; true if others wait for packets. */
 static bool watch_notices(struct fbuf_pool *pool, unsigned int looks)
@@ -57,18 +40,6 @@ static bool watch_notices(struct fbuf_pool *pool, unsigned int looks)
 	return more;
 }
 
-/*
- * A buffer is to be had. Whoever was told that there is none has to hear of it;
- * else it is an edge, for one of those who were told of others.
- */
-static void pollers_wake(struct fbuf_pool *pool)
-	__must_hold(&pool->lock)
-{
-	__wake_up(&pool->pollers, TASK_NORMAL, pool->want_out ? 0 : 1,
-		  poll_to_key(EPOLLOUT | EPOLLWRNORM));
-	pool->want_out = false;
-}
-
 /* Wake pollers if a buffer is to be had; true if they wait for packets. */
 static bool watch_pollers(struct fbuf_pool *pool, unsigned int looks)
 	__must_hold(&pool->lock)
@@ -77,7 +48,7 @@ static bool watch_pollers(struct fbuf_pool *pool, unsigned int looks)
 		return false;
 	if (!fbuf_to_be_had(pool, looks))
 		return pool->nr_limbo;
-	pollers_wake(pool);
+	fbuf_pollers_tell(pool);
 	return false;
 }
 
@@ -93,8 +64,7 @@ static bool watch_look(struct fbuf_pool *pool)
 	if (pool->dead || !(packets || pool->nr_notify)) {
 		pool->watching = false;
 	} else {
-		pool->watch_nap = packets ? NAP_LAST : NAP_FULL;
-		watch_start(pool);
+		fbuf_watch_after(pool, packets ? NAP_LAST : FBUF_WATCH_FULL);
 		this_cpu_inc(pool->counters->waits);
 	}
 	return packets;
@@ -127,71 +97,11 @@ void fbuf_watch_look(struct fbuf_pool *pool)
 }
 
 /**
- * fbuf_watch() - see to it that somebody looks what is idle
- * @pool: the pool
- *
- * Context: the pool's lock is held.
- */
-void fbuf_watch(struct fbuf_pool *pool)
-{
-	lockdep_assert_held(&pool->lock);
-	/* If it only waits for room in rings, others need it sooner. */
-	if (pool->dead || (pool->watching && pool->watch_nap != NAP_FULL))
-		return;
-	pool->watching = true;
-	pool->watch_nap = NAP_FIRST;
-	watch_start(pool);
-}
-
-/**
- * fbuf_pollers_wake() - buffers were freed: tell whoever polls for one
- * @pool: the pool
- *
- * Context: the pool's lock is held.
- */
-void fbuf_pollers_wake(struct fbuf_pool *pool)
-{
-	lockdep_assert_held(&pool->lock);
-	/* Not for those who never ask for it, though they are on the queue. */
-	if (!pool->polls_out || !wq_has_sleeper(&pool->pollers))
-		return;
-	if (pool->nr_free || pool->nr_bare)
-		pollers_wake(pool);
-	else if (pool->want_out && pool->nr_limbo)
-		fbuf_watch(pool);
-}
-
-static bool at_max_holds(const struct fbuf_handle *h)
-	__must_hold(&h->pool->lock)
-{
-	return h->max_holds && h->nr_holds >= h->max_holds;
-}
-
-/**
- * fbuf_pollers_want() - see to it that who polls hears of the next buffer
- * @h: the handle, on which somebody has asked for EPOLLOUT
- *
- * Context: the pool's lock is held.
- */
-void fbuf_pollers_want(struct fbuf_handle *h)
-{
-	struct fbuf_pool *pool = h->pool;
-
-	lockdep_assert_held(&pool->lock);
-	pool->want_out = true;
-	/* Until it frees one itself, none that comes back is for it. */
-	if (pool->nr_limbo && !at_max_holds(h) &&
-	    wq_has_sleeper(&pool->pollers))
-		fbuf_watch(pool);
-}
-
-/**
  * fbuf_watch_init() - make ready for fbuf_watch()
  * @pool: a new pool
  */
 void fbuf_watch_init(struct fbuf_pool *pool)
 {
-	fbuf_hrtimer_setup(&pool->watch_timer, watch_fire);
 	INIT_WORK(&pool->watch_work, fbuf_watch_work);
 }
 
@@ -217,7 +127,7 @@ static bool poll_out(struct fbuf_handle *h)
 {
 	h->polls_out = true;
 	h->pool->polls_out = true;
-	if (!at_max_holds(h) && fbuf_to_be_had(h->pool, fbuf_looks(h->pool)))
+	if (!fbuf_at_max_holds(h) && fbuf_to_be_had(h->pool, fbuf_looks(h->pool)))
 		return true;
 	fbuf_pollers_want(h);
 	return false;
