@@ -19,28 +19,11 @@
 #include "fbuf.h"
 #include "trace.h"
 
-/*
- * When a packet lets go of a page, nobody tells, so that buffers in flight have to
- * be looked at. That must not cost the more, the more there are: a call may look in
- * vain at LOOKS_MIN of them, and each that goes into flight pays for LOOKS_PAID
- * more. With that, a buffer is seen to be back within a part of the time that it
- * was away, however many there are. LOOKS_MAX bounds how long a call takes.
- */
-#define LOOKS_MIN	64U
-#define LOOKS_PAID	4U
-#define LOOKS_MAX	2048U
-
-/* A socket's packets let go in order: if one did not, up to 15 more need no look. */
-#define SKIP_SHIFT	(32 - 4)
-
 /* Those that a send looks at, when there are many. */
 #define CROWDED_LOOKS	8
 
 /* Those that a snapshot replaced, at which an ALLOC looks. */
 #define ORPHAN_LOOKS	4
-
-/* What comes back at all is back by then, but for the slowest of peers. */
-#define RECENT_JIFFIES	(HZ / 2)
 
 /* Sends look at the flag, and are not to lose its cache line for nothing. */
 static void limbo_count(struct fbuf_pool *pool, int change)
@@ -70,21 +53,6 @@ static bool buf_renew(struct fbuf_pool *pool, struct fbuf_buf *buf)
 			fbuf_buf_pages(pool));
 	fbuf_unprotect(pool, buf);
 	return true;
-}
-
-/**
- * fbuf_buf_age() - is a buffer in flight for long?
- * @buf: the buffer
- *
- * Context: any.
- * Return: FBUF_OLD if it was not sent of late.
- */
-enum fbuf_age fbuf_buf_age(const struct fbuf_buf *buf)
-{
-	unsigned long sent = READ_ONCE(buf->sent);
-
-	return sent && time_before(jiffies, sent + RECENT_JIFFIES) ?
-	       FBUF_RECENT : FBUF_OLD;
 }
 
 static void put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf)
@@ -132,54 +100,6 @@ static void put_free(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	}
 }
 
-/**
- * fbuf_looks() - how many looks at what is in flight are there for a call?
- * @pool: the pool
- *
- * Only those are meant that find that it still is.
- *
- * Context: the pool's lock is held.
- * Return: their number, at most LOOKS_MAX.
- */
-unsigned int fbuf_looks(struct fbuf_pool *pool)
-{
-	unsigned int looks = min(LOOKS_MIN + pool->looks, LOOKS_MAX);
-
-	lockdep_assert_held(&pool->lock);
-	pool->looks = 0;
-	return looks;
-}
-
-/**
- * fbuf_looks_pay() - something more will have to be looked at
- * @pool: the pool
- *
- * Context: the pool's lock is held.
- */
-void fbuf_looks_pay(struct fbuf_pool *pool)
-{
-	lockdep_assert_held(&pool->lock);
-	pool->looks = min(pool->looks + LOOKS_PAID, LOOKS_MAX);
-}
-
-/**
- * fbuf_looks_skip() - how many more of its socket need no look after one in vain?
- * @pool: the pool
- *
- * Not always as many, nor as many in a period that those in flight may have too:
- * none is to be skipped each time.
- *
- * Context: the pool's lock is held.
- * Return: their number.
- */
-unsigned int fbuf_looks_skip(struct fbuf_pool *pool)
-{
-	lockdep_assert_held(&pool->lock);
-	/* As in Numerical Recipes: all numbers of 32 bits, of which the upper are good. */
-	pool->skip = 1664525 * pool->skip + 1013904223;
-	return pool->skip >> SKIP_SHIFT;
-}
-
 /*
  * The looks of a call at limbo: how many may be in vain for each age, and how many
  * buffers there were, so that none is looked at twice.
@@ -196,8 +116,8 @@ static void looks_begin(const struct fbuf_pool *pool, struct limbo_looks *l,
 			unsigned int looks)
 	__must_hold(&pool->lock)
 {
-	unsigned int recent = min(pool->limbo[FBUF_RECENT].nr, LOOKS_MAX);
-	unsigned int old = min(pool->limbo[FBUF_OLD].nr, LOOKS_MAX);
+	unsigned int recent = min(pool->limbo[FBUF_RECENT].nr, FBUF_LOOKS_MAX);
+	unsigned int old = min(pool->limbo[FBUF_OLD].nr, FBUF_LOOKS_MAX);
 	l->begun = true;
 	l->age = FBUF_RECENT;
 	l->left[FBUF_RECENT] = recent;
@@ -341,14 +261,6 @@ bool fbuf_to_be_had(struct fbuf_pool *pool, unsigned int looks)
 	return pool->nr_free || pool->nr_bare;
 }
 
-static bool buf_stuck(const struct fbuf_buf *buf)
-{
-	unsigned long sent = READ_ONCE(buf->sent);
-
-	return sent && jiffies_to_msecs(jiffies - sent) >=
-		       READ_ONCE(fbuf_stuck_ms);
-}
-
 /**
  * fbuf_crowded() - is so much of the pool in flight that sends are to copy?
  * @pool: a pool whose flag says that it may be
@@ -368,7 +280,7 @@ bool fbuf_crowded(struct fbuf_pool *pool)
 	mutex_lock(&pool->lock);
 	looks_begin(pool, &l, CROWDED_LOOKS);
 	while (pool->crowded && (buf = limbo_next(pool, &l))) {
-		stuck |= buf_stuck(buf);
+		stuck |= fbuf_buf_stuck(buf);
 		if (!leave_limbo(pool, buf, &l))
 			continue;
 		put_free(pool, buf);

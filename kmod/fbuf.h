@@ -520,41 +520,6 @@ struct fbuf_later {
 	bool left;
 };
 
-/* main.c, called by fbuf_args_get() */
-int fbuf_args_get_grown(void *args, size_t size, size_t min, size_t usize,
-			const void __user *uargs);
-
-/**
- * fbuf_args_get() - copy the structure of an ioctl, once, and check its size
- * @args: where to
- * @size: bytes of the structure as this module knows it, a constant, which
- *        makes the copy a short one
- * @min: bytes of it as first published
- * @cmd: the ioctl, whose size field is the caller's idea of it
- * @arg: its address in user memory
- *
- * Context: may sleep.
- * Return: 0; -ENOTTY if @cmd has another direction; as fbuf_args_get_grown();
- * -EINVAL if the first word of the structure is not its size.
- */
-static __always_inline int fbuf_args_get(void *args, size_t size, size_t min,
-					 unsigned int cmd, unsigned long arg)
-{
-	const void __user *uargs = (const void __user *)arg;
-	size_t usize = _IOC_SIZE(cmd);
-	int err;
-
-	if (_IOC_DIR(cmd) != (_IOC_READ | _IOC_WRITE))
-		return -ENOTTY;
-	if (likely(usize == size))
-		err = copy_from_user(args, uargs, size) ? -EFAULT : 0;
-	else
-		err = fbuf_args_get_grown(args, size, min, usize, uargs);
-	if (err)
-		return err;
-	return *(u32 *)args == usize ? 0 : -EINVAL;
-}
-
 static inline bool fbuf_is_volatile(const struct fbuf_pool *pool)
 {
 	return pool->prot == FBUF_VOLATILE;
@@ -597,8 +562,16 @@ static inline bool fbuf_at_max_holds(const struct fbuf_handle *h)
 int fbuf_handle_install(struct fbuf_pool *pool, const struct fbuf_share *args,
 			u32 __user *uid);
 
-/* handle.c, called by uring.c */
-int fbuf_fanout_call(struct fbuf_handle *h, const struct fbuf_fanout *args);
+/* look.c: how often what is in flight is looked at */
+/* How often a call may, at most: it bounds how long that takes. */
+#define FBUF_LOOKS_MAX	2048U
+
+extern unsigned int fbuf_stuck_ms;
+enum fbuf_age fbuf_buf_age(const struct fbuf_buf *buf);
+bool fbuf_buf_stuck(const struct fbuf_buf *buf);
+unsigned int fbuf_looks(struct fbuf_pool *pool);
+void fbuf_looks_pay(struct fbuf_pool *pool);
+unsigned int fbuf_looks_skip(struct fbuf_pool *pool);
 
 /* folio.c: memory of buffers */
 int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
@@ -652,10 +625,6 @@ void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info);
 /* buffer.c: holds */
 void fbuf_buf_init(struct fbuf_pool *pool);
 void fbuf_put_limbo(struct fbuf_pool *pool, struct fbuf_buf *buf);
-unsigned int fbuf_looks(struct fbuf_pool *pool);
-void fbuf_looks_pay(struct fbuf_pool *pool);
-unsigned int fbuf_looks_skip(struct fbuf_pool *pool);
-enum fbuf_age fbuf_buf_age(const struct fbuf_buf *buf);
 void fbuf_reap(struct fbuf_pool *pool, unsigned int looks);
 bool fbuf_to_be_had(struct fbuf_pool *pool, unsigned int looks);
 bool fbuf_crowded(struct fbuf_pool *pool);
@@ -702,12 +671,13 @@ unsigned int fbuf_ring_room(const struct fbuf_kring *ring);
 void fbuf_ring_put(struct fbuf_kring *ring,
 		   const struct fbuf_ring_entry *entry);
 void fbuf_ring_publish(struct fbuf_handle *h);
-void fbuf_ring_expect(struct fbuf_handle *h, const struct fbuf_buf *buf);
+void fbuf_ring_expect(struct fbuf_handle *h, const struct bio_vec *runs,
+		      unsigned int nr);
 bool fbuf_ring_notify(struct fbuf_handle *h, unsigned int *looks);
 int fbuf_ring_mmap(struct fbuf_handle *h, struct vm_area_struct *vma);
 
 /* map.c */
-int fbuf_mmap(struct file *file, struct vm_area_struct *vma);
+int fbuf_map_pool(struct fbuf_handle *h, struct vm_area_struct *vma);
 
 /* protect.c */
 int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
@@ -742,7 +712,6 @@ int fbuf_gather_many(struct fbuf_gather *g, struct fbuf_handle *h,
 void fbuf_gather_free(struct fbuf_gather *g);
 void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
 		       unsigned long sock);
-void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h);
 void fbuf_gather_move(struct fbuf_gather *to, const struct fbuf_gather *from);
 
 /* pipe.c: the pool as a file */
@@ -758,8 +727,7 @@ int fbuf_send_later(struct fbuf_handle *h, struct fbuf_send *args,
 		    struct fbuf_later *later);
 int fbuf_send_on(struct fbuf_handle *h, struct fbuf_rest *rest);
 int fbuf_send_end(struct fbuf_handle *h, struct fbuf_rest *rest, int err);
-int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
-		struct fbuf_target *targets);
+int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args);
 int fbuf_send_batch(struct fbuf_handle *h, const struct fbuf_send_batch *args);
 
 /* uring.c */
@@ -781,7 +749,6 @@ void fbuf_nudge_exit(void);
 void fbuf_nudge(void);
 
 /* netlink.c */
-extern unsigned int fbuf_stuck_ms;
 void fbuf_stuck_init(struct fbuf_pool *pool);
 int fbuf_netlink_init(void);
 void fbuf_netlink_exit(void);

@@ -537,30 +537,6 @@ void fbuf_gather_free(struct fbuf_gather *g)
 }
 
 /**
- * fbuf_gather_notify() - have a notice posted when its buffers are idle
- * @g: a gather that was sent
- * @h: the handle, which has a ring
- *
- * Context: may sleep; takes the pool's lock.
- */
-void fbuf_gather_notify(const struct fbuf_gather *g, struct fbuf_handle *h)
-{
-	struct fbuf_pool *pool = h->pool;
-	unsigned int i;
-
-	mutex_lock(&pool->lock);
-	for (i = 0; i < g->nr; i++) {
-		struct fbuf_buf *buf = fbuf_run_buf(&g->runs[i], pool);
-
-		if (buf)
-			fbuf_ring_expect(h, buf);
-		cond_resched();
-	}
-	fbuf_watch(pool);
-	mutex_unlock(&pool->lock);
-}
-
-/**
  * fbuf_gather_stamp() - name another socket for its buffers
  * @g: the gather
  * @pool: the pool

@@ -11,6 +11,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "args.h"
 #include "compat.h"
 #include "fbuf.h"
 
@@ -131,32 +132,6 @@ static int handle_batch(struct fbuf_handle *h, unsigned int cmd,
 	return ret;
 }
 
-/*
- * The array that a call names, copied once: into @fast if it has room, or into
- * memory to be given to array_put().
- */
-static void *array_get(void *fast, size_t room, u64 from, size_t bytes)
-{
-	void *array = fast;
-
-	if (bytes > room) {
-		array = kvmalloc(bytes, GFP_KERNEL_ACCOUNT);
-		if (!array)
-			return ERR_PTR(-ENOMEM);
-	}
-	if (!copy_from_user(array, u64_to_user_ptr(from), bytes))
-		return array;
-	if (array != fast)
-		kvfree(array);
-	return ERR_PTR(-EFAULT);
-}
-
-static void array_put(void *array, const void *fast)
-{
-	if (array != fast)
-		kvfree(array);
-}
-
 static int handle_pass(struct fbuf_handle *h, unsigned int cmd,
 		       unsigned long arg)
 {
@@ -170,57 +145,13 @@ static int handle_pass(struct fbuf_handle *h, unsigned int cmd,
 	if (args.flags & ~FBUF_PASS_KEEP || !args.count ||
 	    args.count > FBUF_BATCH_MAX)
 		return -EINVAL;
-	items = array_get(fast, sizeof(fast), args.items,
-			  args.count * sizeof(*items));
+	items = fbuf_array_get(fast, sizeof(fast), args.items,
+			       args.count * sizeof(*items));
 	if (IS_ERR(items))
 		return PTR_ERR(items);
 	ret = fbuf_pass(h, items, args.count, args.to,
 			args.flags & FBUF_PASS_KEEP);
-	array_put(items, fast);
-	return ret;
-}
-
-/* The bytes are gone: a fault here must not hide that. */
-static void targets_put(struct fbuf_target __user *to,
-			const struct fbuf_target *from, unsigned int nr)
-{
-	unsigned int i;
-
-	if (!user_write_access_begin(to, nr * sizeof(*to)))
-		return;
-	for (i = 0; i < nr; i++) {
-		unsafe_put_user(from[i].result, &to[i].result, fault);
-		unsafe_put_user(from[i].engine, &to[i].engine, fault);
-		unsafe_put_user(from[i].copied, &to[i].copied, fault);
-	}
-fault:
-	user_write_access_end();
-}
-
-/**
- * fbuf_fanout_call() - FANOUT, as an ioctl or by io_uring
- * @h: the handle
- * @args: copied from the caller
- *
- * Context: may sleep.
- * Return: as fbuf_fanout(); -EINVAL, -EFAULT, -ENOMEM.
- */
-int fbuf_fanout_call(struct fbuf_handle *h, const struct fbuf_fanout *args)
-{
-	struct fbuf_target fast[ITEMS_FAST] __uninitialized, *targets;
-	int ret;
-
-	if (!args->nr_targets || args->nr_targets > FBUF_TARGETS_MAX)
-		return -EINVAL;
-	targets = array_get(fast, sizeof(fast), args->targets,
-			    args->nr_targets * sizeof(*targets));
-	if (IS_ERR(targets))
-		return PTR_ERR(targets);
-	ret = fbuf_fanout(h, args, targets);
-	if (ret >= 0)
-		targets_put(u64_to_user_ptr(args->targets), targets,
-			    args->nr_targets);
-	array_put(targets, fast);
+	fbuf_array_put(items, fast);
 	return ret;
 }
 
@@ -231,7 +162,7 @@ static int handle_fanout(struct fbuf_handle *h, unsigned int cmd,
 	int ret;
 
 	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
-	return ret ?: fbuf_fanout_call(h, &args);
+	return ret ?: fbuf_fanout(h, &args);
 }
 
 static int share_check(const struct fbuf_handle *h,
@@ -441,12 +372,29 @@ static void handle_show_fdinfo(struct seq_file *m, struct file *file)
 	seq_printf(m, "fbuf-bytes:\t%llu\n", holds << h->pool->buf_shift);
 }
 
+/*
+ * A child inherits the mapping: it is shared memory. It cannot grow, and it cannot be
+ * made executable: what is received from a network must not run.
+ */
+static int handle_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct fbuf_handle *h = file->private_data;
+
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	if (vma->vm_flags & VM_EXEC)
+		return -EPERM;
+	if (vma->vm_pgoff >= FBUF_MMAP_RING >> PAGE_SHIFT)
+		return fbuf_ring_mmap(h, vma);
+	return fbuf_map_pool(h, vma);
+}
+
 static const struct file_operations handle_fops = {
 	.owner		= THIS_MODULE,
 	.release	= handle_release,
 	.unlocked_ioctl	= handle_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
-	.mmap		= fbuf_mmap,
+	.mmap		= handle_mmap,
 	.poll		= fbuf_poll,
 	.splice_read	= fbuf_splice_read,
 	.uring_cmd	= fbuf_uring_cmd,

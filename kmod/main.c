@@ -11,30 +11,8 @@
 #include <linux/module.h>
 #include <linux/uaccess.h>
 
+#include "args.h"
 #include "fbuf.h"
-
-#define CREATE_TRACE_POINTS
-#include "trace.h"
-
-/**
- * fbuf_args_get_grown() - fbuf_args_get() of a structure not as long as ours
- * @args: where to
- * @size: bytes of the structure as this module knows it
- * @min: bytes of it as first published
- * @usize: bytes of it as the caller does
- * @uargs: its address in user memory
- *
- * Context: may sleep.
- * Return: 0; -EFAULT; -E2BIG if the caller uses what this module does not know;
- * -EINVAL if it is too short.
- */
-int fbuf_args_get_grown(void *args, size_t size, size_t min, size_t usize,
-			const void __user *uargs)
-{
-	if (usize < min)
-		return -EINVAL;
-	return copy_struct_from_user(args, size, uargs, usize);
-}
 
 static long fbuf_control_ioctl(struct file *file, unsigned int cmd,
 			       unsigned long arg)

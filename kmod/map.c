@@ -275,7 +275,16 @@ static const struct vm_operations_struct map_protected_ops = {
 	.pfn_mkwrite	= map_mkwrite,
 };
 
-static int map_pool(struct fbuf_handle *h, struct vm_area_struct *vma)
+/**
+ * fbuf_map_pool() - map a part of the pool
+ * @h: the handle
+ * @vma: the mapping to be, with an offset in the pool
+ *
+ * Context: the mmap lock is held for writing.
+ * Return: 0; -EINVAL if it passes the end of the pool; -EACCES if the handle has no
+ * right to it.
+ */
+int fbuf_map_pool(struct fbuf_handle *h, struct vm_area_struct *vma)
 {
 	struct fbuf_pool *pool = h->pool;
 	unsigned long end, clear = VM_MAYEXEC;
@@ -297,29 +306,4 @@ static int map_pool(struct fbuf_handle *h, struct vm_area_struct *vma)
 	vma->vm_ops = fbuf_is_volatile(pool) ? &map_volatile_ops :
 					       &map_protected_ops;
 	return 0;
-}
-
-/**
- * fbuf_mmap() - map a part of the pool, or the handle's ring
- * @file: a pool fd's file
- * @vma: the mapping to be
- *
- * A child inherits the mapping: it is shared memory. It cannot grow, and it
- * cannot be made executable: what is received from a network must not run.
- *
- * Context: the mmap lock is held for writing.
- * Return: 0; -EINVAL if the mapping is private or passes the end of the pool;
- * -EACCES if the handle has no right to it; -EPERM if it is executable.
- */
-int fbuf_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	struct fbuf_handle *h = file->private_data;
-
-	if (!(vma->vm_flags & VM_SHARED))
-		return -EINVAL;
-	if (vma->vm_flags & VM_EXEC)
-		return -EPERM;
-	if (vma->vm_pgoff >= FBUF_MMAP_RING >> PAGE_SHIFT)
-		return fbuf_ring_mmap(h, vma);
-	return map_pool(h, vma);
 }

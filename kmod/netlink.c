@@ -18,8 +18,6 @@
 #include "compat.h"
 #include "fbuf.h"
 
-unsigned int fbuf_stuck_ms = 10000;
-
 static struct genl_family fbuf_nl_family;
 
 enum {

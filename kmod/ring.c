@@ -141,19 +141,13 @@ static unsigned int notices_turn(struct fbuf_handle *h, enum fbuf_age age,
 	return n;
 }
 
-/**
- * fbuf_ring_expect() - have a notice posted when a buffer is idle
- * @h: a handle with a ring
- * @buf: the buffer; if a notice of it was to come, it now is one of this sending
- *
- * Context: the pool's lock is held; fbuf_watch() is still to be called.
- */
-void fbuf_ring_expect(struct fbuf_handle *h, const struct fbuf_buf *buf)
+/* If a notice of the buffer was to come, it now is one of this sending. */
+static void notice_expect(struct fbuf_handle *h, const struct fbuf_buf *buf)
+	__must_hold(&h->pool->lock)
 {
 	struct fbuf_kring *ring = h->ring;
 	unsigned int index = fbuf_buf_index(h->pool, buf);
 
-	lockdep_assert_held(&h->pool->lock);
 	ring->notices[index].gen = buf->gen;
 	if (__test_and_set_bit(index, ring->notify))
 		return;
@@ -163,6 +157,32 @@ void fbuf_ring_expect(struct fbuf_handle *h, const struct fbuf_buf *buf)
 	fbuf_looks_pay(h->pool);
 	if (list_empty(&h->notifying))
 		list_add_tail(&h->notifying, &h->pool->notifying);
+}
+
+/**
+ * fbuf_ring_expect() - have notices posted when buffers are idle
+ * @h: a handle with a ring
+ * @runs: what was sent of them, with references to the folios
+ * @nr: number of runs
+ *
+ * Context: may sleep; takes the pool's lock.
+ */
+void fbuf_ring_expect(struct fbuf_handle *h, const struct bio_vec *runs,
+		      unsigned int nr)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned int i;
+
+	mutex_lock(&pool->lock);
+	for (i = 0; i < nr; i++) {
+		struct fbuf_buf *buf = fbuf_run_buf(&runs[i], pool);
+
+		if (buf)
+			notice_expect(h, buf);
+		cond_resched();
+	}
+	fbuf_watch(pool);
+	mutex_unlock(&pool->lock);
 }
 
 static void notice_post(struct fbuf_handle *h, u32 index)

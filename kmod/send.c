@@ -14,11 +14,15 @@
 #include <linux/uaccess.h>
 #include <linux/udp.h>
 
+#include "args.h"
 #include "compat.h"
 #include "fbuf.h"
 #include "gather.h"
 #include "pageref.h"
 #include "trace.h"
+
+/* Targets of a fan-out that a call keeps on the stack. */
+#define TARGETS_FAST	16
 
 #define SEND_PROTS	(FBUF_SEND_VOLATILE | FBUF_SEND_SECURED | \
 			 FBUF_SEND_SNAPSHOT)
@@ -339,7 +343,7 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 			goto out;
 	}
 	if (unlikely(notify) && ret >= 0)
-		fbuf_gather_notify(&g, h);
+		fbuf_ring_expect(h, g.runs, g.nr);
 out_release:
 	fbuf_gather_release(&g);
 out:
@@ -433,7 +437,7 @@ int fbuf_send_end(struct fbuf_handle *h, struct fbuf_rest *rest, int err)
 	int ret = rest->done ?: err;
 
 	if (ret >= 0 && rest->args.flags & FBUF_SEND_NOTIFY)
-		fbuf_gather_notify(&rest->g, h);
+		fbuf_ring_expect(h, rest->g.runs, rest->g.nr);
 	fbuf_gather_release(&rest->g);
 	fput(rest->file);
 	return ret;
@@ -630,18 +634,8 @@ static int fanout_all(struct fbuf_handle *h, const struct fbuf_gather *g,
 	return served;
 }
 
-/**
- * fbuf_fanout() - send a gather to many sockets, waiting for none
- * @h: the handle, which must have a hold on each buffer
- * @args: what
- * @targets: where to; their out words are set
- *
- * Context: may sleep; takes the pool's lock only to protect and for notices.
- * Return: how many took bytes; or, with nothing sent, -EACCES, -EINVAL,
- * -EOPNOTSUPP if the pool does not protect, or what fbuf_gather_import() says.
- */
-int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
-		struct fbuf_target *targets)
+static int fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
+		  struct fbuf_target *targets)
 {
 	struct fbuf_gather g __uninitialized;
 	int prot, ret;
@@ -659,7 +653,53 @@ int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 	ret = send_check_gather(h->pool, &g, args->engines) ?:
 	      fanout_all(h, &g, args, targets);
 	if (ret > 0 && args->flags & FBUF_SEND_NOTIFY)
-		fbuf_gather_notify(&g, h);
+		fbuf_ring_expect(h, g.runs, g.nr);
 	fbuf_gather_release(&g);
+	return ret;
+}
+
+/* The bytes are gone: a fault here must not hide that. */
+static void targets_put(struct fbuf_target __user *to,
+			const struct fbuf_target *from, unsigned int nr)
+{
+	unsigned int i;
+
+	if (!user_write_access_begin(to, nr * sizeof(*to)))
+		return;
+	for (i = 0; i < nr; i++) {
+		unsafe_put_user(from[i].result, &to[i].result, fault);
+		unsafe_put_user(from[i].engine, &to[i].engine, fault);
+		unsafe_put_user(from[i].copied, &to[i].copied, fault);
+	}
+fault:
+	user_write_access_end();
+}
+
+/**
+ * fbuf_fanout() - send a gather to many sockets, waiting for none
+ * @h: the handle, which must have a hold on each buffer
+ * @args: what and where to, copied from the caller; out words are set in user memory
+ *
+ * Context: may sleep; takes the pool's lock only to protect and for notices.
+ * Return: how many took bytes; or, with nothing sent, -EACCES, -EINVAL, -EFAULT,
+ * -ENOMEM, -EOPNOTSUPP if the pool does not protect, or what fbuf_gather_import()
+ * says.
+ */
+int fbuf_fanout(struct fbuf_handle *h, const struct fbuf_fanout *args)
+{
+	struct fbuf_target fast[TARGETS_FAST] __uninitialized, *targets;
+	int ret;
+
+	if (!args->nr_targets || args->nr_targets > FBUF_TARGETS_MAX)
+		return -EINVAL;
+	targets = fbuf_array_get(fast, sizeof(fast), args->targets,
+				 args->nr_targets * sizeof(*targets));
+	if (IS_ERR(targets))
+		return PTR_ERR(targets);
+	ret = fanout(h, args, targets);
+	if (ret >= 0)
+		targets_put(u64_to_user_ptr(args->targets), targets,
+			    args->nr_targets);
+	fbuf_array_put(targets, fast);
 	return ret;
 }

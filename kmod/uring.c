@@ -26,6 +26,7 @@
 #include <linux/uaccess.h>
 #include <linux/wait.h>
 
+#include "args.h"
 #include "compat.h"
 #include "fbuf.h"
 
@@ -302,7 +303,7 @@ static int uring_fanout(struct io_uring_cmd *cmd, u64 addr,
 
 	ret = uring_args_get(cmd, &args, sizeof(args), addr);
 	if (!ret)
-		ret = fbuf_fanout_call(uring_handle(cmd), &args);
+		ret = fbuf_fanout(uring_handle(cmd), &args);
 	return uring_complete(cmd, ret, issue_flags);
 }
 
