@@ -20,7 +20,7 @@
 #include "gather.h"
 
 /* Segments copied from user memory at a time. */
-#define SEGS_CHUNK		16
+#define SEGS_CHUNK		32
 
 static int gather_grow(struct fbuf_gather *g)
 {
@@ -163,7 +163,7 @@ struct gather_place {
 static int gather_place(const struct fbuf_pool *pool,
 			const struct fbuf_seg *seg, struct gather_place *at)
 {
-	u64 addr = seg_addr(pool, seg);
+	u64 addr = seg_addr(pool, seg, seg->flags & FBUF_SEG_NAMED);
 	unsigned long i = addr >> PAGE_SHIFT;
 
 	if (i >= pool->nr_pages)
@@ -174,7 +174,7 @@ static int gather_place(const struct fbuf_pool *pool,
 	at->offset = offset_in_page(addr);
 	/* To its last byte in the buffer. */
 	if ((addr + seg->len - 1) >> pool->buf_shift != at->index ||
-	    !seg_of_buf(seg, at->index))
+	    !seg_of_buf(seg, seg->flags & FBUF_SEG_NAMED, at->index))
 		return -EINVAL;
 	if (fbuf_poisoned(pool, at->page,
 			  DIV_ROUND_UP(at->offset + seg->len, PAGE_SIZE)))
@@ -192,7 +192,8 @@ static int gather_refer(struct fbuf_gather *g, struct fbuf_handle *h,
 
 	ret = gather_parts(g, h->pool, at->page, at->offset, at->seg->len);
 	if (!ret)
-		ret = gather_buf(h, at->seg, at->index, g->now, g->sock, prot);
+		ret = gather_buf(h, at->seg, at->seg->flags & FBUF_SEG_NAMED,
+				 at->index, g->now, g->sock, prot);
 	if (ret)
 		gather_cut(g, mark);
 	return ret;
@@ -291,8 +292,8 @@ static int gather_inline(struct fbuf_gather *g, const struct fbuf_seg *seg)
 }
 
 /*
- * Copy a segment of the usual kind. It is referred to meanwhile: only what was
- * read while the buffer was held, and so busy, may go out.
+ * Copy a segment of the usual kind, for which there is room. It is referred to
+ * meanwhile: only what was read while the buffer was held, and so busy, may go out.
  */
 static int gather_copy(struct fbuf_gather *g, const struct fbuf_handle *h,
 		       const struct fbuf_seg *seg, const struct bio_vec *from,
@@ -302,14 +303,9 @@ static int gather_copy(struct fbuf_gather *g, const struct fbuf_handle *h,
 	unsigned int len = from->bv_len;
 	bool held;
 
-	if (unlikely(!frag->page || len > frag->size - frag->offset) &&
-	    !skb_page_frag_refill(len, frag, GFP_KERNEL_ACCOUNT)) {
-		put_page(from->bv_page);
-		return -ENOMEM;
-	}
 	memcpy(page_address(frag->page) + frag->offset,
 	       page_address(from->bv_page) + from->bv_offset, len);
-	held = gather_held(h, seg, index);
+	held = gather_held(h, seg, seg->flags & FBUF_SEG_NAMED, index);
 	put_page(from->bv_page);
 	if (unlikely(!held))
 		return -ESTALE;
@@ -380,6 +376,12 @@ int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
 	return err;
 }
 
+static __always_inline u64 seg_start(const struct fbuf_pool *pool,
+				     const struct fbuf_seg *seg)
+{
+	return seg_addr(pool, seg, seg->flags & FBUF_SEG_NAMED);
+}
+
 /*
  * Is this one of @segs to be copied? Not if it adjoins the one before or after:
  * then they are one run.
@@ -394,68 +396,191 @@ static __always_inline bool seg_is_short(const struct fbuf_gather *g,
 
 	if (seg->len > g->copy_max)
 		return false;
-	addr = seg_addr(pool, seg);
-	return !(i && seg_addr(pool, seg - 1) + seg[-1].len == addr) &&
-	       !(i + 1 < nr && addr + seg->len == seg_addr(pool, seg + 1));
+	addr = seg_start(pool, seg);
+	return !(i && seg_start(pool, seg - 1) + seg[-1].len == addr) &&
+	       !(i + 1 < nr && addr + seg->len == seg_start(pool, seg + 1));
+}
+
+/*
+ * A word an instruction, as copies from user memory have it: memcpy() takes twice to
+ * three times as many for so few bytes, unless the processor does it by itself.
+ */
+static __always_inline void short_copy(void *to, const void *from, unsigned int len)
+{
+#if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
+	unsigned long words = len / 8;
+
+	if (!static_cpu_has(X86_FEATURE_FSRM)) {
+		asm volatile ("rep movsq" : "+D" (to), "+S" (from), "+c" (words)
+			      : : "memory");
+		len %= 8;
+		if (!len)
+			return;
+	}
+#endif
+	memcpy(to, from, len);
+}
+
+/*
+ * Copy short segments that have names to where there is @room; the one before them
+ * ends at @end. Stops at one that is not of the usual kind, in one page, of a buffer
+ * that the handle holds: that is for the slow path to look at. Returns how many;
+ * *bytes says how much that was.
+ */
+static noinline unsigned int short_locked(const struct fbuf_handle *h,
+					  const struct fbuf_seg *first,
+					  const struct fbuf_seg *last, u64 end,
+					  void *to, unsigned int room,
+					  unsigned int *bytes)
+	__must_hold(&h->pool->lock)
+{
+	const struct fbuf_pool *pool = h->pool;
+	const struct fbuf_seg *seg;
+	unsigned int len = 0;
+	void *start = to;
+
+	for (seg = first; seg <= last; seg++) {
+		unsigned int offset = seg->flags / FBUF_SEG_OFFSET(1);
+		unsigned long index = FBUF_NAME_INDEX(seg->addr);
+		const struct page *page;
+		u64 addr;
+
+		if ((seg->flags & SEG_FLAGS) != FBUF_SEG_NAMED ||
+		    seg->len - 1 >= min_t(u32, FBUF_COPY_MAX, room) ||
+		    index >= pool->nr_bufs || offset >> pool->buf_shift)
+			break;
+		index = array_index_nospec(index, pool->nr_bufs);
+		addr = ((u64)index << pool->buf_shift) + offset;
+		if (unlikely(addr == end)) {
+			/* It goes on where the one before ends: they are one run. */
+			seg -= seg > first;
+			to -= len;
+			break;
+		}
+		len = seg->len;
+		offset = offset_in_page(offset);
+		if (offset + len > PAGE_SIZE || !test_bit(index, h->holds) ||
+		    FBUF_NAME_GEN(seg->addr) != pool->bufs[index].gen)
+			break;
+		/* A buffer that is held has memory. */
+		page = pool->pages[addr >> PAGE_SHIFT];
+		if (PageHWPoison(page))
+			break;
+		short_copy(to, page_address(page) + offset, len);
+		end = addr + len;
+		to += len;
+		room -= len;
+	}
+	*bytes = to - start;
+	return seg - first;
 }
 
 /*
  * These two do segments from number @i on, as long as they are of the usual kind
  * and all to be copied, or all not. They return how many they did, or an error.
+ *
+ * With the pool's lock, holds stay and so do pages. It is not waited for: without it,
+ * a segment is referred to while it is copied.
  */
-static int gather_short(struct fbuf_gather *g, struct fbuf_handle *h,
+static noinline int gather_short(struct fbuf_gather *g, struct fbuf_handle *h,
 			const struct fbuf_seg *segs, unsigned int i,
 			unsigned int nr)
 {
+	struct page_frag *frag = &current->task_frag;
+	unsigned int n = 0, bytes = 0;
 	struct fbuf_pool *pool = h->pool;
-	unsigned int first = i;
 	unsigned long index;
 	struct bio_vec from;
 	int err;
 
-	for (; i < nr && seg_is_short(g, pool, segs, i, nr); i++) {
-		if (unlikely(!gather_fast(pool, &segs[i], FBUF_VOLATILE, NULL,
-					  &from, &index)))
-			break;
-		err = gather_copy(g, h, &segs[i], &from, index);
-		if (unlikely(err))
-			return err;
-		/* It takes 1024 of 2 MiB to come to FBUF_GATHER_MAX. */
-		g->len += segs[i].len;
+	if (!skb_page_frag_refill(FBUF_COPY_MAX, frag, GFP_KERNEL_ACCOUNT))
+		return -ENOMEM;
+	if (mutex_trylock(&pool->lock)) {
+		u64 end = i ? seg_start(pool, &segs[i - 1]) + segs[i - 1].len :
+			      U64_MAX;
+
+		n = short_locked(h, &segs[i], &segs[nr - 1], end,
+				 page_address(frag->page) + frag->offset,
+				 frag->size - frag->offset, &bytes);
+		mutex_unlock(&pool->lock);
 	}
-	return i - first;
+	/* It takes 1024 of 2 MiB to come to FBUF_GATHER_MAX. */
+	if (n) {
+		g->len += bytes;
+		g->copied += bytes;
+		err = gather_frag(g, frag, bytes);
+		return err ?: n;
+	}
+	if (!gather_fast(pool, &segs[i], segs[i].flags & FBUF_SEG_NAMED,
+			 FBUF_VOLATILE, NULL, &from, &index))
+		return 0;
+	g->len += segs[i].len;
+	err = gather_copy(g, h, &segs[i], &from, index);
+	return err ?: 1;
+}
+
+/* @named: of all that it is to look at, as a constant. */
+static __always_inline int gather_runs(struct fbuf_gather *g,
+				       struct fbuf_handle *h,
+				       const struct fbuf_seg *seg,
+				       const struct fbuf_seg *end, bool named,
+				       enum fbuf_protection prot)
+{
+	struct bio_vec *run = &g->runs[g->nr], *last = g->nr ? run - 1 : NULL;
+	const struct fbuf_seg *first = seg;
+	struct fbuf_pool *pool = h->pool;
+	unsigned long index;
+	int ret = 0;
+
+	for (; seg < end; seg++) {
+		/* Those that may be short are for gather_chunk() to tell apart. */
+		if (named != !!(seg->flags & FBUF_SEG_NAMED) ||
+		    (seg > first && seg->len <= g->copy_max))
+			break;
+		if (unlikely(!gather_fast(pool, seg, named, prot, last, run,
+					  &index)))
+			break;
+		ret = gather_buf(h, seg, named, index, g->now, g->sock, prot);
+		if (unlikely(ret)) {
+			put_page(run->bv_page);
+			break;
+		}
+		g->len += seg->len;
+		last = run++;
+	}
+	g->nr = run - g->runs;
+	/* 1024 of 2 MiB are no more than twice that. */
+	if (unlikely(g->len > FBUF_GATHER_MAX))
+		return -EMSGSIZE;
+	return ret < 0 ? ret : seg - first;
+}
+
+/* Each by itself, as a loop that has to tell takes a third more instructions. */
+static noinline int gather_named(struct fbuf_gather *g, struct fbuf_handle *h,
+				 const struct fbuf_seg *seg,
+				 const struct fbuf_seg *end,
+				 enum fbuf_protection prot)
+{
+	return gather_runs(g, h, seg, end, true, prot);
+}
+
+static noinline int gather_plain(struct fbuf_gather *g, struct fbuf_handle *h,
+				 const struct fbuf_seg *seg,
+				 const struct fbuf_seg *end,
+				 enum fbuf_protection prot)
+{
+	return gather_runs(g, h, seg, end, false, prot);
 }
 
 static int gather_long(struct fbuf_gather *g, struct fbuf_handle *h,
 		       const struct fbuf_seg *segs, unsigned int i,
 		       unsigned int nr, enum fbuf_protection prot)
 {
-	unsigned int first = i, end = i + min(nr - i, g->max - g->nr);
-	struct bio_vec *run = &g->runs[g->nr], *last = g->nr ? run - 1 : NULL;
-	unsigned long now = g->now, sock = g->sock, index;
-	bool copies = g->copy_max;
-	struct fbuf_pool *pool = h->pool;
-	size_t len = g->len;
-	int ret = 0;
+	const struct fbuf_seg *end = &segs[i + min(nr - i, g->max - g->nr)];
 
-	for (; i < end && !(copies && seg_is_short(g, pool, segs, i, nr)); i++) {
-		if (unlikely(!gather_fast(pool, &segs[i], prot, last, run,
-					  &index)))
-			break;
-		ret = gather_buf(h, &segs[i], index, now, sock, prot);
-		if (unlikely(ret)) {
-			put_page(run->bv_page);
-			break;
-		}
-		len += segs[i].len;
-		last = run++;
-	}
-	g->nr = run - g->runs;
-	g->len = len;
-	/* 1024 of 2 MiB are no more than twice that. */
-	if (unlikely(len > FBUF_GATHER_MAX))
-		return -EMSGSIZE;
-	return ret < 0 ? ret : i - first;
+	if (segs[i].flags & FBUF_SEG_NAMED)
+		return gather_named(g, h, &segs[i], end, prot);
+	return gather_plain(g, h, &segs[i], end, prot);
 }
 
 static int gather_chunk(struct fbuf_gather *g, struct fbuf_handle *h,

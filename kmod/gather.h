@@ -54,22 +54,24 @@ static __always_inline bool run_continues(const struct bio_vec *run,
 /* Of a segment's flags, those that are no offset. */
 #define SEG_FLAGS		(FBUF_SEG_OFFSET(1) - 1)
 
-/* Where in the pool a segment begins that is not inline. */
+/*
+ * Where in the pool a segment begins that is not inline. Here and below, @named is
+ * whether it says so by a name: a constant where that is known.
+ */
 static __always_inline u64 seg_addr(const struct fbuf_pool *pool,
-				    const struct fbuf_seg *seg)
+				    const struct fbuf_seg *seg, bool named)
 {
-	if (!(seg->flags & FBUF_SEG_NAMED))
+	if (!named)
 		return seg->addr;
 	return ((u64)FBUF_NAME_INDEX(seg->addr) << pool->buf_shift) +
 	       seg->flags / FBUF_SEG_OFFSET(1);
 }
 
 /* Is it of the buffer in which it begins? Its name and offset may disagree. */
-static __always_inline bool seg_of_buf(const struct fbuf_seg *seg,
+static __always_inline bool seg_of_buf(const struct fbuf_seg *seg, bool named,
 				       unsigned long index)
 {
-	return !(seg->flags & FBUF_SEG_NAMED) ||
-	       FBUF_NAME_INDEX(seg->addr) == index;
+	return !named || FBUF_NAME_INDEX(seg->addr) == index;
 }
 
 /* Need a buffer not be protected any more, to be sent like this? */
@@ -87,40 +89,40 @@ static __always_inline bool gather_protected(const struct fbuf_buf *buf,
  * is to look at it.
  */
 static __always_inline bool gather_fast(const struct fbuf_pool *pool,
-					const struct fbuf_seg *seg,
+					const struct fbuf_seg *seg, bool named,
 					enum fbuf_protection prot,
 					const struct bio_vec *last,
 					struct bio_vec *run,
 					unsigned long *index)
 {
-	u64 addr = seg_addr(pool, seg);
-	unsigned int len = seg->len, offset = offset_in_page(addr);
-	unsigned int room = PAGE_SIZE - offset;
-	unsigned long i = addr >> PAGE_SHIFT;
+	unsigned int offset, len = seg->len, shift = pool->buf_shift;
+	unsigned long at, i;
 	struct page *page, *head;
 
-	if (unlikely(seg->flags && (seg->flags & SEG_FLAGS) != FBUF_SEG_NAMED))
+	if (unlikely(named ? (seg->flags & SEG_FLAGS) != FBUF_SEG_NAMED :
+			     seg->flags))
 		return false;
-	if (unlikely(!len || i >= pool->nr_pages))
+	i = named ? FBUF_NAME_INDEX(seg->addr) : seg->addr >> shift;
+	at = named ? seg->flags / FBUF_SEG_OFFSET(1) :
+		     seg->addr & (BIT(shift) - 1);
+	if (unlikely(i >= pool->nr_bufs || at + len > BIT(shift) || !len))
 		return false;
-	i = array_index_nospec(i, pool->nr_pages);
-	*index = i >> (pool->buf_shift - PAGE_SHIFT);
-	if (unlikely((addr + len - 1) >> pool->buf_shift != *index ||
-		     !seg_of_buf(seg, *index)))
+	i = array_index_nospec(i, pool->nr_bufs);
+	*index = i;
+	if (unlikely(!gather_protected(&pool->bufs[i], prot)))
 		return false;
-	if (unlikely(!gather_protected(&pool->bufs[*index], prot)))
-		return false;
+	i = (i << (shift - PAGE_SHIFT)) + (at >> PAGE_SHIFT);
 	page = READ_ONCE(pool->pages[i]);
-	if (unlikely(!page))
+	if (unlikely(!page || PageHWPoison(page)))
 		return false;
 	head = compound_head(page);
-	offset += (page - head) << PAGE_SHIFT;
-	if (unlikely(PageHWPoison(page)))
-		return false;
+	offset = offset_in_page(at);
 	/* A short one need not look how long the folio is, and so not a head. */
-	if (len > room && (len > page_size(head) - offset ||
-			   folio_test_has_hwpoisoned((struct folio *)head)))
+	if (offset + len > PAGE_SIZE &&
+	    (len > page_size(head) - ((page - head) << PAGE_SHIFT) - offset ||
+	     folio_test_has_hwpoisoned((struct folio *)head)))
 		return false;
+	offset += (page - head) << PAGE_SHIFT;
 	if (last && unlikely(run_continues(last, head, offset)))
 		return false;
 	if (unlikely(gather_get_page(pool, i, page, head) <= 0))
@@ -138,13 +140,13 @@ static __always_inline bool gather_fast(const struct fbuf_pool *pool,
  * reference there.
  */
 static __always_inline bool gather_held(const struct fbuf_handle *h,
-					const struct fbuf_seg *seg,
+					const struct fbuf_seg *seg, bool named,
 					unsigned long index)
 {
 	smp_mb__after_atomic();	/* pairs with drop_hold() */
 	if (unlikely(!test_bit(index, h->holds)))
 		return false;
-	if (!(seg->flags & FBUF_SEG_NAMED))
+	if (!named)
 		return true;
 	smp_rmb();	/* pairs with alloc_locked(): the hold, then its name */
 	return READ_ONCE(h->pool->bufs[index].gen) == FBUF_NAME_GEN(seg->addr);
@@ -155,14 +157,14 @@ static __always_inline bool gather_held(const struct fbuf_handle *h,
  * -ESTALE; or 1 if the buffer has to be protected first, without that reference.
  */
 static __always_inline int gather_buf(struct fbuf_handle *h,
-				      const struct fbuf_seg *seg,
+				      const struct fbuf_seg *seg, bool named,
 				      unsigned long index, unsigned long now,
 				      unsigned long sock,
 				      enum fbuf_protection prot)
 {
 	struct fbuf_buf *buf = &h->pool->bufs[index];
 
-	if (unlikely(!gather_held(h, seg, index)))
+	if (unlikely(!gather_held(h, seg, named, index)))
 		return -ESTALE;
 	WRITE_ONCE(buf->sent, now);
 	WRITE_ONCE(buf->sock, sock);
@@ -196,6 +198,7 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	struct fbuf_pool *pool = h->pool;
 	unsigned long index;
 	struct bio_vec run;
+	bool named;
 	int err;
 
 	if (unlikely(nr != 1))
@@ -206,9 +209,10 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	unsafe_get_user(seg.len, &segs->len, fault);
 	unsafe_get_user(seg.flags, &segs->flags, fault);
 	user_read_access_end();
-	if (unlikely(!gather_fast(pool, &seg, prot, NULL, &run, &index)))
+	named = seg.flags & FBUF_SEG_NAMED;
+	if (unlikely(!gather_fast(pool, &seg, named, prot, NULL, &run, &index)))
 		return fbuf_gather_one(g, h, &seg, sock, prot);
-	err = gather_buf(h, &seg, index, jiffies ?: 1, sock, prot);
+	err = gather_buf(h, &seg, named, index, jiffies ?: 1, sock, prot);
 	if (unlikely(err)) {
 		put_page(run.bv_page);
 		return err < 0 ? err :

@@ -62,24 +62,28 @@ static noinline int pageref_fill_runs(struct fbuf_msg *fm, struct sk_buff *skb,
 	struct iov_iter *from = &fm->msg.msg_iter;
 	struct bio_vec *run = (struct bio_vec *)from->bvec;
 	struct skb_shared_info *shinfo = skb_shinfo(skb);
-	unsigned int at = from->iov_offset, left = length;
+	unsigned int at = from->iov_offset, left = length, len;
 	unsigned int nr = shinfo->nr_frags;
 
-	while (left) {
-		unsigned int offset = run->bv_offset + at;
-		unsigned int len = min(left, run->bv_len - at);
-		bool ends = at + len == run->bv_len;
-
-		if (nr && frag_continues(&shinfo->frags[nr - 1], run->bv_page,
-					 offset)) {
-			skb_frag_size_add(&shinfo->frags[nr - 1], len);
-		} else if (nr < MAX_SKB_FRAGS) {
-			__skb_fill_page_desc_noacc(shinfo, nr++,
-						   run_page(run, ends && fm->give),
-						   offset, len);
-		} else {
-			break;
+	/* Only the first may go on where the packet ends: no run does so by itself. */
+	if (nr && frag_continues(&shinfo->frags[nr - 1], run->bv_page,
+				 run->bv_offset + at)) {
+		len = min(left, run->bv_len - at);
+		skb_frag_size_add(&shinfo->frags[nr - 1], len);
+		left -= len;
+		at += len;
+		if (at == run->bv_len) {
+			run++;
+			at = 0;
 		}
+	}
+	for (; left && nr < MAX_SKB_FRAGS; nr++) {
+		bool ends = left >= run->bv_len - at;
+
+		len = ends ? run->bv_len - at : left;
+		__skb_fill_page_desc_noacc(shinfo, nr,
+					   run_page(run, ends && fm->give),
+					   run->bv_offset + at, len);
 		left -= len;
 		at = ends ? 0 : at + len;
 		run += ends;

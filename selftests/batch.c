@@ -454,20 +454,38 @@ FIXTURE(shorts)
 	struct pool pool;
 	__u64 names[MANY];
 	struct fbuf_seg segs[MANY];
+	bool named;
 	int sock[2];
 	struct sent sent;
 	__u8 got[MANY * 1024];
+};
+
+FIXTURE_VARIANT(shorts)
+{
+	bool named;
+};
+
+FIXTURE_VARIANT_ADD(shorts, by_offset)
+{
+	.named = false,
+};
+
+FIXTURE_VARIANT_ADD(shorts, by_name)
+{
+	.named = true,
 };
 
 FIXTURE_SETUP(shorts)
 {
 	unsigned int i;
 
-	ASSERT_EQ(0, pool_make(&self->pool, PAGE, MANY));
+	self->named = variant->named;
+	ASSERT_EQ(0, pool_make(&self->pool, 2 * PAGE, MANY));
 	ASSERT_EQ((int)MANY, pool_alloc(self->pool.fd, self->names, MANY));
 	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
 	for (i = 0; i < MANY; i++)
-		pattern_fill(buf_addr(&self->pool, self->names[i]), i, 0, PAGE);
+		pattern_fill(buf_addr(&self->pool, self->names[i]), i, 0,
+			     2 * PAGE);
 }
 
 FIXTURE_TEARDOWN(shorts)
@@ -477,14 +495,20 @@ FIXTURE_TEARDOWN(shorts)
 	pool_unmake(&self->pool);
 }
 
+static struct fbuf_seg short_seg(struct _test_data_shorts *self,
+				 unsigned int buf, size_t offset, size_t len)
+{
+	return self->named ? named_seg(self->names[buf], offset, len) :
+			     buf_seg(&self->pool, self->names[buf], offset, len);
+}
+
 static ssize_t send_shorts(struct _test_data_shorts *self, unsigned int nr,
 			   size_t len, __u32 flags, __u32 engines)
 {
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		self->segs[i] = buf_seg(&self->pool, self->names[i], 100 + i,
-					len);
+		self->segs[i] = short_seg(self, i, 100 + i, len);
 	return pool_send(self->pool.fd, self->sock[0], self->segs, nr, flags,
 			 engines, &self->sent);
 }
@@ -540,7 +564,7 @@ TEST_F(shorts, mixed)
 
 	for (i = 0; i < MANY; i++) {
 		len = i % 3 ? 100 : 900;
-		self->segs[i] = buf_seg(&self->pool, self->names[i], 0, len);
+		self->segs[i] = short_seg(self, i, 0, len);
 		sum += len;
 	}
 	ASSERT_EQ((ssize_t)sum, pool_send(self->pool.fd, self->sock[0],
@@ -594,6 +618,87 @@ TEST_F(shorts, not_held)
 	EXPECT_EQ(30, pool_free(self->pool.fd, self->names, 30));
 	EXPECT_EQ(9, pool_free(self->pool.fd, &self->names[31], 9));
 	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, MANY, DEADLINE_MS));
+}
+
+/* More than a packet has frags; they are looked at together. */
+#define NR_64	30U
+
+/* Sends @segs, of 64 bytes each, of which some are not to be copied. */
+static bool send_64(struct _test_data_shorts *self, unsigned int copied)
+{
+	return pool_send(self->pool.fd, self->sock[0], self->segs, NR_64, 0, 0,
+			 &self->sent) == NR_64 * 64L &&
+	       self->sent.copied == copied * 64ULL &&
+	       read_full(self->sock[1], self->got, NR_64 * 64) == NR_64 * 64L;
+}
+
+/* Those that adjoin are one run, wherever they are, and are not copied. */
+TEST_F(shorts, adjoining)
+{
+	unsigned int at, run, i, buf;
+
+	for (run = 2; run < 5; run++) {
+		for (at = 0; at + run <= NR_64; at++) {
+			for (i = 0; i < NR_64; i++) {
+				bool in = i >= at && i < at + run;
+
+				buf = in ? at : i;
+				self->segs[i] = short_seg(self, buf,
+							  64 * (i - buf), 64);
+			}
+			ASSERT_TRUE(send_64(self, NR_64 - run));
+			for (i = 0; i < NR_64; i++) {
+				buf = i >= at && i < at + run ? at : i;
+				ASSERT_EQ(-1, pattern_differs(self->got + i * 64,
+							      buf, 64 * (i - buf),
+							      64));
+			}
+		}
+	}
+}
+
+/* Across pages, at the end of a buffer, and backwards. */
+TEST_F(shorts, wherever_in_the_buffer)
+{
+	static const size_t at[] = { PAGE - 32, 2 * PAGE - 64, PAGE, 0 };
+	unsigned int i;
+
+	for (i = 0; i < NR_64; i++)
+		self->segs[i] = short_seg(self, NR_64 - 1 - i, at[i % 4], 64);
+	ASSERT_TRUE(send_64(self, NR_64));
+	for (i = 0; i < NR_64; i++)
+		EXPECT_EQ(-1, pattern_differs(self->got + i * 64, NR_64 - 1 - i,
+					      at[i % 4], 64));
+}
+
+/* Nothing is sent if one of them is not right, wherever it is. */
+TEST_F(shorts, one_that_is_wrong)
+{
+	static const unsigned int wheres[] = { 0, 1, 15, 16, NR_64 - 1 };
+	unsigned int where;
+	__u64 stale;
+	size_t i;
+
+	stale = self->names[7];
+	ASSERT_EQ(1, pool_free(self->pool.fd, &stale, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &self->names[7], 1));
+	for (i = 0; i < sizeof(wheres) / sizeof(wheres[0]); i++) {
+		where = wheres[i];
+		ASSERT_EQ(NR_64 * 64L, send_shorts(self, NR_64, 64, 0, 0));
+		ASSERT_EQ(NR_64 * 64L, read_full(self->sock[1], self->got,
+						NR_64 * 64));
+		self->segs[where] = short_seg(self, where, 2 * PAGE - 32, 64);
+		EXPECT_FALSE(send_64(self, NR_64));
+		self->segs[where] = short_seg(self, where, 0, 0);
+		EXPECT_FALSE(send_64(self, NR_64));
+		self->segs[where] = named_seg(FBUF_NAME(MANY, 1), 0, 64);
+		EXPECT_FALSE(send_64(self, NR_64));
+		self->segs[where] = named_seg(stale, 0, 64);
+		EXPECT_FALSE(send_64(self, NR_64));
+		self->segs[where] = named_seg(self->names[7], 2 * PAGE, 64);
+		EXPECT_FALSE(send_64(self, NR_64));
+		EXPECT_TRUE(sock_empty(self->sock[1]));
+	}
 }
 
 /* UDP: datagrams to addresses, or cut from one gather. */
