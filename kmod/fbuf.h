@@ -223,6 +223,8 @@ struct fbuf_limbo {
  * @next_handle: where the search for a free number begins
  * @nr_handles: how many
  * @refs: handles
+ * @life: what keeps the structure and its place among all pools: handles or pages
+ *        in flight as one, and everybody who found it there
  * @cred: the maker's, whose user's locked memory is charged; or NULL if nobody's
  * @memlock: how many pages that may come to: the maker's RLIMIT_MEMLOCK when he
  *           made the pool
@@ -232,13 +234,11 @@ struct fbuf_limbo {
  * @id: number for people to read
  * @node: NUMA node asked for
  * @nr_split: buffers in more folios than need be, when the pool was made
- * @all: on the list of all pools
- * @visits: visitors that keep it there, see fbuf_pool_enter(); under the list's
- *          lock
- * @stuck_work: looks whether something is stuck; a visitor
+ * @stuck_work: looks whether something is stuck; it has a reference
  * @retire: frees what is in flight when the last handle is gone
  * @retire_delay: jiffies until it looks again
- * @retired: on the list of such pools
+ * @end: ends the pool, if whoever had the last reference may not wait for that
+ * @rcu: then frees it
  */
 struct fbuf_pool {
 	/* Set once. */
@@ -289,6 +289,7 @@ struct fbuf_pool {
 	u32 next_handle;
 	unsigned int nr_handles;
 	refcount_t refs;
+	refcount_t life;
 	const struct cred *cred;
 	unsigned long memlock;
 	struct fbuf_user *owner;
@@ -297,12 +298,11 @@ struct fbuf_pool {
 	u64 id;
 	int node;
 	unsigned int nr_split;
-	struct list_head all;
-	unsigned int visits;
 	struct work_struct stuck_work;
 	struct delayed_work retire;
 	unsigned long retire_delay;
-	struct list_head retired;
+	struct work_struct end;
+	struct rcu_head rcu;
 };
 
 /**
@@ -594,13 +594,13 @@ struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
 			      struct fbuf_pool *pool);
 
 /* pool.c: life of pools */
-extern struct mutex fbuf_pools_lock;
-extern struct list_head fbuf_pools;
 int fbuf_pool_init(void);
 int fbuf_pool_create(const struct fbuf_pool_create *args);
 void fbuf_pool_put(struct fbuf_pool *pool);
-void fbuf_pool_enter(struct fbuf_pool *pool);
-void fbuf_pool_leave(struct fbuf_pool *pool);
+struct fbuf_pool *fbuf_pool_find(u64 id);
+struct fbuf_pool *fbuf_pool_next(u64 id);
+void fbuf_pool_unref(struct fbuf_pool *pool);
+void fbuf_totals(struct fbuf_counters *sum);
 void fbuf_pool_exit(void);
 
 /* charge.c: who is charged for pools */
@@ -615,9 +615,7 @@ int fbuf_user_set_limit(kuid_t uid, bool own, u64 limit);
 void fbuf_users_exit(void);
 
 /* stats.c: what pools are and did */
-extern struct fbuf_counters fbuf_totals;
 void fbuf_counters_sum(const struct fbuf_pool *pool, struct fbuf_counters *sum);
-void fbuf_counters_retire(const struct fbuf_pool *pool);
 void fbuf_flight_get(struct fbuf_pool *pool, struct fbuf_flight *flight);
 u64 fbuf_pool_resident(struct fbuf_pool *pool);
 void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info);

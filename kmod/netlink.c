@@ -167,8 +167,8 @@ static void stuck_pool_fn(struct work_struct *work)
 	if (stuck && !pool->stuck)
 		fbuf_event(pool, FBUF_CMD_STUCK_NTF);
 	pool->stuck = stuck;
-	fbuf_pool_leave(pool);
-	mutex_unlock(&fbuf_pools_lock);
+	mutex_unlock(&pool->lock);
+	fbuf_pool_unref(pool);
 }
 
 /**
@@ -183,36 +183,23 @@ void fbuf_stuck_init(struct fbuf_pool *pool)
 static void stuck_work_fn(struct work_struct *work)
 {
 	struct fbuf_pool *pool;
+	u64 id = 0;
 
 	if (!nl_listening())
 		return;
 	/* A packet that was read is not stuck: have it gone by the next look. */
 	fbuf_nudge();
-	mutex_lock(&fbuf_pools_lock);
 	/* Each pool by itself: its lock may be long in coming. */
-	list_for_each_entry(pool, &fbuf_pools, all) {
-		/* It leaves with the list locked, and so after this. */
-		if (queue_work(fbuf_wq, &pool->stuck_work))
-			pool->visits++;
+	while ((pool = fbuf_pool_next(id))) {
+		id = pool->id;
+		/* The work drops the reference. */
+		if (!queue_work(fbuf_wq, &pool->stuck_work))
+			fbuf_pool_unref(pool);
 	}
-	mutex_unlock(&fbuf_pools_lock);
 	stuck_start();
 }
 
-/* The pool of that number, with the list locked; or NULL. */
-static struct fbuf_pool *pool_find(struct sk_buff *skb, u64 id)
-	__must_hold(&fbuf_pools_lock)
-{
-	struct fbuf_pool *pool;
-
-	list_for_each_entry(pool, &fbuf_pools, all) {
-		if (pool->id == id)
-			return nl_visible(skb, pool) ? pool : NULL;
-	}
-	return NULL;
-}
-
-/* Calls @fill for the pools from number cb->args[0] + 1 on. */
+/* Calls @fill, with the pool's lock held, for all that the caller may see. */
 static int pools_dump(struct sk_buff *msg, struct netlink_callback *cb,
 		      int (*fill)(struct sk_buff *msg,
 				  struct netlink_callback *cb,
@@ -221,18 +208,17 @@ static int pools_dump(struct sk_buff *msg, struct netlink_callback *cb,
 	struct fbuf_pool *pool;
 	int err = 0;
 
-	mutex_lock(&fbuf_pools_lock);
-	list_for_each_entry(pool, &fbuf_pools, all) {
-		if (pool->id <= cb->args[0] || !nl_visible(cb->skb, pool))
-			continue;
-		fbuf_pool_enter(pool);
-		err = fill(msg, cb, pool);
-		fbuf_pool_leave(pool);
-		if (err)
-			break;
-		cb->args[0] = pool->id;
+	/* cb->args[0] is the last that was had. */
+	while (!err && (pool = fbuf_pool_next(cb->args[0]))) {
+		if (nl_visible(cb->skb, pool)) {
+			mutex_lock(&pool->lock);
+			err = fill(msg, cb, pool);
+			mutex_unlock(&pool->lock);
+		}
+		if (!err)
+			cb->args[0] = pool->id;
+		fbuf_pool_unref(pool);
 	}
-	mutex_unlock(&fbuf_pools_lock);
 	if (nl_listening())
 		stuck_start();
 	/* More next time, unless not even one fits. */
@@ -265,14 +251,14 @@ static int pool_reply(struct genl_info *info, struct sk_buff *skb, int attr,
 	msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
 	if (!msg)
 		return -ENOMEM;
-	mutex_lock(&fbuf_pools_lock);
-	pool = pool_find(skb, nla_get_u64(info->attrs[attr]));
-	if (pool) {
-		fbuf_pool_enter(pool);
+	pool = fbuf_pool_find(nla_get_u64(info->attrs[attr]));
+	if (pool && nl_visible(skb, pool)) {
+		mutex_lock(&pool->lock);
 		err = fill(msg, info, skb, pool);
-		fbuf_pool_leave(pool);
+		mutex_unlock(&pool->lock);
 	}
-	mutex_unlock(&fbuf_pools_lock);
+	if (pool)
+		fbuf_pool_unref(pool);
 	if (!err)
 		return genlmsg_reply(msg, info);
 	nlmsg_free(msg);
@@ -419,17 +405,12 @@ static int stats_reply_fill(struct sk_buff *msg, struct genl_info *info,
 static int stats_reply_totals(struct genl_info *info)
 {
 	struct fbuf_counters sum;
-	struct fbuf_pool *pool;
 	struct sk_buff *msg;
 
 	msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
 	if (!msg)
 		return -ENOMEM;
-	mutex_lock(&fbuf_pools_lock);
-	sum = fbuf_totals;
-	list_for_each_entry(pool, &fbuf_pools, all)
-		fbuf_counters_sum(pool, &sum);
-	mutex_unlock(&fbuf_pools_lock);
+	fbuf_totals(&sum);
 	if (stats_fill(msg, NULL, &sum, info->snd_portid, info->snd_seq, 0)) {
 		nlmsg_free(msg);
 		return -EMSGSIZE;
@@ -512,19 +493,20 @@ static int user_fill(struct sk_buff *msg, struct netlink_callback *cb,
 static void pools_settle(struct sk_buff *skb)
 {
 	struct fbuf_pool *pool;
+	u64 id = 0;
 
-	mutex_lock(&fbuf_pools_lock);
-	list_for_each_entry(pool, &fbuf_pools, all) {
-		if (!nl_visible(skb, pool) ||
-		    (!READ_ONCE(pool->nr_orphans) &&
-		     list_empty_careful(&pool->reserved)))
-			continue;
-		fbuf_pool_enter(pool);
-		fbuf_orphans_reap(pool, UINT_MAX);
-		fbuf_reserved_reap(pool, UINT_MAX);
-		fbuf_pool_leave(pool);
+	while ((pool = fbuf_pool_next(id))) {
+		id = pool->id;
+		if (nl_visible(skb, pool) &&
+		    (READ_ONCE(pool->nr_orphans) ||
+		     !list_empty_careful(&pool->reserved))) {
+			mutex_lock(&pool->lock);
+			fbuf_orphans_reap(pool, UINT_MAX);
+			fbuf_reserved_reap(pool, UINT_MAX);
+			mutex_unlock(&pool->lock);
+		}
+		fbuf_pool_unref(pool);
 	}
-	mutex_unlock(&fbuf_pools_lock);
 }
 
 static int fbuf_nl_limit_get_dumpit(struct sk_buff *skb,
@@ -681,8 +663,8 @@ int __init fbuf_netlink_init(void)
 void fbuf_netlink_exit(void)
 {
 	WRITE_ONCE(nl_up, false);
-	genl_unregister_family(&fbuf_nl_family);
 	/* Work on retired pools may have seen it up. */
 	flush_workqueue(fbuf_wq);
+	genl_unregister_family(&fbuf_nl_family);
 	cancel_delayed_work_sync(&stuck_work);
 }

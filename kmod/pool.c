@@ -10,10 +10,10 @@
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/wait_bit.h>
 
 #include <linux/fbuf_netlink.h>
 
@@ -29,16 +29,17 @@
 			 FBUF_POOL_SIGBUS)
 
 /*
- * Protects fbuf_pools and fbuf_totals. A pool's lock is not waited for under it:
- * see fbuf_pool_enter().
+ * All pools, retired ones included, by id. Ids only grow, and pools come in their
+ * order: a dump that goes on after the last it had misses none.
  */
-DEFINE_MUTEX(fbuf_pools_lock);
-/* All pools, retired ones included, by id: dumps go on after the last they had. */
-LIST_HEAD(fbuf_pools);
+static DEFINE_XARRAY(pools);
+static u64 last_id;			/* protected by the lock of pools */
 
-static u64 last_id;			/* protected by fbuf_pools_lock */
-static DEFINE_MUTEX(retired_lock);	/* protects retired_pools */
-static LIST_HEAD(retired_pools);
+/* Of pools that are gone; under the lock, none goes. */
+static struct fbuf_counters totals;
+static DEFINE_MUTEX(totals_lock);
+
+static bool unloading;
 
 static const struct address_space_operations pool_aops = {
 	.dirty_folio	= noop_dirty_folio,
@@ -97,78 +98,122 @@ static unsigned long pool_give_back(struct fbuf_pool *pool, bool all)
 }
 
 /**
- * fbuf_pool_enter() - lock a pool that was found on the list of all pools
- * @pool: the pool
+ * fbuf_pool_find() - look for a pool
+ * @id: its number
  *
- * A pool's lock can be held for seconds, as memory is allocated under it. So the
- * list is not kept locked meanwhile: others' pools come and go.
- *
- * Context: may sleep; fbuf_pools_lock is held and is not afterwards, but the
- * pool's lock is.
+ * Context: any.
+ * Return: the pool, with a reference that fbuf_pool_unref() drops; or NULL.
  */
-void fbuf_pool_enter(struct fbuf_pool *pool)
+struct fbuf_pool *fbuf_pool_find(u64 id)
 {
-	lockdep_assert_held(&fbuf_pools_lock);
-	pool->visits++;
-	mutex_unlock(&fbuf_pools_lock);
-	mutex_lock(&pool->lock);
+	struct fbuf_pool *pool;
+
+	rcu_read_lock();
+	pool = xa_load(&pools, id);
+	if (pool && !refcount_inc_not_zero(&pool->life))
+		pool = NULL;
+	rcu_read_unlock();
+	return pool;
 }
 
 /**
- * fbuf_pool_leave() - undo fbuf_pool_enter()
- * @pool: the pool, which is still on the list
+ * fbuf_pool_next() - look at the pools, one after another
+ * @id: the number of the one before, or 0 to begin
  *
- * Context: may sleep; the pool's lock is held and is not afterwards, but
- * fbuf_pools_lock is.
+ * Nothing is locked meanwhile: pools come and go.
+ *
+ * Context: may sleep, but waits for nobody.
+ * Return: as fbuf_pool_find().
  */
-void fbuf_pool_leave(struct fbuf_pool *pool)
+struct fbuf_pool *fbuf_pool_next(u64 id)
 {
-	mutex_unlock(&pool->lock);
-	mutex_lock(&fbuf_pools_lock);
-	WRITE_ONCE(pool->visits, pool->visits - 1);
-	if (pool->visits)
-		return;
-	/* Either pool_unlist() sees that there are none, or it is seen to wait. */
-	smp_mb();	/* pairs with set_current_state() in wait_var_event() */
-	wake_up_var(&pool->visits);
+	unsigned long index = id;
+	struct fbuf_pool *pool;
+
+	cond_resched();
+	rcu_read_lock();
+	do {
+		pool = xa_find_after(&pools, &index, ULONG_MAX, XA_PRESENT);
+	} while (pool && !refcount_inc_not_zero(&pool->life));
+	rcu_read_unlock();
+	return pool;
 }
 
-static void pool_unlist(struct fbuf_pool *pool)
+/**
+ * fbuf_totals() - what all pools did, those that are gone included
+ * @sum: where to
+ *
+ * Context: may sleep.
+ */
+void fbuf_totals(struct fbuf_counters *sum)
 {
-	mutex_lock(&fbuf_pools_lock);
-	while (pool->visits) {
-		mutex_unlock(&fbuf_pools_lock);
-		wait_var_event(&pool->visits, !READ_ONCE(pool->visits));
-		mutex_lock(&fbuf_pools_lock);
+	struct fbuf_pool *pool;
+	unsigned long id;
+
+	mutex_lock(&totals_lock);
+	*sum = totals;
+	/* Those too that are about to go, to which nobody gets a reference. */
+	xa_for_each(&pools, id, pool) {
+		fbuf_counters_sum(pool, sum);
+		cond_resched();
 	}
-	list_del(&pool->all);
-	fbuf_counters_retire(pool);
-	mutex_unlock(&fbuf_pools_lock);
-	mutex_lock(&pool->lock);
-	fbuf_event(pool, FBUF_CMD_DESTROYED_NTF);
-	mutex_unlock(&pool->lock);
+	mutex_unlock(&totals_lock);
 }
 
-static void pool_destroy(struct fbuf_pool *pool)
+static void pool_free(struct fbuf_pool *pool)
 {
-	if (!list_empty(&pool->all))
-		pool_unlist(pool);
 	fbuf_charge_exit(pool);
 	mem_cgroup_put(pool->memcg);
 	xa_destroy(&pool->handles);
 	free_percpu(pool->counters);
 	kvfree(pool->bufs);
 	kvfree(pool->pages);
-	kfree(pool);
+	kfree_rcu(pool, rcu);
+}
+
+/* Nobody has a reference any more. */
+static void pool_end(struct fbuf_pool *pool)
+{
+	mutex_lock(&totals_lock);
+	xa_erase(&pools, pool->id);
+	fbuf_counters_sum(pool, &totals);
+	mutex_unlock(&totals_lock);
+	mutex_lock(&pool->lock);
+	fbuf_event(pool, FBUF_CMD_DESTROYED_NTF);
+	mutex_unlock(&pool->lock);
+	pool_free(pool);
+}
+
+static void pool_end_work(struct work_struct *work)
+{
+	pool_end(container_of(work, struct fbuf_pool, end));
+}
+
+/* fbuf_pool_unref() for those who may sleep: the last of them ends the pool. */
+static void pool_unref(struct fbuf_pool *pool)
+{
+	if (refcount_dec_and_test(&pool->life))
+		pool_end(pool);
+}
+
+/**
+ * fbuf_pool_unref() - drop a reference of fbuf_pool_find() or fbuf_pool_next()
+ * @pool: the pool, which may be gone then
+ *
+ * Context: any: who reclaims memory does not wait for the end of a pool.
+ */
+void fbuf_pool_unref(struct fbuf_pool *pool)
+{
+	if (refcount_dec_and_test(&pool->life))
+		queue_work(fbuf_wq, &pool->end);
 }
 
 static void fbuf_retire_work(struct work_struct *work)
 {
 	struct fbuf_pool *pool = container_of(to_delayed_work(work),
 					      struct fbuf_pool, retire);
-	bool ours;
 
-	if (pool_give_back(pool, false)) {
+	if (pool_give_back(pool, READ_ONCE(unloading))) {
 		fbuf_nudge();
 		pool->retire_delay = min_t(unsigned long,
 					   2 * pool->retire_delay, RETIRE_LAST);
@@ -176,13 +221,7 @@ static void fbuf_retire_work(struct work_struct *work)
 				   pool->retire_delay);
 		return;
 	}
-	mutex_lock(&retired_lock);
-	/* If fbuf_pool_exit() took it off, it will destroy it. */
-	ours = !list_empty(&pool->retired);
-	list_del_init(&pool->retired);
-	mutex_unlock(&retired_lock);
-	if (ours)
-		pool_destroy(pool);
+	pool_unref(pool);
 }
 
 /**
@@ -198,14 +237,10 @@ void fbuf_pool_put(struct fbuf_pool *pool)
 	if (!refcount_dec_and_test(&pool->refs))
 		return;
 	fbuf_watch_exit(pool);
-	if (!pool_give_back(pool, false)) {
-		pool_destroy(pool);
-		return;
-	}
-	mutex_lock(&retired_lock);
-	list_add(&pool->retired, &retired_pools);
-	queue_delayed_work(fbuf_wq, &pool->retire, pool->retire_delay);
-	mutex_unlock(&retired_lock);
+	if (pool_give_back(pool, false))
+		queue_delayed_work(fbuf_wq, &pool->retire, pool->retire_delay);
+	else
+		pool_unref(pool);
 }
 
 /**
@@ -231,20 +266,13 @@ void fbuf_pool_exit(void)
 {
 	struct fbuf_pool *pool;
 
-	for (;;) {
-		mutex_lock(&retired_lock);
-		pool = list_first_entry_or_null(&retired_pools,
-						struct fbuf_pool, retired);
-		if (pool)
-			list_del_init(&pool->retired);
-		mutex_unlock(&retired_lock);
-		if (!pool)
-			break;
-		cancel_delayed_work_sync(&pool->retire);
-		pool_give_back(pool, true);
-		pool_destroy(pool);
+	WRITE_ONCE(unloading, true);
+	/* Work that did not know it yet is queued again, and the pool is found. */
+	while ((pool = fbuf_pool_next(0))) {
+		flush_delayed_work(&pool->retire);
+		pool_unref(pool);
 	}
-	/* Waits for work that took its pool off the list itself. */
+	/* Waits for the end of those that were not found. */
 	destroy_workqueue(fbuf_wq);
 }
 
@@ -294,9 +322,8 @@ static void pool_init_empty(struct fbuf_pool *pool)
 	INIT_LIST_HEAD(&pool->orphans);
 	INIT_LIST_HEAD(&pool->reserved);
 	INIT_LIST_HEAD(&pool->notifying);
-	INIT_LIST_HEAD(&pool->all);
-	INIT_LIST_HEAD(&pool->retired);
 	INIT_DELAYED_WORK(&pool->retire, fbuf_retire_work);
+	INIT_WORK(&pool->end, pool_end_work);
 	pool->retire_delay = RETIRE_FIRST;
 	fbuf_wait_init(pool);
 	fbuf_watch_init(pool);
@@ -305,6 +332,7 @@ static void pool_init_empty(struct fbuf_pool *pool)
 	address_space_init_once(&pool->mapping);
 	pool->mapping.a_ops = &pool_aops;
 	refcount_set(&pool->refs, 1);
+	refcount_set(&pool->life, 1);
 }
 
 static struct fbuf_pool *pool_new(const struct fbuf_pool_create *args)
@@ -345,18 +373,30 @@ static int pool_get_memory(struct fbuf_pool *pool)
 	return 0;
 }
 
-/* From now on others see it: by netlink, and the shrinker. */
-static void pool_list(struct fbuf_pool *pool)
+/*
+ * From now on others see it: by netlink, and the shrinker. It has no number
+ * before: another one that was begun later may be there sooner.
+ */
+static int pool_publish(struct fbuf_pool *pool)
 {
-	mutex_lock(&fbuf_pools_lock);
-	/* Not before: to get the memory may take longer than for a later one. */
-	pool->id = ++last_id;
-	list_add_tail(&pool->all, &fbuf_pools);
-	mutex_unlock(&fbuf_pools_lock);
+	XA_STATE(xas, &pools, 0);
+
+	do {
+		xas_lock(&xas);
+		pool->id = last_id + 1;
+		xas_set(&xas, pool->id);
+		xas_store(&xas, pool);
+		if (!xas_error(&xas))
+			last_id = pool->id;
+		xas_unlock(&xas);
+	} while (xas_nomem(&xas, GFP_KERNEL));
+	if (xas_error(&xas))
+		return xas_error(&xas);
 	mutex_lock(&pool->lock);
 	fbuf_event(pool, FBUF_CMD_CREATED_NTF);
 	mutex_unlock(&pool->lock);
 	trace_fbuf_create(pool);
+	return 0;
 }
 
 /**
@@ -388,11 +428,12 @@ int fbuf_pool_create(const struct fbuf_pool_create *args)
 	err = fbuf_charge_init(pool);
 	if (!err)
 		err = pool_get_memory(pool);
+	if (!err)
+		err = pool_publish(pool);
 	if (err) {
 		pool_give_back(pool, true);
-		pool_destroy(pool);
+		pool_free(pool);
 		return err;
 	}
-	pool_list(pool);
 	return fbuf_handle_install(pool, &all, NULL);
 }

@@ -11,23 +11,23 @@
 #include "fbuf.h"
 #include "trace.h"
 
-/* Locks are only tried: their owners may be waiting for the memory. */
+/* A pool's lock is only tried: its owner may be waiting for the memory. */
 
 static unsigned long shrink_count(struct shrinker *shrinker,
 				  struct shrink_control *sc)
 {
-	unsigned long nr = 0;
 	struct fbuf_pool *pool;
+	unsigned long nr = 0;
+	u64 id = 0;
 
-	if (!mutex_trylock(&fbuf_pools_lock))
-		return 0;
-	list_for_each_entry(pool, &fbuf_pools, all) {
+	while ((pool = fbuf_pool_next(id))) {
+		id = pool->id;
 		/* What was free is gone already. */
 		if (!READ_ONCE(pool->dead))
 			nr += (unsigned long)READ_ONCE(pool->nr_free) *
 			      fbuf_buf_pages(pool);
+		fbuf_pool_unref(pool);
 	}
-	mutex_unlock(&fbuf_pools_lock);
 	return nr ?: SHRINK_EMPTY;
 }
 
@@ -57,10 +57,11 @@ static unsigned long shrink_pool(struct fbuf_pool *pool, unsigned long want)
 	struct fbuf_buf *buf, *prev;
 	unsigned long nr = 0;
 
-	if (READ_ONCE(pool->dead) || !mutex_trylock(&pool->lock))
+	if (!mutex_trylock(&pool->lock))
 		return 0;
 	list_for_each_entry_safe_reverse(buf, prev, &pool->free, node) {
-		if (nr >= want)
+		/* Of a dead pool, what was free is gone already. */
+		if (pool->dead || nr >= want)
 			break;
 		if (shrink_buf(pool, buf))
 			nr += fbuf_buf_pages(pool);
@@ -75,15 +76,13 @@ static unsigned long shrink_scan(struct shrinker *shrinker,
 {
 	struct fbuf_pool *pool;
 	unsigned long nr = 0;
+	u64 id = 0;
 
-	if (!mutex_trylock(&fbuf_pools_lock))
-		return SHRINK_STOP;
-	list_for_each_entry(pool, &fbuf_pools, all) {
-		if (nr >= sc->nr_to_scan)
-			break;
+	while (nr < sc->nr_to_scan && (pool = fbuf_pool_next(id))) {
+		id = pool->id;
 		nr += shrink_pool(pool, sc->nr_to_scan - nr);
+		fbuf_pool_unref(pool);
 	}
-	mutex_unlock(&fbuf_pools_lock);
 	return nr ?: SHRINK_STOP;
 }
 

@@ -12,9 +12,6 @@
 #include "compat.h"
 #include "fbuf.h"
 
-/* Of pools that are gone; protected by fbuf_pools_lock. */
-struct fbuf_counters fbuf_totals;
-
 #define NR_COUNTERS	(sizeof(struct fbuf_counters) / sizeof(u64))
 
 static void counters_add(struct fbuf_counters *to,
@@ -41,18 +38,6 @@ void fbuf_counters_sum(const struct fbuf_pool *pool, struct fbuf_counters *sum)
 
 	for_each_possible_cpu(cpu)
 		counters_add(sum, per_cpu_ptr(pool->counters, cpu));
-}
-
-/**
- * fbuf_counters_retire() - keep the counters of a pool that goes, in the totals
- * @pool: the pool
- *
- * Context: fbuf_pools_lock is held.
- */
-void fbuf_counters_retire(const struct fbuf_pool *pool)
-{
-	lockdep_assert_held(&fbuf_pools_lock);
-	fbuf_counters_sum(pool, &fbuf_totals);
 }
 
 static void flight_add(const struct fbuf_pool *pool,
