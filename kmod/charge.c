@@ -12,8 +12,8 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/slab.h>
-#include <linux/spinlock.h>
 #include <linux/user_namespace.h>
+#include <linux/xarray.h>
 
 #include "fbuf.h"
 
@@ -21,47 +21,42 @@
 unsigned long long fbuf_pool_max;
 unsigned long long fbuf_user_max;
 
-/* Protects what follows, and all on the list, which is by serial number. */
-static DEFINE_SPINLOCK(users_lock);
-static LIST_HEAD(users);
-static u64 last_serial;
+/*
+ * By user id, which is also the order of a dump: it goes on after the last it had,
+ * whoever came or went. Its lock protects all that is there, too.
+ */
+static DEFINE_XARRAY(users);
 
-static struct fbuf_user *user_find(kuid_t uid)
-	__must_hold(&users_lock)
+/* The user if he is there, else a new one; NULL if there is no memory for that. */
+static struct fbuf_user *user_find_or_add(kuid_t uid)
+	__must_hold(&users.xa_lock)
 {
-	struct fbuf_user *user;
+	struct fbuf_user *fresh, *user = xa_load(&users, __kuid_val(uid));
 
-	list_for_each_entry(user, &users, node) {
-		if (uid_eq(user->uid, uid))
-			return user;
-	}
-	return NULL;
+	if (user)
+		return user;
+	xa_unlock(&users);
+	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	xa_lock(&users);
+	if (!fresh)
+		return NULL;
+	fresh->uid = uid;
+	user = __xa_cmpxchg(&users, __kuid_val(uid), NULL, fresh, GFP_KERNEL);
+	if (!user)
+		return fresh;
+	/* There is no memory, or another one was quicker. */
+	kfree(fresh);
+	return xa_is_err(user) ? NULL : user;
 }
 
-/* The user, on the list; @fresh if there was none, else it is left alone. */
-static struct fbuf_user *user_find_or_add(kuid_t uid, struct fbuf_user **fresh)
-	__must_hold(&users_lock)
-{
-	struct fbuf_user *user = user_find(uid);
-
-	if (!user) {
-		user = *fresh;
-		*fresh = NULL;
-		user->uid = uid;
-		user->serial = ++last_serial;
-		list_add_tail(&user->node, &users);
-	}
-	return user;
-}
-
-/* The user if nothing keeps him, off the list and to be freed, or NULL. */
-static struct fbuf_user *user_unused(struct fbuf_user *user)
-	__must_hold(&users_lock)
+/* Forget the user if nothing keeps him. */
+static void user_check(struct fbuf_user *user)
+	__must_hold(&users.xa_lock)
 {
 	if (user->pools || user->own)
-		return NULL;
-	list_del(&user->node);
-	return user;
+		return;
+	__xa_erase(&users, __kuid_val(user->uid));
+	kfree(user);
 }
 
 static int user_charge(struct fbuf_user *user, unsigned long nr)
@@ -69,21 +64,21 @@ static int user_charge(struct fbuf_user *user, unsigned long nr)
 	int err = -EDQUOT;
 	u64 limit;
 
-	spin_lock(&users_lock);
+	xa_lock(&users);
 	limit = user->own ? user->limit : READ_ONCE(fbuf_user_max);
 	if (!limit || user->pages + nr <= limit >> PAGE_SHIFT) {
 		user->pages += nr;
 		err = 0;
 	}
-	spin_unlock(&users_lock);
+	xa_unlock(&users);
 	return err;
 }
 
 static void user_uncharge(struct fbuf_user *user, unsigned long nr)
 {
-	spin_lock(&users_lock);
+	xa_lock(&users);
 	user->pages -= nr;
-	spin_unlock(&users_lock);
+	xa_unlock(&users);
 }
 
 /*
@@ -162,7 +157,6 @@ void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr)
 int fbuf_charge_init(struct fbuf_pool *pool)
 {
 	u64 max = READ_ONCE(fbuf_pool_max);
-	struct fbuf_user *fresh;
 
 	if (max && pool->nr_pages > max >> PAGE_SHIFT)
 		return -EDQUOT;
@@ -171,15 +165,12 @@ int fbuf_charge_init(struct fbuf_pool *pool)
 		pool->cred = get_current_cred();
 		pool->memlock = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	}
-	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
-	if (!fresh)
-		return -ENOMEM;
-	spin_lock(&users_lock);
-	pool->owner = user_find_or_add(pool->uid, &fresh);
-	pool->owner->pools++;
-	spin_unlock(&users_lock);
-	kfree(fresh);
-	return fbuf_charge(pool, pool->nr_pages);
+	xa_lock(&users);
+	pool->owner = user_find_or_add(pool->uid);
+	if (pool->owner)
+		pool->owner->pools++;
+	xa_unlock(&users);
+	return pool->owner ? fbuf_charge(pool, pool->nr_pages) : -ENOMEM;
 }
 
 /**
@@ -190,14 +181,11 @@ int fbuf_charge_init(struct fbuf_pool *pool)
  */
 void fbuf_charge_exit(struct fbuf_pool *pool)
 {
-	struct fbuf_user *unused = NULL;
-
 	if (pool->owner) {
-		spin_lock(&users_lock);
+		xa_lock(&users);
 		pool->owner->pools--;
-		unused = user_unused(pool->owner);
-		spin_unlock(&users_lock);
-		kfree(unused);
+		user_check(pool->owner);
+		xa_unlock(&users);
 	}
 	if (pool->cred)
 		put_cred(pool->cred);
@@ -205,27 +193,24 @@ void fbuf_charge_exit(struct fbuf_pool *pool)
 
 /**
  * fbuf_user_next() - look at the users, one after another
- * @serial: that of the one before, or 0 to begin
+ * @from: the least user id that is of interest
  * @user: a copy of the next one is put there
  *
- * Context: any.
+ * Context: may sleep, but waits for nobody.
  * Return: 0, or -ENOENT if there are no more.
  */
-int fbuf_user_next(u64 serial, struct fbuf_user *user)
+int fbuf_user_next(u64 from, struct fbuf_user *user)
 {
+	unsigned long uid = from;
 	struct fbuf_user *pos;
-	int err = -ENOENT;
 
-	spin_lock(&users_lock);
-	list_for_each_entry(pos, &users, node) {
-		if (pos->serial <= serial)
-			continue;
+	cond_resched();
+	xa_lock(&users);
+	pos = xa_find(&users, &uid, ULONG_MAX, XA_PRESENT);
+	if (pos)
 		*user = *pos;
-		err = 0;
-		break;
-	}
-	spin_unlock(&users_lock);
-	return err;
+	xa_unlock(&users);
+	return pos ? 0 : -ENOENT;
 }
 
 /**
@@ -239,20 +224,17 @@ int fbuf_user_next(u64 serial, struct fbuf_user *user)
  */
 int fbuf_user_set_limit(kuid_t uid, bool own, u64 limit)
 {
-	struct fbuf_user *fresh, *unused, *user;
+	struct fbuf_user *user;
 
-	fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
-	if (!fresh)
-		return -ENOMEM;
-	spin_lock(&users_lock);
-	user = user_find_or_add(uid, &fresh);
-	user->own = own;
-	user->limit = limit;
-	unused = user_unused(user);
-	spin_unlock(&users_lock);
-	kfree(unused);
-	kfree(fresh);
-	return 0;
+	xa_lock(&users);
+	user = user_find_or_add(uid);
+	if (user) {
+		user->own = own;
+		user->limit = limit;
+		user_check(user);
+	}
+	xa_unlock(&users);
+	return user ? 0 : -ENOMEM;
 }
 
 /**
@@ -262,8 +244,10 @@ int fbuf_user_set_limit(kuid_t uid, bool own, u64 limit)
  */
 void fbuf_users_exit(void)
 {
-	struct fbuf_user *user, *next;
+	struct fbuf_user *user;
+	unsigned long uid;
 
-	list_for_each_entry_safe(user, next, &users, node)
+	xa_for_each(&users, uid, user)
 		kfree(user);
+	xa_destroy(&users);
 }

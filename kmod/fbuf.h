@@ -119,19 +119,15 @@ struct fbuf_counters {
 
 /**
  * struct fbuf_user - what is charged to one user
- * @node: on the list of users
- * @serial: number of the entry: later ones have greater ones
  * @uid: the user
  * @pages: pages charged
  * @pools: pools that the user made, retired ones included
  * @limit: bytes that may be charged, if @own
  * @own: the user has a limit of his own
  *
- * Protected by the lock of the list. On it while @pools or @own.
+ * Protected by the lock of all users. One of them while @pools or @own.
  */
 struct fbuf_user {
-	struct list_head node;
-	u64 serial;
 	kuid_t uid;
 	unsigned long pages;
 	unsigned int pools;
@@ -610,7 +606,7 @@ int fbuf_charge_init(struct fbuf_pool *pool);
 void fbuf_charge_exit(struct fbuf_pool *pool);
 int fbuf_charge(struct fbuf_pool *pool, unsigned long nr);
 void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr);
-int fbuf_user_next(u64 serial, struct fbuf_user *user);
+int fbuf_user_next(u64 from, struct fbuf_user *user);
 int fbuf_user_set_limit(kuid_t uid, bool own, u64 limit);
 void fbuf_users_exit(void);
 

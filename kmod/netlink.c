@@ -523,7 +523,7 @@ static int fbuf_nl_limit_get_dumpit(struct sk_buff *skb,
 			err = user_fill(skb, cb, &user);
 		if (err)
 			break;
-		cb->args[0] = user.serial;
+		cb->args[0] = __kuid_val(user.uid) + 1L;
 	}
 	return skb->len ?: err;
 }

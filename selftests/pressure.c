@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if_ether.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "kselftest_harness.h"
 #include "nl.h"
@@ -469,7 +471,8 @@ TEST_F(limit, made_slowly)
 #define NR_LEAVING	400U
 
 /* Gives them a limit each, or takes it away; returns how many it did. */
-static unsigned int users_limit(struct nl *nl, unsigned int nr, bool own)
+static unsigned int users_limit(struct nl *nl, __u32 first, unsigned int nr,
+				bool own)
 {
 	struct nl_arg args[] = {
 		{ FBUF_A_LIMIT_UID, 4, 0 },
@@ -479,7 +482,7 @@ static unsigned int users_limit(struct nl *nl, unsigned int nr, bool own)
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		args[0].val = FIRST_UID + i;
+		args[0].val = first + i;
 		if (nl_do(nl, FBUF_CMD_LIMIT_SET, args, 2, NULL))
 			break;
 	}
@@ -496,7 +499,7 @@ static void users_leave(void *arg)
 	struct leaving *l = arg;
 
 	if (!l->done)
-		users_limit(&l->nl, NR_LEAVING, false);
+		users_limit(&l->nl, FIRST_UID, NR_LEAVING, false);
 	l->done = true;
 }
 
@@ -510,7 +513,7 @@ TEST_F(limit, users_leave_in_a_dump)
 
 	ASSERT_NE(NULL, rows);
 	ASSERT_EQ(0, nl_open(&l.nl));
-	EXPECT_EQ(NR_USERS, users_limit(&self->nl, NR_USERS, true));
+	EXPECT_EQ(NR_USERS, users_limit(&self->nl, FIRST_UID, NR_USERS, true));
 	self->nl.between = users_leave;
 	self->nl.between_arg = &l;
 	nr = nl_dump(&self->nl, FBUF_CMD_LIMIT_GET, rows, NR_USERS + 64);
@@ -522,9 +525,98 @@ TEST_F(limit, users_leave_in_a_dump)
 			  uid < FIRST_UID + NR_USERS;
 	}
 	EXPECT_EQ(NR_USERS - NR_LEAVING, stayed);
-	EXPECT_EQ(NR_USERS, users_limit(&self->nl, NR_USERS, false));
+	EXPECT_EQ(NR_USERS, users_limit(&self->nl, FIRST_UID, NR_USERS, false));
 	nl_close(&l.nl);
 	free(rows);
+}
+
+/* Some before and some behind them come; and each has changed meanwhile. */
+static void users_come(void *arg)
+{
+	struct leaving *l = arg;
+
+	if (!l->done) {
+		users_limit(&l->nl, FIRST_UID - NR_LEAVING, NR_LEAVING, true);
+		users_limit(&l->nl, FIRST_UID, NR_USERS + NR_LEAVING, true);
+	}
+	l->done = true;
+}
+
+/* Those who were there all the time are in the dump, and nobody is twice. */
+TEST_F(limit, users_come_in_a_dump)
+{
+	unsigned int max = NR_USERS + 2 * NR_LEAVING + 64;
+	struct nl_row *rows = calloc(max, sizeof(*rows));
+	__u8 *seen = calloc(max, 1);
+	struct leaving l = { .done = false };
+	int i, nr;
+
+	ASSERT_NE(NULL, rows);
+	ASSERT_NE(NULL, seen);
+	ASSERT_EQ(0, nl_open(&l.nl));
+	EXPECT_EQ(NR_USERS, users_limit(&self->nl, FIRST_UID, NR_USERS, true));
+	self->nl.between = users_come;
+	self->nl.between_arg = &l;
+	nr = nl_dump(&self->nl, FBUF_CMD_LIMIT_GET, rows, max);
+	self->nl.between = NULL;
+	EXPECT_LE(nr, (int)max);
+	for (i = 0; i < nr; i++) {
+		__u64 at = rows[i].val[FBUF_A_LIMIT_UID] - FIRST_UID +
+			   NR_LEAVING;
+
+		if (at < max)
+			seen[at]++;
+	}
+	for (i = 0; i < (int)max; i++) {
+		EXPECT_GE(1, seen[i]);
+		if (i >= (int)NR_LEAVING && i < (int)(NR_LEAVING + NR_USERS))
+			EXPECT_EQ(1, seen[i]);
+	}
+	EXPECT_EQ(NR_USERS + 2 * NR_LEAVING,
+		  users_limit(&self->nl, FIRST_UID - NR_LEAVING,
+			      NR_USERS + 2 * NR_LEAVING, false));
+	nl_close(&l.nl);
+	free(seen);
+	free(rows);
+}
+
+#define NR_FEW		2000U
+#define NR_MANY		16000U	/* eight times as many */
+
+/* How long a dump takes, in microseconds: the best of three. */
+static long dump_us(struct nl *nl)
+{
+	struct timespec start, end;
+	long us, best = LONG_MAX;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		if (nl_dump(nl, FBUF_CMD_LIMIT_GET, NULL, 0) < (int)NR_FEW)
+			return -1;
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		us = (end.tv_sec - start.tv_sec) * 1000000 +
+		     (end.tv_nsec - start.tv_nsec) / 1000;
+		if (us < best)
+			best = us;
+	}
+	return best;
+}
+
+/* A dump takes longer for more users, but not for each of them. */
+TEST_F_TIMEOUT(limit, dump_of_many_users, 240)
+{
+	long few, many;
+
+	EXPECT_EQ(NR_FEW, users_limit(&self->nl, FIRST_UID, NR_FEW, true));
+	few = dump_us(&self->nl);
+	EXPECT_EQ(NR_MANY, users_limit(&self->nl, FIRST_UID, NR_MANY, true));
+	many = dump_us(&self->nl);
+	EXPECT_EQ(NR_MANY, users_limit(&self->nl, FIRST_UID, NR_MANY, false));
+	EXPECT_LT(0, few);
+	EXPECT_LT(0, many);
+	EXPECT_GT(3 * few * (long)(NR_MANY / NR_FEW), many);
+	TH_LOG("%u users %ld us, %u users %ld us", NR_FEW, few, NR_MANY, many);
 }
 
 /* A peer that does not read. */
