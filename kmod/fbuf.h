@@ -179,7 +179,7 @@ struct fbuf_limbo {
  * @counters: see there; any CPU adds, readers sum
  * @lock: protects @bufs, the lists of buffers and the numbers of what is on
  *        them, @orphans, @reserved, @looks, @skip, @charged, @notifying,
- *        @nr_notify, @batch, @dead, @watching, @exhausted, @stuck, @want_out, the page
+ *        @nr_notify, @batch, @dead, @watching, @exhausted, @want_out, the page
  *        tables' entries for the pool, and the holds, the ring and @polls_out
  *        of every handle. A send only tests holds and takes no lock. Taken
  *        inside mmap_lock: never touch user memory under it. Under memory
@@ -205,7 +205,6 @@ struct fbuf_limbo {
  * @watching: the watch runs
  * @batch: number of the last batch of names
  * @exhausted: said that no buffer is to be had
- * @stuck: said that a buffer is in flight for long
  * @polls_out: somebody has asked for EPOLLOUT
  * @want_out: and was told that no buffer is to be had, or got fewer from ALLOC
  *            than he asked for, and was not told otherwise since
@@ -230,7 +229,9 @@ struct fbuf_limbo {
  * @id: number for people to read
  * @node: NUMA node asked for
  * @nr_split: buffers in more folios than need be, when the pool was made
- * @stuck_work: looks whether something is stuck; it has a reference
+ * @events: bits: what happened that listeners were not told yet
+ * @events_work: tells them; it has a reference. Looks whether something is stuck
+ * @stuck: so it was the last time
  * @retire: frees what is in flight when the last handle is gone
  * @retire_delay: jiffies until it looks again
  * @end: ends the pool, if whoever had the last reference may not wait for that
@@ -270,7 +271,6 @@ struct fbuf_pool {
 	bool dead;
 	bool watching;
 	bool exhausted;
-	bool stuck;
 	bool polls_out;
 	bool want_out;
 
@@ -294,7 +294,9 @@ struct fbuf_pool {
 	u64 id;
 	int node;
 	unsigned int nr_split;
-	struct work_struct stuck_work;
+	unsigned long events;
+	struct work_struct events_work;
+	bool stuck;
 	struct delayed_work retire;
 	unsigned long retire_delay;
 	struct work_struct end;
@@ -595,7 +597,6 @@ int fbuf_pool_create(const struct fbuf_pool_create *args);
 void fbuf_pool_put(struct fbuf_pool *pool);
 struct fbuf_pool *fbuf_pool_find(u64 id);
 struct fbuf_pool *fbuf_pool_next(u64 id);
-void fbuf_pool_unref(struct fbuf_pool *pool);
 void fbuf_totals(struct fbuf_counters *sum);
 void fbuf_pool_exit(void);
 
@@ -649,6 +650,25 @@ void fbuf_watch(struct fbuf_pool *pool);
 void fbuf_watch_after(struct fbuf_pool *pool, ktime_t nap);
 void fbuf_pollers_tell(struct fbuf_pool *pool);
 void fbuf_pollers_want(struct fbuf_handle *h);
+
+/* event.c: events of pools, and references to them */
+#define FBUF_EVENT_LOOK		0	/* to look whether something is stuck */
+
+/**
+ * struct fbuf_teller - who tells of events
+ * @listening: tells whether anybody listens; in any context
+ * @tell: tells of them, by the bits of FBUF_CMD_*_NTF, and looks; may sleep
+ */
+struct fbuf_teller {
+	bool (*listening)(void);
+	void (*tell)(struct fbuf_pool *pool, unsigned long events);
+};
+
+extern const struct fbuf_teller *fbuf_teller;
+void fbuf_pool_unref(struct fbuf_pool *pool);
+void fbuf_events_init(struct fbuf_pool *pool);
+void fbuf_event(struct fbuf_pool *pool, unsigned int nr);
+void fbuf_event_gone(struct fbuf_pool *pool);
 
 /* watch.c: notices and poll() */
 void fbuf_watch_init(struct fbuf_pool *pool);
@@ -743,9 +763,7 @@ void fbuf_nudge_exit(void);
 void fbuf_nudge(void);
 
 /* netlink.c */
-void fbuf_stuck_init(struct fbuf_pool *pool);
 int fbuf_netlink_init(void);
 void fbuf_netlink_exit(void);
-void fbuf_event(struct fbuf_pool *pool, unsigned int cmd);
 
 #endif /* FBUF_H */

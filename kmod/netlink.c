@@ -85,41 +85,39 @@ static int pool_put_static(struct sk_buff *msg, const struct fbuf_pool *pool,
 	return 0;
 }
 
-static int pool_put_state(struct sk_buff *msg, struct fbuf_pool *pool)
+static int pool_put_state(struct sk_buff *msg, struct fbuf_pool *pool,
+			  const struct fbuf_flight *flight)
 	__must_hold(&pool->lock)
 {
 	const int pad = FBUF_A_POOL_PAD;
-	struct fbuf_flight flight;
 
-	fbuf_flight_get(pool, &flight);
 	if (nla_put_u32(msg, FBUF_A_POOL_HANDLES, pool->nr_handles) ||
 	    nla_put_u32(msg, FBUF_A_POOL_HELD, pool->nr_held) ||
-	    nla_put_u32(msg, FBUF_A_POOL_IN_FLIGHT, flight.bufs) ||
-	    put_u64(msg, FBUF_A_POOL_IN_FLIGHT_BYTES, flight.bytes, pad) ||
+	    nla_put_u32(msg, FBUF_A_POOL_IN_FLIGHT, flight->bufs) ||
+	    put_u64(msg, FBUF_A_POOL_IN_FLIGHT_BYTES, flight->bytes, pad) ||
 	    put_u64(msg, FBUF_A_POOL_CHARGED,
 		    (u64)pool->charged << PAGE_SHIFT, pad) ||
 	    put_u64(msg, FBUF_A_POOL_RESIDENT, fbuf_pool_resident(pool), pad))
 		return -EMSGSIZE;
-	if (flight.aged &&
-	    put_u64(msg, FBUF_A_POOL_OLDEST_MS, flight.age_ms, pad))
+	if (flight->aged &&
+	    put_u64(msg, FBUF_A_POOL_OLDEST_MS, flight->age_ms, pad))
 		return -EMSGSIZE;
-	if (flight.sock &&
-	    put_u64(msg, FBUF_A_POOL_OLDEST_SOCK, flight.sock, pad))
+	if (flight->sock &&
+	    put_u64(msg, FBUF_A_POOL_OLDEST_SOCK, flight->sock, pad))
 		return -EMSGSIZE;
 	return 0;
 }
 
-static int pool_fill(struct sk_buff *msg, struct fbuf_pool *pool,
-		     struct user_namespace *ns, u32 portid, u32 seq, int flags,
-		     u8 cmd)
+/* A message of a pool, whose header was just put. */
+static int pool_fill(struct sk_buff *msg, void *hdr, struct fbuf_pool *pool,
+		     const struct fbuf_flight *flight,
+		     struct user_namespace *ns)
 	__must_hold(&pool->lock)
 {
-	void *hdr;
-
-	hdr = genlmsg_put(msg, portid, seq, &fbuf_nl_family, flags, cmd);
 	if (!hdr)
 		return -EMSGSIZE;
-	if (pool_put_static(msg, pool, ns) || pool_put_state(msg, pool)) {
+	if (pool_put_static(msg, pool, ns) ||
+	    pool_put_state(msg, pool, flight)) {
 		genlmsg_cancel(msg, hdr);
 		return -EMSGSIZE;
 	}
@@ -127,58 +125,76 @@ static int pool_fill(struct sk_buff *msg, struct fbuf_pool *pool,
 	return 0;
 }
 
-/**
- * fbuf_event() - tell listeners of something that happened to a pool
- * @pool: the pool
- * @cmd: FBUF_CMD_*_NTF
- *
- * Context: may sleep; the pool's lock is held.
- */
-void fbuf_event(struct fbuf_pool *pool, unsigned int cmd)
+static struct sk_buff *event_new(struct fbuf_pool *pool, unsigned int cmd,
+				 const struct fbuf_flight *flight)
 {
-	struct sk_buff *msg;
+	struct sk_buff *msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
+	void *hdr;
+	int err;
 
-	lockdep_assert_held(&pool->lock);
-	if (!nl_listening())
-		return;
-	stuck_start();
-	msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
-	if (!msg || pool_fill(msg, pool, &init_user_ns, 0, 0, 0, cmd)) {
-		nlmsg_free(msg);
+	if (!msg)
+		return NULL;
+	hdr = genlmsg_put(msg, 0, 0, &fbuf_nl_family, 0, cmd);
+	mutex_lock(&pool->lock);
+	err = pool_fill(msg, hdr, pool, flight, &init_user_ns);
+	mutex_unlock(&pool->lock);
+	if (!err)
+		return msg;
+	nlmsg_free(msg);
+	return NULL;
+}
+
+static void event_send(struct fbuf_pool *pool, unsigned int cmd,
+		       const struct fbuf_flight *flight)
+{
+	struct sk_buff *msg = event_new(pool, cmd, flight);
+
+	if (msg)
+		genlmsg_multicast(&fbuf_nl_family, msg, 0, FBUF_NLGRP_EVENTS,
+				  GFP_KERNEL);
+	else
 		/* As when a message does not fit: they miss one, and know. */
 		genl_set_err(&fbuf_nl_family, &init_net, 0, FBUF_NLGRP_EVENTS,
 			     -ENOBUFS);
-		return;
-	}
-	genlmsg_multicast(&fbuf_nl_family, msg, 0, FBUF_NLGRP_EVENTS,
-			  GFP_KERNEL);
 }
 
-static void stuck_pool_fn(struct work_struct *work)
+/* Is something stuck that was not, the last time? Only the work asks. */
+static bool stuck_anew(struct fbuf_pool *pool, const struct fbuf_flight *flight)
 {
-	struct fbuf_pool *pool = container_of(work, struct fbuf_pool,
-					      stuck_work);
-	struct fbuf_flight flight;
-	bool stuck;
+	bool before = pool->stuck;
 
+	pool->stuck = flight->aged &&
+		      flight->age_ms >= READ_ONCE(fbuf_stuck_ms);
+	return pool->stuck && !before;
+}
+
+static void nl_tell(struct fbuf_pool *pool, unsigned long events)
+{
+	static const u8 order[] = {
+		FBUF_CMD_CREATED_NTF, FBUF_CMD_EXHAUSTED_NTF,
+		FBUF_CMD_STUCK_NTF, FBUF_CMD_DESTROYED_NTF,
+	};
+	struct fbuf_flight flight;
+	unsigned int i;
+
+	if (!nl_listening())
+		return;
+	stuck_start();
 	mutex_lock(&pool->lock);
 	fbuf_flight_get(pool, &flight);
-	stuck = flight.aged && flight.age_ms >= READ_ONCE(fbuf_stuck_ms);
-	if (stuck && !pool->stuck)
-		fbuf_event(pool, FBUF_CMD_STUCK_NTF);
-	pool->stuck = stuck;
 	mutex_unlock(&pool->lock);
-	fbuf_pool_unref(pool);
+	if (events & BIT(FBUF_EVENT_LOOK) && stuck_anew(pool, &flight))
+		events |= BIT(FBUF_CMD_STUCK_NTF);
+	for (i = 0; i < ARRAY_SIZE(order); i++) {
+		if (events & BIT(order[i]))
+			event_send(pool, order[i], &flight);
+	}
 }
 
-/**
- * fbuf_stuck_init() - make ready for looks whether something is stuck
- * @pool: a new pool
- */
-void fbuf_stuck_init(struct fbuf_pool *pool)
-{
-	INIT_WORK(&pool->stuck_work, stuck_pool_fn);
-}
+static const struct fbuf_teller nl_teller = {
+	.listening	= nl_listening,
+	.tell		= nl_tell,
+};
 
 static void stuck_work_fn(struct work_struct *work)
 {
@@ -192,9 +208,8 @@ static void stuck_work_fn(struct work_struct *work)
 	/* Each pool by itself: its lock may be long in coming. */
 	while ((pool = fbuf_pool_next(id))) {
 		id = pool->id;
-		/* The work drops the reference. */
-		if (!queue_work(fbuf_wq, &pool->stuck_work))
-			fbuf_pool_unref(pool);
+		fbuf_event(pool, FBUF_EVENT_LOOK);
+		fbuf_pool_unref(pool);
 	}
 	stuck_start();
 }
@@ -228,9 +243,13 @@ static int pools_dump(struct sk_buff *msg, struct netlink_callback *cb,
 static int pool_dump_one(struct sk_buff *msg, struct netlink_callback *cb,
 			 struct fbuf_pool *pool)
 {
-	return pool_fill(msg, pool, nl_user_ns(cb->skb),
-			 NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
-			 NLM_F_MULTI, FBUF_CMD_POOL_GET);
+	struct fbuf_flight flight;
+	void *hdr;
+
+	fbuf_flight_get(pool, &flight);
+	hdr = genlmsg_put(msg, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+			  &fbuf_nl_family, NLM_F_MULTI, FBUF_CMD_POOL_GET);
+	return pool_fill(msg, hdr, pool, &flight, nl_user_ns(cb->skb));
 }
 
 static int fbuf_nl_pool_get_dumpit(struct sk_buff *skb,
@@ -271,8 +290,13 @@ static int pool_reply(struct genl_info *info, struct sk_buff *skb, int attr,
 static int pool_reply_fill(struct sk_buff *msg, struct genl_info *info,
 			   struct sk_buff *skb, struct fbuf_pool *pool)
 {
-	return pool_fill(msg, pool, nl_user_ns(skb), info->snd_portid,
-			 info->snd_seq, 0, FBUF_CMD_POOL_GET);
+	struct fbuf_flight flight;
+	void *hdr;
+
+	fbuf_flight_get(pool, &flight);
+	hdr = genlmsg_put_reply(msg, info, &fbuf_nl_family, 0,
+				FBUF_CMD_POOL_GET);
+	return pool_fill(msg, hdr, pool, &flight, nl_user_ns(skb));
 }
 
 static int fbuf_nl_pool_get_doit(struct sk_buff *skb, struct genl_info *info)
@@ -651,6 +675,7 @@ int __init fbuf_netlink_init(void)
 {
 	int err = genl_register_family(&fbuf_nl_family);
 
+	fbuf_teller = &nl_teller;
 	WRITE_ONCE(nl_up, !err);
 	return err;
 }
@@ -663,7 +688,7 @@ int __init fbuf_netlink_init(void)
 void fbuf_netlink_exit(void)
 {
 	WRITE_ONCE(nl_up, false);
-	/* Work on retired pools may have seen it up. */
+	/* Work may have seen it up. */
 	flush_workqueue(fbuf_wq);
 	genl_unregister_family(&fbuf_nl_family);
 	cancel_delayed_work_sync(&stuck_work);

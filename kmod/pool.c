@@ -178,9 +178,7 @@ static void pool_end(struct fbuf_pool *pool)
 	xa_erase(&pools, pool->id);
 	fbuf_counters_sum(pool, &totals);
 	mutex_unlock(&totals_lock);
-	mutex_lock(&pool->lock);
-	fbuf_event(pool, FBUF_CMD_DESTROYED_NTF);
-	mutex_unlock(&pool->lock);
+	fbuf_event_gone(pool);
 	pool_free(pool);
 }
 
@@ -189,23 +187,11 @@ static void pool_end_work(struct work_struct *work)
 	pool_end(container_of(work, struct fbuf_pool, end));
 }
 
-/* fbuf_pool_unref() for those who may sleep: the last of them ends the pool. */
+/* fbuf_pool_unref() for those who may wait for the end of the pool. */
 static void pool_unref(struct fbuf_pool *pool)
 {
 	if (refcount_dec_and_test(&pool->life))
 		pool_end(pool);
-}
-
-/**
- * fbuf_pool_unref() - drop a reference of fbuf_pool_find() or fbuf_pool_next()
- * @pool: the pool, which may be gone then
- *
- * Context: any: who reclaims memory does not wait for the end of a pool.
- */
-void fbuf_pool_unref(struct fbuf_pool *pool)
-{
-	if (refcount_dec_and_test(&pool->life))
-		queue_work(fbuf_wq, &pool->end);
 }
 
 static void fbuf_retire_work(struct work_struct *work)
@@ -327,7 +313,7 @@ static void pool_init_empty(struct fbuf_pool *pool)
 	pool->retire_delay = RETIRE_FIRST;
 	fbuf_wait_init(pool);
 	fbuf_watch_init(pool);
-	fbuf_stuck_init(pool);
+	fbuf_events_init(pool);
 	xa_init_flags(&pool->handles, XA_FLAGS_ALLOC1);
 	address_space_init_once(&pool->mapping);
 	pool->mapping.a_ops = &pool_aops;
@@ -392,9 +378,7 @@ static int pool_publish(struct fbuf_pool *pool)
 	} while (xas_nomem(&xas, GFP_KERNEL));
 	if (xas_error(&xas))
 		return xas_error(&xas);
-	mutex_lock(&pool->lock);
 	fbuf_event(pool, FBUF_CMD_CREATED_NTF);
-	mutex_unlock(&pool->lock);
 	trace_fbuf_create(pool);
 	return 0;
 }

@@ -2,9 +2,11 @@
 /*
  * Many pools that come and go while others look at them: no number is used again,
  * a dump has each pool that is there all the time, and has it once, and what pools
- * did is in the totals once, whether they are there or not.
+ * did is in the totals once, whether they are there or not. The events of each come
+ * in order.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -262,6 +264,176 @@ TEST_F_TIMEOUT(storm, dumps_and_totals, 120)
 	EXPECT_EQ(NR_MAKERS * (NR_TURNS / slower()),
 		  all_allocs(&self->nl) - self->before);
 	TH_LOG("looked %u times", looks);
+}
+
+/* Events of many pools: what was told of each, a letter an event. */
+#define NR_TOLD		400U	/* pools that a teller makes */
+#define NR_STUCK	16U
+#define TOLD_MAX	8U
+#define STUCK_MS	"/sys/module/fbuf/parameters/stuck_ms"
+
+struct teller {
+	struct _test_data_told *self;
+	pthread_t thread;
+	int err;
+};
+
+FIXTURE(told)
+{
+	struct nl nl;
+	int control;
+	__u64 first;		/* number of the first pool */
+	char (*told)[TOLD_MAX];
+	unsigned int stuck;
+	unsigned int gone;
+	struct teller tellers[NR_MAKERS];
+};
+
+static int first_id(int control, __u64 *id)
+{
+	struct fbuf_info info;
+	int fd = pool_create_on(control, BUF_SIZE, 1, 0);
+	int err = fd < 0 ? fd : pool_info(fd, &info);
+
+	if (fd >= 0)
+		close(fd);
+	*id = info.id + 1;
+	return err;
+}
+
+FIXTURE_SETUP(told)
+{
+	int size = 64 << 20;
+	struct nl_row row;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	ASSERT_EQ(0, nl_open(&self->nl));
+	self->control = control_open();
+	ASSERT_LE(0, self->control);
+	ASSERT_EQ(0, setsockopt(self->nl.fd, SOL_SOCKET, SO_RCVBUFFORCE, &size,
+				sizeof(size)));
+	self->told = calloc(NR_MAKERS * NR_TOLD, sizeof(*self->told));
+	ASSERT_NE(NULL, self->told);
+	ASSERT_EQ(0, first_id(self->control, &self->first));
+	ASSERT_EQ(0, nl_join(&self->nl));
+	/* Whoever joins makes a request, to begin. */
+	ASSERT_LE(0, nl_dump(&self->nl, FBUF_CMD_POOL_GET, &row, 1));
+}
+
+FIXTURE_TEARDOWN(told)
+{
+	free(self->told);
+	nl_close(&self->nl);
+	close(self->control);
+}
+
+/* Notes the next event; what does not fit there is wrong by its end. */
+static int note(struct _test_data_told *self)
+{
+	static const char letters[] = {
+		[FBUF_CMD_CREATED_NTF] = 'c', [FBUF_CMD_EXHAUSTED_NTF] = 'e',
+		[FBUF_CMD_STUCK_NTF] = 's', [FBUF_CMD_DESTROYED_NTF] = 'd',
+	};
+	struct nl_row row;
+	int err = nl_next(&self->nl, &row, DEADLINE_MS);
+	__u64 at = row.val[FBUF_A_POOL_ID] - self->first;
+	char *told;
+
+	if (err || at >= NR_MAKERS * NR_TOLD)
+		return err;
+	if (row.cmd >= sizeof(letters) || !letters[row.cmd])
+		return -EBADMSG;
+	told = self->told[at];
+	if (strlen(told) == TOLD_MAX - 1)
+		return -E2BIG;
+	told[strlen(told)] = letters[row.cmd];
+	self->stuck += row.cmd == FBUF_CMD_STUCK_NTF;
+	self->gone += row.cmd == FBUF_CMD_DESTROYED_NTF;
+	return 0;
+}
+
+/* A pool of one buffer, with which nobody gets a second one. */
+static int exhausted_pool(int control, __u64 *name)
+{
+	__u64 none;
+	int fd = pool_create_on(control, BUF_SIZE, 1, 0);
+
+	if (fd < 0)
+		return fd;
+	if (pool_alloc(fd, name, 1) == 1 && pool_alloc(fd, &none, 1) == -ENOBUFS)
+		return fd;
+	close(fd);
+	return -EIO;
+}
+
+static void *tell_run(void *arg)
+{
+	struct teller *t = arg;
+	unsigned int i;
+	__u64 name;
+	int fd;
+
+	for (i = 0; i < NR_TOLD / slower() && !t->err; i++) {
+		fd = exhausted_pool(t->self->control, &name);
+		t->err = fd < 0 ? fd : close(fd);
+	}
+	return NULL;
+}
+
+/* Each is made first and gone last, and nothing is lost or told twice. */
+TEST_F_TIMEOUT(told, in_order, 120)
+{
+	unsigned int i, all = NR_MAKERS * (NR_TOLD / slower());
+	int err = 0;
+
+	for (i = 0; i < NR_MAKERS; i++) {
+		self->tellers[i].self = self;
+		ASSERT_EQ(0, pthread_create(&self->tellers[i].thread, NULL,
+					    tell_run, &self->tellers[i]));
+	}
+	while (!err && self->gone < all)
+		err = note(self);
+	EXPECT_EQ(0, err);
+	for (i = 0; i < NR_MAKERS; i++) {
+		pthread_join(self->tellers[i].thread, NULL);
+		EXPECT_EQ(0, self->tellers[i].err);
+	}
+	for (i = 0; i < all; i++)
+		EXPECT_STREQ("ced", self->told[i]);
+}
+
+/* As does a pool of which something is stuck. */
+TEST_F(told, stuck_in_order)
+{
+	int fd[NR_STUCK], sock[NR_STUCK][2], err = 0;
+	struct fbuf_seg seg;
+	unsigned int i;
+	__u64 name;
+
+	ASSERT_EQ(0, file_put(STUCK_MS, "50"));
+	for (i = 0; i < NR_STUCK; i++) {
+		ASSERT_EQ(0, page_pair(sock[i]));
+		fd[i] = exhausted_pool(self->control, &name);
+		ASSERT_LE(0, fd[i]);
+		seg = named_seg(name, 0, BUF_SIZE);
+		ASSERT_EQ((int)BUF_SIZE, pool_send(fd[i], sock[i][0], &seg, 1,
+						   0, 0, NULL));
+	}
+	while (!err && self->stuck < NR_STUCK)
+		err = note(self);
+	EXPECT_EQ(0, err);
+	for (i = 0; i < NR_STUCK; i++) {
+		close(fd[i]);
+		close(sock[i][0]);
+		close(sock[i][1]);
+	}
+	while (!err && self->gone < NR_STUCK)
+		err = note(self);
+	EXPECT_EQ(0, err);
+	EXPECT_EQ(0, file_put(STUCK_MS, "10000"));
+	for (i = 0; i < NR_STUCK; i++)
+		EXPECT_STREQ("cesd", self->told[i]);
 }
 
 int main(int argc, char **argv)

@@ -9,7 +9,7 @@
 # shellcheck disable=SC2015 # "&& pass || fail": pass cannot fail
 
 KSFT_SKIP=4
-PLAN=11
+PLAN=12
 dir=$(cd "$(dirname "$0")" && pwd)
 tmp=$(mktemp -d)
 nr=0
@@ -185,5 +185,13 @@ for delay in 0 .01 .02 .04 .06 .08 .12 .16; do
 	read_then_unload $delay || { status=1; break; }
 done
 report $status "unload_as_a_pool_in_flight_is_freed"
+
+# Just after many pools were made and closed, of which a listener was told.
+status=0
+for _ in 1 2 3; do
+	load && "$dir/pools" -t in_order >"$tmp/error" 2>&1 && unload ||
+		{ sed 's/^/# /' "$tmp/error"; status=1; break; }
+done
+report $status "unload_after_a_storm_of_events"
 
 exit $failed
