@@ -613,6 +613,7 @@ void fbuf_users_exit(void);
 
 /* stats.c: what pools are and did */
 void fbuf_counters_sum(const struct fbuf_pool *pool, struct fbuf_counters *sum);
+void fbuf_settle_all(struct fbuf_pool *pool);
 void fbuf_flight_get(struct fbuf_pool *pool, struct fbuf_flight *flight);
 u64 fbuf_pool_resident(struct fbuf_pool *pool);
 void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info);

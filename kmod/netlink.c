@@ -112,12 +112,18 @@ static int pool_put_state(struct sk_buff *msg, struct fbuf_pool *pool,
 static int pool_fill(struct sk_buff *msg, void *hdr, struct fbuf_pool *pool,
 		     const struct fbuf_flight *flight,
 		     struct user_namespace *ns)
-	__must_hold(&pool->lock)
 {
+	int err;
+
 	if (!hdr)
 		return -EMSGSIZE;
-	if (pool_put_static(msg, pool, ns) ||
-	    pool_put_state(msg, pool, flight)) {
+	err = pool_put_static(msg, pool, ns);
+	if (!err) {
+		mutex_lock(&pool->lock);
+		err = pool_put_state(msg, pool, flight);
+		mutex_unlock(&pool->lock);
+	}
+	if (err) {
 		genlmsg_cancel(msg, hdr);
 		return -EMSGSIZE;
 	}
@@ -130,15 +136,11 @@ static struct sk_buff *event_new(struct fbuf_pool *pool, unsigned int cmd,
 {
 	struct sk_buff *msg = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
 	void *hdr;
-	int err;
 
 	if (!msg)
 		return NULL;
 	hdr = genlmsg_put(msg, 0, 0, &fbuf_nl_family, 0, cmd);
-	mutex_lock(&pool->lock);
-	err = pool_fill(msg, hdr, pool, flight, &init_user_ns);
-	mutex_unlock(&pool->lock);
-	if (!err)
+	if (!pool_fill(msg, hdr, pool, flight, &init_user_ns))
 		return msg;
 	nlmsg_free(msg);
 	return NULL;
@@ -180,9 +182,7 @@ static void nl_tell(struct fbuf_pool *pool, unsigned long events)
 	if (!nl_listening())
 		return;
 	stuck_start();
-	mutex_lock(&pool->lock);
 	fbuf_flight_get(pool, &flight);
-	mutex_unlock(&pool->lock);
 	if (events & BIT(FBUF_EVENT_LOOK) && stuck_anew(pool, &flight))
 		events |= BIT(FBUF_CMD_STUCK_NTF);
 	for (i = 0; i < ARRAY_SIZE(order); i++) {
@@ -214,7 +214,7 @@ static void stuck_work_fn(struct work_struct *work)
 	stuck_start();
 }
 
-/* Calls @fill, with the pool's lock held, for all that the caller may see. */
+/* Calls @fill for all pools that the caller may see. */
 static int pools_dump(struct sk_buff *msg, struct netlink_callback *cb,
 		      int (*fill)(struct sk_buff *msg,
 				  struct netlink_callback *cb,
@@ -225,11 +225,8 @@ static int pools_dump(struct sk_buff *msg, struct netlink_callback *cb,
 
 	/* cb->args[0] is the last that was had. */
 	while (!err && (pool = fbuf_pool_next(cb->args[0]))) {
-		if (nl_visible(cb->skb, pool)) {
-			mutex_lock(&pool->lock);
+		if (nl_visible(cb->skb, pool))
 			err = fill(msg, cb, pool);
-			mutex_unlock(&pool->lock);
-		}
 		if (!err)
 			cb->args[0] = pool->id;
 		fbuf_pool_unref(pool);
@@ -271,11 +268,8 @@ static int pool_reply(struct genl_info *info, struct sk_buff *skb, int attr,
 	if (!msg)
 		return -ENOMEM;
 	pool = fbuf_pool_find(nla_get_u64(info->attrs[attr]));
-	if (pool && nl_visible(skb, pool)) {
-		mutex_lock(&pool->lock);
+	if (pool && nl_visible(skb, pool))
 		err = fill(msg, info, skb, pool);
-		mutex_unlock(&pool->lock);
-	}
 	if (pool)
 		fbuf_pool_unref(pool);
 	if (!err)
@@ -338,19 +332,21 @@ static int handle_dump_pool(struct sk_buff *msg, struct netlink_callback *cb,
 {
 	struct fbuf_handle *h;
 	unsigned long id;
-	int err;
+	int err = 0;
 
 	if (cb->args[2] != pool->id) {
 		cb->args[2] = pool->id;
 		cb->args[1] = 0;
 	}
+	mutex_lock(&pool->lock);
 	xa_for_each_start(&pool->handles, id, h, cb->args[1] + 1) {
 		err = handle_fill(msg, cb, h);
 		if (err)
-			return err;
+			break;
 		cb->args[1] = id;
 	}
-	return 0;
+	mutex_unlock(&pool->lock);
+	return err;
 }
 
 static int fbuf_nl_handle_get_dumpit(struct sk_buff *skb,
@@ -521,14 +517,8 @@ static void pools_settle(struct sk_buff *skb)
 
 	while ((pool = fbuf_pool_next(id))) {
 		id = pool->id;
-		if (nl_visible(skb, pool) &&
-		    (READ_ONCE(pool->nr_orphans) ||
-		     !list_empty_careful(&pool->reserved))) {
-			mutex_lock(&pool->lock);
-			fbuf_orphans_reap(pool, UINT_MAX);
-			fbuf_reserved_reap(pool, UINT_MAX);
-			mutex_unlock(&pool->lock);
-		}
+		if (nl_visible(skb, pool))
+			fbuf_settle_all(pool);
 		fbuf_pool_unref(pool);
 	}
 }

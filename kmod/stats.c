@@ -14,6 +14,9 @@
 
 #define NR_COUNTERS	(sizeof(struct fbuf_counters) / sizeof(u64))
 
+/* Buffers that are looked at with the pool's lock held, before others may have it. */
+#define FLIGHT_LOOKS	1024U
+
 static void counters_add(struct fbuf_counters *to,
 			 const struct fbuf_counters *from)
 {
@@ -55,27 +58,67 @@ static void flight_add(const struct fbuf_pool *pool,
 	flight->sock = READ_ONCE(buf->sock);
 }
 
+/* What of the buffers from number @from to before @to is in flight. */
+static void flight_look(struct fbuf_pool *pool, unsigned int from,
+			unsigned int to, struct fbuf_flight *flight)
+{
+	mutex_lock(&pool->lock);
+	for (; from < to; from++) {
+		if (!fbuf_buf_idle(pool, &pool->bufs[from], NULL))
+			flight_add(pool, &pool->bufs[from], flight);
+		cond_resched();
+	}
+	mutex_unlock(&pool->lock);
+	cond_resched();
+}
+
+/**
+ * fbuf_settle_all() - charge no more for what packets let go of
+ * @pool: the pool
+ *
+ * Others may have the pool's lock between some of it and the next.
+ *
+ * Context: may sleep; takes the pool's lock.
+ */
+void fbuf_settle_all(struct fbuf_pool *pool)
+{
+	unsigned long i, nr = max_t(unsigned long, pool->nr_bufs,
+				    READ_ONCE(pool->nr_orphans));
+
+	if (!READ_ONCE(pool->nr_orphans) && list_empty_careful(&pool->reserved))
+		return;
+	for (i = 0; i < nr; i += FLIGHT_LOOKS) {
+		mutex_lock(&pool->lock);
+		fbuf_orphans_reap(pool, FLIGHT_LOOKS);
+		fbuf_reserved_reap(pool, FLIGHT_LOOKS);
+		mutex_unlock(&pool->lock);
+		cond_resched();
+	}
+}
+
 /**
  * fbuf_flight_get() - see what of a pool is in flight
  * @pool: the pool
  * @flight: where to
  *
- * Context: may sleep; the pool's lock is held.
+ * Others may have the pool's lock between some buffers and the next: what is said
+ * of these is of a later moment. A buffer that was in flight throughout is counted.
+ *
+ * Context: may sleep; takes the pool's lock.
  */
 void fbuf_flight_get(struct fbuf_pool *pool, struct fbuf_flight *flight)
 {
-	unsigned int i;
+	unsigned int i, nr;
 
-	lockdep_assert_held(&pool->lock);
 	memset(flight, 0, sizeof(*flight));
-	for (i = 0; i < pool->nr_bufs; i++) {
-		if (!fbuf_buf_idle(pool, &pool->bufs[i], NULL))
-			flight_add(pool, &pool->bufs[i], flight);
-		cond_resched();
+	for (i = 0; i < pool->nr_bufs; i += nr) {
+		nr = min(pool->nr_bufs - i, FLIGHT_LOOKS);
+		flight_look(pool, i, i + nr, flight);
 	}
-	fbuf_orphans_reap(pool, UINT_MAX);
+	fbuf_settle_all(pool);
+	mutex_lock(&pool->lock);
 	flight->bytes += (u64)pool->nr_orphans << PAGE_SHIFT;
-	fbuf_reserved_reap(pool, UINT_MAX);
+	mutex_unlock(&pool->lock);
 }
 
 /**

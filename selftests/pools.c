@@ -7,7 +7,9 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -434,6 +436,75 @@ TEST_F(told, stuck_in_order)
 	EXPECT_EQ(0, file_put(STUCK_MS, "10000"));
 	for (i = 0; i < NR_STUCK; i++)
 		EXPECT_STREQ("cesd", self->told[i]);
+}
+
+#define BIG_BUFS	32768U
+
+/* ALLOCs now and then; counts those that waited. */
+struct asker {
+	pthread_t thread;
+	int fd;
+	bool stop;
+	unsigned int waited;
+	int err;
+};
+
+static int ask(struct asker *a)
+{
+	struct rusage before, after;
+	__u64 name;
+
+	getrusage(RUSAGE_THREAD, &before);
+	if (pool_alloc(a->fd, &name, 1) != 1)
+		return -ENOBUFS;
+	getrusage(RUSAGE_THREAD, &after);
+	if (after.ru_nvcsw != before.ru_nvcsw)
+		__atomic_add_fetch(&a->waited, 1, __ATOMIC_SEQ_CST);
+	return pool_free(a->fd, &name, 1) != 1;
+}
+
+static void *ask_run(void *arg)
+{
+	struct sched_param first = { .sched_priority = 1 };
+	struct timespec nap = { .tv_nsec = 20000 };
+	struct asker *a = arg;
+
+	pin_to_cpu(0);
+	pthread_setschedparam(pthread_self(), SCHED_FIFO, &first);
+	while (!a->err && !__atomic_load_n(&a->stop, __ATOMIC_SEQ_CST)) {
+		a->err = ask(a);
+		nanosleep(&nap, NULL);
+	}
+	return NULL;
+}
+
+/*
+ * A dump does not have the lock for as long as it looks at the buffers of a pool:
+ * it would keep one ALLOC waiting, and no other one of the same thread.
+ */
+TEST(alloc_beside_a_dump)
+{
+	struct asker a = { .fd = pool_create(BUF_SIZE, BIG_BUFS) };
+	long end = now_ms() + DEADLINE_MS;
+	unsigned int waited, dumps = 0;
+	struct nl nl;
+
+	ASSERT_LE(0, a.fd);
+	ASSERT_EQ(0, nl_open(&nl));
+	ASSERT_EQ(0, pin_to_cpu(0));
+	ASSERT_EQ(0, pthread_create(&a.thread, NULL, ask_run, &a));
+	do {
+		EXPECT_LE(1, nl_dump(&nl, FBUF_CMD_POOL_GET, NULL, 0));
+		dumps++;
+		waited = __atomic_load_n(&a.waited, __ATOMIC_SEQ_CST);
+	} while (waited < 2 * dumps + 4 && now_ms() < end);
+	__atomic_store_n(&a.stop, true, __ATOMIC_SEQ_CST);
+	pthread_join(a.thread, NULL);
+	EXPECT_EQ(0, a.err);
+	EXPECT_LE(2 * dumps + 4, waited);
+	TH_LOG("%u ALLOCs waited for %u dumps", waited, dumps);
+	nl_close(&nl);
+	close(a.fd);
 }
 
 int main(int argc, char **argv)
