@@ -5,6 +5,8 @@
 BUILD	?= $(CURDIR)/build
 KDIR	?= /lib/modules/$(shell uname -r)/build
 VM	:= selftests/vm
+BENCH	:= selftests/bench
+LINT	:= selftests/lint
 export BUILD
 
 KREL	:= $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
@@ -39,7 +41,7 @@ modules: headers
 FLOOR	:= $(BUILD)/floor-$(KREL)
 floor:
 	@mkdir -p $(FLOOR)
-	@cp -ru --preserve=timestamps selftests/floor/. kmod $(FLOOR)/
+	@cp -ru --preserve=timestamps $(BENCH)/floor/. kmod $(FLOOR)/
 	+$(KMAKE) M=$(FLOOR) modules
 
 # The module without what only a debugger reads, which is most of it.
@@ -85,27 +87,27 @@ vm: deps user
 	$(MAKE) modules KDIR=$$dir/headers && { $(VM)/run --kernel $$dir $(if $(NIC),--nic $(NIC)) || true; }
 
 demo: deps
-	@$(VM)/demo
+	@$(BENCH)/demo
 
 cost: deps
-	@$(VM)/cost
+	@$(BENCH)/cost
 
 scale: deps
-	@$(VM)/scale
+	@$(BENCH)/scale
 
 bench: deps
 	@$(VM)/deps bench
-	@$(VM)/bench
+	@$(BENCH)/bench
 
 # Where the instructions of one send go: METHOD=sendfile SIZE=64K
 METHOD	?= fbuf
 SIZE	?= 4K
 profile: deps user
 	dir=$$($(VM)/kernel fetch $(KERNEL)) && $(MAKE) -s modules KDIR=$$dir/headers
-	$(VM)/profile --kernel $(KERNEL) --method $(METHOD) --size $(SIZE)
+	$(BENCH)/profile --kernel $(KERNEL) --method $(METHOD) --size $(SIZE)
 
 native: deps
-	@$(VM)/native
+	@$(BENCH)/native
 
 check: deps
 	@$(VM)/check 6.1 6.12
@@ -119,7 +121,7 @@ check-uml: deps
 # It only builds: PATTERN='6.1.*' for some of them
 check-headers:
 	@$(VM)/deps all
-	@$(VM)/headers $(if $(PATTERN),'$(PATTERN)')
+	@$(LINT)/headers $(if $(PATTERN),'$(PATTERN)')
 
 check-all: check-headers
 	@$(VM)/deps all
@@ -143,7 +145,7 @@ soak: deps
 
 lint:
 	@$(VM)/deps lint
-	@$(VM)/lint
+	@$(LINT)/lint
 
 clean:
 	rm -rf $(BUILD)

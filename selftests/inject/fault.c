@@ -17,8 +17,8 @@
 #include <linux/fbuf_netlink.h>
 
 #include "kselftest_harness.h"
-#include "../nl.h"
-#include "../util.h"
+#include "../common/nl.h"
+#include "../common/util.h"
 #include "inject.h"
 
 #define BUF_SIZE	65536U

@@ -16,7 +16,7 @@
 #include <linux/netlink.h>
 
 #include "inject.h"
-#include "../nl.h"
+#include "../common/nl.h"
 
 #define ROOM		4096	/* so that long dumps take several calls */
 #define NR_LIMITS	64

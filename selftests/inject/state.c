@@ -11,7 +11,7 @@
 #include <linux/fbuf_netlink.h>
 
 #include "inject.h"
-#include "../nl.h"
+#include "../common/nl.h"
 
 /* What others do at the same time is over after some looks. */
 #define TRIES		200

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../nl.h"
+#include "../common/nl.h"
 #include "left.h"
 
 #define LINES	24		/* of a file or a table, at most */

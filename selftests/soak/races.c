@@ -25,8 +25,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "../nl.h"
-#include "../util.h"
+#include "../common/nl.h"
+#include "../common/util.h"
 #include "left.h"
 
 #define BUF		16384U

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../nl.h"
+#include "../common/nl.h"
 #include "left.h"
 #include "soak.h"
 

@@ -16,7 +16,7 @@
 
 #include <linux/types.h>
 
-#include "../util.h"
+#include "../common/util.h"
 
 #define MSG_MAX		(4U << 20)	/* bytes in a message of a lane */
 #define NR_SLOTS	16U

@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../nl.h"
+#include "../common/nl.h"
 #include "soak.h"
 
 #define NR_SIDES	2

@@ -10,7 +10,7 @@
 
 #include <liburing.h>
 
-#include "../../selftests/floor/fbuf_floor.h"
+#include "../../selftests/bench/floor/fbuf_floor.h"
 #include "lane.h"
 
 struct fbuf_lane {
@@ -315,7 +315,7 @@ static ssize_t pool_sendfile(struct lane *l, size_t off, size_t len)
 	return lane_result(sendfile(l->tx, fbuf_pool_fd(f->pool), &pos, len));
 }
 
-/* selftests/floor/fbuf_floor.c: its clock, and its pages. */
+/* selftests/bench/floor/fbuf_floor.c: its clock, and its pages. */
 static int floor_init(struct lane *l)
 {
 	struct floor args = {

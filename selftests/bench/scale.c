@@ -93,7 +93,7 @@ static void see_clock(void)
 
 	if (each > 1.9 && each < 2.1)
 		return;
-	fprintf(stderr, "scale: the clock does not count instructions: run it in QEMU with -icount shift=0,sleep=off, as selftests/vm/scale does\n");
+	fprintf(stderr, "scale: the clock does not count instructions: run it in QEMU with -icount shift=0,sleep=off, as selftests/bench/scale does\n");
 	exit(2);
 }
 
