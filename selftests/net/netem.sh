@@ -4,63 +4,30 @@
 # Buffers overwritten right after they are sent, over a network that delays,
 # loses and reorders: what is sent again must be what was sent first.
 
-# shellcheck disable=SC2317 # functions that are called by until_true
+# shellcheck disable=SC2317 # functions that others call
 
-KSFT_SKIP=4
-PLAN=5
+# shellcheck source=selftests/common/tap.sh
+. "$(dirname "$0")/tap.sh"
+
 HOST=192.0.2.1
 PORT=7001
-dir=$(cd "$(dirname "$0")" && pwd)
-
-skip_all()
-{
-	echo "1..0 # SKIP $*"
-	exit $KSFT_SKIP
-}
 
 # A network of our own, for which names and leftovers are no matter.
 if [ -z "$FBUF_NETEM" ]; then
-	[ "$(id -u)" -eq 0 ] || skip_all "needs root"
-	[ -e /dev/fbuf ] || skip_all "no /dev/fbuf"
-	for tool in ip tc unshare nsenter; do
-		command -v $tool >/dev/null || skip_all "no $tool"
-	done
+	needs root module ip tc unshare nsenter
 	for module in veth sch_netem tls; do
 		modprobe $module 2>/dev/null	# or it is built in
 	done
 	# Only the first network namespace tells.
 	grep -qw tls /proc/sys/net/ipv4/tcp_available_ulp && export FBUF_TLS=yes
-	FBUF_NETEM=yes exec unshare -n "$0"
+	FBUF_NETEM=yes unshare -n "$0"
+	exit
 fi
 
-tmp=$(mktemp -d)
-nr=0
-failed=0
 holder=
 recv=
-trap 'kill $holder $recv 2>/dev/null; rm -rf "$tmp"' EXIT
-
-report()
-{
-	nr=$((nr + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $nr $2"
-	else
-		echo "not ok $nr $2"
-		failed=1
-	fi
-}
-
-# until_true COMMAND...: looks again for 20 seconds
-until_true()
-{
-	tries=0
-	until "$@"; do
-		tries=$((tries + 1))
-		[ $tries -lt 400 ] || return 1
-		sleep .05
-	done
-}
+# shellcheck disable=SC2086 # there may be none
+tidy() { kill $holder $recv 2>/dev/null; }
 
 has_own_net()
 {
@@ -91,10 +58,10 @@ transfer()
 {
 	sent=0 received=-1 differs=-1 retrans=-1
 	: >"$tmp/recv"		# the last one was ready, too
-	there "$dir/netem_peer" recv $PORT "${2:-plain}" >"$tmp/recv" &
+	there "$here/netem_peer" recv $PORT "${2:-plain}" >"$tmp/recv" &
 	recv=$!
 	until_true grep -q ready "$tmp/recv" || return
-	if ! timeout 100 "$dir/netem_peer" send $HOST $PORT "$1" "${2:-plain}" \
+	if ! timeout 100 "$here/netem_peer" send $HOST $PORT "$1" "${2:-plain}" \
 		>"$tmp/send"; then
 		kill $recv
 		wait $recv
@@ -117,8 +84,7 @@ overwritten() { transfer volatile && [ "$differs" -gt 0 ]; }
 
 network 2>"$tmp/error" || skip_all "no veth or netem: $(head -n 1 "$tmp/error")"
 
-echo "TAP version 13"
-echo "1..$PLAN"
+plan 5
 
 overwritten
 report $? "volatile_is_overwritten"
@@ -133,8 +99,7 @@ for kind in secured snapshot; do
 		protected $kind tls
 		report $? "${kind}_arrives_as_sent_tls"
 	else
-		nr=$((nr + 1))
-		echo "ok $nr ${kind}_arrives_as_sent_tls # SKIP no kernel TLS"
+		skip "${kind}_arrives_as_sent_tls" "no kernel TLS"
 	fi
 done
 

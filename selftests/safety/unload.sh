@@ -8,30 +8,8 @@
 
 # shellcheck disable=SC2015 # "&& pass || fail": pass cannot fail
 
-KSFT_SKIP=4
-PLAN=12
-dir=$(cd "$(dirname "$0")" && pwd)
-tmp=$(mktemp -d)
-nr=0
-failed=0
-
-skip_all()
-{
-	echo "1..0 # SKIP $*"
-	rm -rf "$tmp"
-	exit $KSFT_SKIP
-}
-
-report()
-{
-	nr=$((nr + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $nr $2"
-	else
-		echo "not ok $nr $2"
-		failed=1
-	fi
-}
+# shellcheck source=selftests/common/tap.sh
+. "$(dirname "$0")/tap.sh"
 
 loaded()
 {
@@ -49,7 +27,7 @@ load()
 
 unload()
 {
-	rmmod fbuf 2>"$tmp/error"
+	rmmod fbuf 2>"$tmp/err"
 }
 
 # Packets that were read may be freed a little later: try for 10 seconds.
@@ -59,16 +37,15 @@ unload_soon()
 		unload && return 0
 		sleep 1
 	done
-	cat "$tmp/error"
 	return 1
 }
 
 # hold WHAT: starts the holder and waits until it holds
 hold()
 {
-	rm -f "$tmp/in" "$tmp/out"
-	mkfifo "$tmp/in" "$tmp/out"
-	"$dir/flight_hold" "$1" <"$tmp/in" >"$tmp/out" &
+	fresh_fifo "$tmp/in"
+	fresh_fifo "$tmp/out"
+	"$here/flight_hold" "$1" <"$tmp/in" >"$tmp/out" &
 	holder=$!
 	exec 8>"$tmp/in" 9<"$tmp/out"
 	read -r line <&9 && [ "$line" = ready ]
@@ -107,7 +84,7 @@ refused()
 in_flight()
 {
 	hold flight || { release; return 1; }
-	unload || { cat "$tmp/error"; release; return 1; }
+	unload || { release; return 1; }
 	loaded && return 1
 	release
 }
@@ -119,16 +96,16 @@ limit_goes()
 		unload && load && ! fbuf limit | grep '^12345 '
 }
 
-[ "$(id -u)" -eq 0 ] || skip_all "needs root"
+needs root
 loaded || skip_all "the module is not loaded, or built in"
 if [ -z "$FBUF_KO" ] && ! modprobe -n fbuf 2>/dev/null; then
 	skip_all "FBUF_KO does not say where the module is"
 fi
 unload || skip_all "the module is in use"
-trap 'rm -rf "$tmp"; loaded || load' EXIT
+# shellcheck disable=SC2317 # called at the end
+tidy() { loaded || load; }
 
-echo "TAP version 13"
-echo "1..$PLAN"
+plan 12
 
 load && loaded && [ -c /dev/fbuf ]
 report $? "load_again"
@@ -137,8 +114,7 @@ if command -v fbuf >/dev/null; then
 	limit_goes
 	report $? "limit_of_a_user_goes"
 else
-	nr=$((nr + 1))
-	echo "ok $nr limit_of_a_user_goes # SKIP the tool fbuf is not in PATH"
+	skip "limit_of_a_user_goes" "the tool fbuf is not in PATH"
 fi
 
 refused control
@@ -189,8 +165,8 @@ report $status "unload_as_a_pool_in_flight_is_freed"
 # Just after many pools were made and closed, of which a listener was told.
 status=0
 for _ in 1 2 3; do
-	load && "$dir/pools" -t in_order >"$tmp/error" 2>&1 && unload ||
-		{ sed 's/^/# /' "$tmp/error"; status=1; break; }
+	load && "$here/pools" -t in_order >"$tmp/err" 2>&1 && unload ||
+		{ status=1; break; }
 done
 report $status "unload_after_a_storm_of_events"
 

@@ -3,67 +3,8 @@
 #
 # The tool fbuf: files through a pool, and its messages.
 
-KSFT_SKIP=4
-PLAN=37
-here=$(dirname "$0")
-tmp=$(mktemp -d)
-nr=0
-failed=0
-trap 'rm -rf "$tmp"' EXIT
-
-skip_all()
-{
-	echo "1..0 # SKIP $*"
-	exit $KSFT_SKIP
-}
-
-report()
-{
-	nr=$((nr + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $nr $2"
-	else
-		echo "not ok $nr $2"
-		sed 's/^/# /' "$tmp"/err* 2>/dev/null
-		failed=1
-	fi
-}
-
-skip()
-{
-	nr=$((nr + 1))
-	echo "ok $nr $1 # SKIP $2"
-}
-
-# until_so WHAT COMMAND...: waits until the command succeeds; up to 20 seconds.
-until_so()
-{
-	tries=0
-	what=$1
-	shift
-	until "$@"; do
-		tries=$((tries + 1))
-		if [ $tries = 200 ]; then
-			echo "# in vain: $what"
-			return 1
-		fi
-		sleep 0.1
-	done
-}
-
-# Waits until the receiver listens; sets $port.
-wait_for_port()
-{
-	tries=0
-	port=
-	while [ $tries -lt 200 ]; do
-		port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/err-recv")
-		[ -n "$port" ] && return 0
-		tries=$((tries + 1))
-		sleep 0.1
-	done
-	return 1
-}
+# shellcheck source=selftests/common/tap.sh
+. "$(dirname "$0")/tap.sh"
 
 # transfer SIZE HOST [OPTIONS]: a file of random bytes through the tool
 transfer()
@@ -74,18 +15,11 @@ transfer()
 	transfer_file "$tmp/file" "$@"
 }
 
-# receiver [ARGUMENTS]: starts one in the background; sets $recv and $port. What it
-# prints is in out-recv and err-recv.
-receiver()
+# receive [ARGUMENTS]: what it prints is in out-recv and err-recv; see receiver.
+receive()
 {
 	rm -f "$tmp/got"
-	# Else the last receiver's port could be read from it.
-	: >"$tmp/err-recv"
-	fbuf recv "$@" >"$tmp/out-recv" 2>"$tmp/err-recv" &
-	recv=$!
-	wait_for_port && return 0
-	kill "$recv"
-	return 1
+	receiver fbuf recv "$@"
 }
 
 # transfer_file FILE HOST [OPTIONS]: the same of a file that there is
@@ -94,32 +28,10 @@ transfer_file()
 	file=$1
 	host=$2
 	shift 2
-	receiver 0 "$tmp/got" || return 1
+	receive 0 "$tmp/got" || return 1
 	fbuf send "$@" "$file" "$host" "$port" >"$tmp/out" 2>"$tmp/err" ||
 		{ kill "$recv" 2>/dev/null; return 1; }
 	wait "$recv" && cmp "$file" "$tmp/got"
-}
-
-# Fails with a message, on standard error, that has these words.
-fails_with()
-{
-	words=$1
-	shift
-	if "$@" >"$tmp/out" 2>"$tmp/err"; then
-		echo "# \"$*\" did not fail"
-		return 1
-	fi
-	grep -qi "$words" "$tmp/err"
-}
-
-# json FILE [PATH VALUE]: it is JSON, and has this there
-json()
-{
-	if [ $# = 1 ]; then
-		"$here/json" "$1" 2>"$tmp/err-json"
-	else
-		[ "$("$here/json" "$1" "$2" 2>"$tmp/err-json")" = "$3" ]
-	fi
 }
 
 # rows FILE: mode, method, size, verified and total of each row of a report by compare
@@ -153,11 +65,8 @@ children()
 	done
 }
 
-command -v fbuf >/dev/null || skip_all "the tool fbuf is not in PATH"
-[ -c /dev/fbuf ] || skip_all "no /dev/fbuf: is the module loaded?"
-
-echo "TAP version 13"
-echo "1..$PLAN"
+needs module fbuf
+plan 37
 
 transfer 3000001 127.0.0.1
 report $? "file_arrives"
@@ -177,14 +86,14 @@ file_arrives_with_its_hash()
 	head -c 700001 /dev/urandom >"$tmp/file"
 	sum=$(sha256sum <"$tmp/file")
 	sum=${sum%% *}
-	receiver --sha256 0 "$tmp/got" &&
+	receive --sha256 0 "$tmp/got" &&
 		fbuf send --sha256 "$tmp/file" 127.0.0.1 "$port" >"$tmp/out" 2>"$tmp/err" &&
 		wait "$recv" && cmp "$tmp/file" "$tmp/got" &&
 		grep -qx "sha256 $sum" "$tmp/out" && grep -qx "sha256 $sum" "$tmp/out-recv" &&
-		receiver --json --sha256 0 &&
+		receive --json --sha256 0 &&
 		fbuf send --json --sha256 "$tmp/file" 127.0.0.1 "$port" >"$tmp/out" 2>"$tmp/err" &&
-		wait "$recv" && json "$tmp/out" sha256 "$sum" && json "$tmp/out" bytes 700001 &&
-		json "$tmp/out-recv" sha256 "$sum" && json "$tmp/out-recv" bytes 700001
+		wait "$recv" && json_in "$tmp/out" sha256 "$sum" && json_in "$tmp/out" bytes 700001 &&
+		json_in "$tmp/out-recv" sha256 "$sum" && json_in "$tmp/out-recv" bytes 700001
 }
 file_arrives_with_its_hash
 report $? "file_arrives_with_its_hash"
@@ -194,7 +103,7 @@ report $? "file_arrives_with_its_hash"
 stream_arrives_from_pipe_to_pipe()
 {
 	head -c 900001 /dev/urandom >"$tmp/file"
-	receiver 0 - &&
+	receive 0 - &&
 		{ head -c 5 "$tmp/file"; sleep 0.2; tail -c +6 "$tmp/file"; } |
 		fbuf send --sha256 - 127.0.0.1 "$port" >"$tmp/out" 2>"$tmp/err" &&
 		wait "$recv" && cmp "$tmp/file" "$tmp/out-recv" &&
@@ -208,7 +117,7 @@ report $? "stream_arrives_from_pipe_to_pipe"
 # Whoever connects to another address finds nobody.
 listens_where_it_is_told()
 {
-	receiver --bind 127.0.0.2 0 "$tmp/got" &&
+	receive --bind 127.0.0.2 0 "$tmp/got" &&
 		fails_with "refused" fbuf send "$tmp/file" 127.0.0.1 "$port" &&
 		fbuf send "$tmp/file" 127.0.0.2 "$port" >"$tmp/out" 2>"$tmp/err" &&
 		wait "$recv" && cmp "$tmp/file" "$tmp/got" &&
@@ -230,14 +139,13 @@ cut_off()
 # A sender that is killed before its input ends.
 killed_sender_is_told()
 {
-	rm -f "$tmp/fifo"
-	mkfifo "$tmp/fifo"
-	receiver 0 "$tmp/got" || return 1
+	fresh_fifo "$tmp/fifo"
+	receive 0 "$tmp/got" || return 1
 	fbuf send -b 64K - 127.0.0.1 "$port" <"$tmp/fifo" >"$tmp/out" 2>"$tmp/err" &
 	sender=$!
 	exec 7>"$tmp/fifo"
 	head -c 131072 /dev/zero >&7
-	until_so "131072 bytes" sh -c "[ \$(wc -c <'$tmp/got') = 131072 ]"
+	until_true sh -c "[ \$(wc -c <'$tmp/got') = 131072 ]"
 	arrived=$?
 	kill -9 "$sender"
 	exec 7>&-
@@ -250,7 +158,7 @@ report $? "killed_sender_is_told"
 # One that fails, without a file to write: what cannot be read so is found late.
 failed_sender_is_told()
 {
-	receiver 0 &&
+	receive 0 &&
 		fails_with "direct" fbuf send --direct /proc/version 127.0.0.1 "$port" &&
 		cut_off 0
 }
@@ -273,7 +181,7 @@ else
 fi
 
 fbuf pool make --json >"$tmp/out" 2>"$tmp/err" &&
-	json "$tmp/out" nr_bufs 16 && json "$tmp/out" buf_size 262144
+	json_in "$tmp/out" nr_bufs 16 && json_in "$tmp/out" buf_size 262144
 report $? "pool_json"
 
 fbuf pool make -b 64K -n 4 >"$tmp/out" 2>"$tmp/err" && grep -q '64' "$tmp/out"
@@ -394,19 +302,19 @@ cells()
 
 # Each row of the table has its figures, in JSON and in text. Where faults are
 # injected, not there: they are no part of what is measured.
-env -u LD_PRELOAD fbuf cost --repeats 3 --out "$tmp/cost" >"$tmp/out" 2>"$tmp/err" &&
+once fbuf cost --repeats 3 --out "$tmp/cost" >"$tmp/out" 2>"$tmp/err" &&
 	[ "$(grep -c '"per_page": -\{0,1\}[0-9]' "$tmp/cost")" = 7 ] &&
 	[ "$(grep -c '"median": [1-9]' "$tmp/cost")" = 49 ] &&
 	[ "$(grep -c '"rewrite": [1-9]' "$tmp/cost")" = 2 ] &&
 	cells '^(cached, |uncached|copy|snapshot send)' 63 && cells '^(fbuf, secured|write) ' 10 &&
-	json "$tmp/cost" &&
-	env -u LD_PRELOAD fbuf cost --repeats 1 --json >"$tmp/cost" 2>"$tmp/err" && json "$tmp/cost"
+	json_in "$tmp/cost" &&
+	once fbuf cost --repeats 1 --json >"$tmp/cost" 2>"$tmp/err" && json_in "$tmp/cost"
 report $? "cost_measures_every_row"
 
 # Whoever is stopped goes on afterwards: here the receiver as well as the producer.
 cost_survives_a_stop()
 {
-	env -u LD_PRELOAD fbuf cost --repeats 100 >"$tmp/out" 2>"$tmp/err" &
+	once fbuf cost --repeats 100 >"$tmp/out" 2>"$tmp/err" &
 	cost=$!
 	stops=0
 	while kill -0 "$cost" 2>/dev/null && [ $stops -lt 50 ]; do
@@ -441,18 +349,17 @@ report $? "unknown_command"
 
 # As a user who may not open the device.
 chmod 755 "$tmp"
-if su -s /bin/sh nobody -c true 2>/dev/null; then
-	fails_with "permission\|root\|group" \
-		su -s /bin/sh nobody -c "PATH=$PATH fbuf pool make"
+if as_nobody true 2>/dev/null; then
+	fails_with "permission\|root\|group" as_nobody fbuf pool make
 	report $? "no_permission"
 else
 	skip "no_permission" "cannot become nobody"
 fi
 
 # Pages that may not be pinned are a system that cannot: that is a row less, too.
-if su -s /bin/sh nobody -c true 2>/dev/null; then
-	fails_with "1 of 1 rows" su -s /bin/sh nobody -c "ulimit -l 0
-		PATH=$PATH fbuf compare -m lockstep -r 3 -s 3000 -M send-zc" &&
+if as_nobody true 2>/dev/null; then
+	fails_with "1 of 1 rows" as_nobody sh -c "ulimit -l 0
+		fbuf compare -m lockstep -r 3 -s 3000 -M send-zc" &&
 		grep -q "^send-zc: .*unsupported: registering a buffer" "$tmp/out"
 	report $? "compare_tells_of_what_cannot_be_had"
 else

@@ -3,67 +3,21 @@
 #
 # The tool fbuf as a control plane: pools, statistics, limits, events.
 
-KSFT_SKIP=4
-PLAN=43
-here=$(cd "$(dirname "$0")" && pwd)
-tmp=$(mktemp -d)
-nr=0
-failed=0
+# shellcheck disable=SC2317 # functions that others call
+
+# shellcheck source=selftests/common/tap.sh
+. "$(dirname "$0")/tap.sh"
+
+said="out* err*"
 id=
 holder=
-trap cleanup EXIT
 
-# shellcheck disable=SC2317 # the trap calls it
-cleanup()
+tidy()
 {
 	exec 3>&- 4>&-
 	fbuf limit set --pool none --user none 2>/dev/null
 	fbuf limit set --uid root --user default 2>/dev/null
 	[ -z "$holder" ] || kill "$holder" 2>/dev/null
-	rm -rf "$tmp"
-}
-
-skip_all()
-{
-	echo "1..0 # SKIP $*"
-	exit $KSFT_SKIP
-}
-
-report()
-{
-	nr=$((nr + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $nr $2"
-	else
-		echo "not ok $nr $2"
-		sed 's/^/# /' "$tmp"/out* "$tmp"/err* 2>/dev/null
-		failed=1
-	fi
-	rm -f "$tmp"/out* "$tmp"/err*
-}
-
-skip()
-{
-	nr=$((nr + 1))
-	echo "ok $nr $1 # SKIP $2"
-}
-
-# Runs it with its output in files, for report to show.
-run()
-{
-	"$@" >"$tmp/out" 2>"$tmp/err"
-}
-
-# Fails with a message, on standard error, that has these words.
-fails_with()
-{
-	words=$1
-	shift
-	if run "$@"; then
-		echo "# \"$*\" did not fail"
-		return 1
-	fi
-	grep -qi "$words" "$tmp/err"
 }
 
 # The last output has all of these.
@@ -78,15 +32,7 @@ has()
 }
 
 # The last output is JSON, and if more is said, what is at a path of it is that.
-json()
-{
-	if [ $# -eq 0 ]; then
-		"$here/json" "$tmp/out" 2>"$tmp/err-json"
-	else
-		got=$("$here/json" "$tmp/out" "$1" 2>"$tmp/err-json")
-		[ "$got" = "$2" ] || { echo "# $1 is \"$got\", not \"$2\""; return 1; }
-	fi
-}
+json() { json_in "$tmp/out" "$@"; }
 
 # No line of the last output is longer than a terminal's.
 narrow() { ! grep -n '.\{81\}' "$tmp/out"; }
@@ -97,30 +43,10 @@ value()
 	sed -n "s/.*\"$1\": *\\([0-9]*\\).*/\\1/p" "$tmp/out" | head -n 1
 }
 
-# Waits until a file has this; up to 20 seconds.
-wait_for()
-{
-	tries=0
-	while [ $tries -lt 200 ]; do
-		grep -q "$1" "$2" 2>/dev/null && return 0
-		tries=$((tries + 1))
-		sleep 0.1
-	done
-	return 1
-}
-
-# A pipe for a holder to read, whose reader empties its file only once somebody
-# writes: so what an earlier holder said goes here.
-fresh_fifo()
-{
-	rm -f "$tmp/fifo$1" "$tmp/held$1"
-	mkfifo "$tmp/fifo$1"
-}
-
 # A pool that stays until fd 3 is closed; sets $id and $holder.
 hold_pool()
 {
-	fresh_fifo ""
+	fresh_fifo "$tmp/fifo" "$tmp/held"
 	fbuf pool make --hold "$@" <"$tmp/fifo" >"$tmp/held" 2>"$tmp/err-held" &
 	holder=$!
 	exec 3>"$tmp/fifo"
@@ -128,18 +54,11 @@ hold_pool()
 	id=$(sed -n 's/^pool \([0-9]*\):.*/\1/p' "$tmp/held")
 }
 
-# shellcheck disable=SC2317 # run calls it
-nobody() { su -s /bin/sh nobody -c "PATH=$PATH $*" 3>&-; }
-
 # Sends a file of so many bytes to a receiver here.
 transfer()
 {
 	head -c "$1" /dev/zero >"$tmp/file"
-	: >"$tmp/err-recv"
-	fbuf recv 0 >"$tmp/out-recv" 2>"$tmp/err-recv" 3>&- &
-	recv=$!
-	wait_for 'listening on port' "$tmp/err-recv" || return 1
-	port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/err-recv")
+	receiver fbuf recv 0 || return
 	run fbuf send "$tmp/file" 127.0.0.1 "$port" && wait "$recv"
 }
 
@@ -154,20 +73,8 @@ stat_counts()
 		[ "$(value sends)" -gt "$sends" ]
 }
 
-# Waits until no pool of an earlier test is left, whose end would be an event.
-only_ours()
-{
-	tries=0
-	while [ $tries -lt 100 ]; do
-		[ "$(fbuf pool list | wc -l)" -eq 2 ] && return 0
-		tries=$((tries + 1))
-		sleep 0.1
-	done
-	return 1
-}
-
-# Without the faults of make inject: a call that is made again is an event more.
-once() { env -u LD_PRELOAD "$@"; }
+# No pool of an earlier test is left, whose end would be an event.
+only_ours() { [ "$(fbuf pool list | wc -l)" -eq 2 ]; }
 
 # Events in the background, until so many came; ready once it has told of ours.
 watch()
@@ -195,18 +102,14 @@ stuck_peer()
 stop_and_go()
 {
 	head -c 16777216 /dev/zero >"$tmp/file"
-	: >"$tmp/err-recv"
-	fbuf recv 0 "$tmp/got" >/dev/null 2>"$tmp/err-recv" &
-	recv=$!
-	wait_for "listening on port" "$tmp/err-recv" || return
-	port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/err-recv")
-	kill -STOP $recv
+	receiver fbuf recv 0 "$tmp/got" || return
+	kill -STOP "$recv"
 	once fbuf send -b 64K -n 8 "$tmp/file" 127.0.0.1 "$port" >/dev/null 2>"$tmp/err-send" &
 	send=$!
 	wait "$watcher"
 	status=$?
-	kill -CONT $recv
-	wait $send && wait $recv && cmp "$tmp/file" "$tmp/got" && [ $status -eq 0 ]
+	kill -CONT "$recv"
+	wait $send && wait "$recv" && cmp "$tmp/file" "$tmp/got" && [ $status -eq 0 ]
 }
 
 # A watch that has no room for events misses that of the pool's end, and is told so.
@@ -237,7 +140,7 @@ lost_end()
 # A pool of the program captured, in one of its ways; sets $pool, $inode, $second.
 capture()
 {
-	fresh_fifo 4
+	fresh_fifo "$tmp/fifo4" "$tmp/held4"
 	env -u LD_PRELOAD "$here/captured" "$1" <"$tmp/fifo4" >"$tmp/held4" \
 		2>"$tmp/err-held4" 3>&- &
 	captured=$!
@@ -300,9 +203,9 @@ unread_by_the_peer()
 others_show_what_they_see()
 {
 	hold_pool_of_nobody || return
-	run nobody fbuf pool show "$pool" && narrow && has "^  *pid $holder2 (fbuf), fd" \
+	run as_nobody fbuf pool show "$pool" && narrow && has "^  *pid $holder2 (fbuf), fd" \
 			"processes that could not be looked into: [1-9][0-9]*; root can" &&
-		run nobody fbuf -j pool show "$pool" && json handles.0.processes.0.pid "$holder2" &&
+		run as_nobody fbuf -j pool show "$pool" && json handles.0.processes.0.pid "$holder2" &&
 		has '"unseen_processes": [1-9]'
 	status=$?
 	exec 4>&-
@@ -311,33 +214,21 @@ others_show_what_they_see()
 
 hold_pool_of_nobody()
 {
-	fresh_fifo 4
-	as_nobody fbuf pool make --hold <"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
+	fresh_fifo "$tmp/fifo4" "$tmp/held4"
+	become_nobody env -u LD_PRELOAD fbuf pool make --hold \
+		<"$tmp/fifo4" >"$tmp/held4" 2>"$tmp/err-held4" 3>&- &
 	holder2=$!
 	exec 4>"$tmp/fifo4"
 	wait_for '^pool' "$tmp/held4" || return
 	pool=$(sed -n 's/^pool \([0-9]*\):.*/\1/p' "$tmp/held4")
 }
 
-# In the place of the shell that asks, so that its number is the command's; without
-# faults, as what runs beside others is not theirs to be asked about.
-# shellcheck disable=SC2317 # run calls it
-as_nobody()
-{
-	exec setpriv --reuid="$(id -u nobody)" --regid="$(id -g nobody)" --clear-groups \
-		env -u LD_PRELOAD "$@"
-}
-
-# A sender of nobody's whose receiver has stopped to read; sets $sender, $receiver.
+# A sender of nobody's whose receiver has stopped to read; sets $sender, $recv.
 stall()
 {
-	: >"$tmp/err-recv"
-	env -u LD_PRELOAD fbuf recv 0 >/dev/null 2>"$tmp/err-recv" 3>&- &
-	receiver=$!
-	wait_for "listening on port" "$tmp/err-recv" || return
-	port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/err-recv")
-	kill -STOP "$receiver"
-	as_nobody fbuf send "$@" "$tmp/file" 127.0.0.1 "$port" \
+	receiver env -u LD_PRELOAD fbuf recv 0 || return
+	kill -STOP "$recv"
+	become_nobody env -u LD_PRELOAD fbuf send "$@" "$tmp/file" 127.0.0.1 "$port" \
 		>/dev/null 2>&1 3>&- &
 	sender=$!
 }
@@ -345,25 +236,16 @@ stall()
 let_go()
 {
 	kill "$sender"
-	kill -KILL "$receiver"
-	wait "$sender" "$receiver" 2>/dev/null
+	kill -KILL "$recv"
+	wait "$sender" "$recv" 2>/dev/null
 }
 
-# Waits until nobody's pools handed out so many buffers; 0: until there are none.
-nobodys_allocs()
+# Nobody's pools are gone; or handed out so many buffers.
+no_pool_of_nobody() { ! once fbuf pool list | grep -q " nobody "; }
+handed_out()
 {
-	tries=0
-	while [ $tries -lt 100 ]; do
-		if [ "$1" = 0 ]; then
-			once fbuf pool list | grep -q " nobody " || return 0
-		else
-			run nobody env -u LD_PRELOAD fbuf -j stat
-			[ "$(value allocs)" -ge "$1" ] && return
-		fi
-		tries=$((tries + 1))
-		sleep 0.1
-	done
-	return 1
+	run as_nobody env -u LD_PRELOAD fbuf -j stat
+	[ "$(value allocs)" -ge "$1" ]
 }
 
 # A user's pool that did much closes between two looks, and another one does a
@@ -373,14 +255,15 @@ stat_rates_when_a_pool_closes()
 	head -c 33554432 /dev/zero >"$tmp/file"
 	chmod 644 "$tmp/file"
 	stall -b 4K -n 64 || return
-	nobodys_allocs 64 || { let_go; return 1; }
-	as_nobody fbuf -j stat -i 0.1 -n 20 >"$tmp/rates" 2>"$tmp/err" 3>&- &
+	until_true handed_out 64 || { let_go; return 1; }
+	become_nobody env -u LD_PRELOAD fbuf -j stat -i 0.1 -n 20 \
+		>"$tmp/rates" 2>"$tmp/err" 3>&- &
 	looker=$!
 	wait_for rates "$tmp/rates"
 	kill -STOP $looker
 	seen=$(wc -l <"$tmp/rates")
 	let_go
-	nobodys_allocs 0 && stall -b 64K -n 2 && nobodys_allocs 1
+	until_true no_pool_of_nobody && stall -b 64K -n 2 && until_true handed_out 1
 	status=$?
 	kill -CONT $looker
 	wait $looker
@@ -500,13 +383,10 @@ tables_are_narrow()
 		run fbuf limit && narrow
 }
 
-command -v fbuf >/dev/null || skip_all "the tool fbuf is not in PATH"
-[ -c /dev/fbuf ] || skip_all "no /dev/fbuf: is the module loaded?"
-[ "$(id -u)" = 0 ] || skip_all "only root sees all pools and sets limits"
+# Only root sees all pools and sets limits.
+needs root module fbuf
 chmod 755 "$tmp"
-
-echo "TAP version 13"
-echo "1..$PLAN"
+plan 43
 
 hold_pool -b 64K -n 4 --protect snapshot --sigbus
 report $? "a_pool_is_held"
@@ -551,18 +431,18 @@ fails_with "number of a pool" fbuf pool show x
 report $? "show_no_number"
 
 # Others see neither the pool, nor that there is one.
-if su -s /bin/sh nobody -c true 2>/dev/null; then
-	run nobody fbuf -j pool list && json && ! has "\"id\": $id," >/dev/null
+if as_nobody true 2>/dev/null; then
+	run as_nobody fbuf -j pool list && json && ! has "\"id\": $id," >/dev/null
 	report $? "others_list_without_it"
-	fails_with "no pool $id" nobody fbuf pool show "$id"
+	fails_with "no pool $id" as_nobody fbuf pool show "$id"
 	report $? "others_show_refused"
-	fails_with "no pool $id" nobody fbuf stat "$id"
+	fails_with "no pool $id" as_nobody fbuf stat "$id"
 	report $? "others_stat_refused"
-	run nobody fbuf stat && has "yours"
+	run as_nobody fbuf stat && has "yours"
 	report $? "others_stat_of_their_own"
-	fails_with "root" nobody fbuf limit set --pool 1M
+	fails_with "root" as_nobody fbuf limit set --pool 1M
 	report $? "others_set_no_limit"
-	run nobody timeout 3 fbuf pool watch
+	run as_nobody timeout 3 fbuf pool watch
 	grep -q "looking every second" "$tmp/err"
 	report $? "others_watch_by_looking"
 	mode=$(stat -c %a /dev/fbuf)
@@ -636,7 +516,8 @@ fails_with "goes with --uid" fbuf limit set --user default &&
 	fails_with "takes --pool or --user" fbuf limit set
 report $? "limit_set_without_sense"
 
-only_ours && watch pool watch -n 2 && once fbuf pool make -b 64K -n 2 >/dev/null && wait "$watcher" &&
+until_true only_ours && watch pool watch -n 2 &&
+	once fbuf pool make -b 64K -n 2 >/dev/null && wait "$watcher" &&
 	has "exists  *pool $id:" "created  *pool .* 2 buffers of 64.0 KiB" "destroyed  *pool"
 report $? "watch"
 
@@ -644,7 +525,6 @@ stuck_peer
 report $? "watch_sees_a_stuck_peer"
 
 file=$here/completion.bash
-[ -e "$file" ] || file=$here/../user/fbuf/completion.bash
 completion_knows_the_pools
 report $? "completion_knows_the_pools"
 
