@@ -3,23 +3,11 @@
 # test_install.sh DIR: what make installs, and takes away again, of the library and
 # the tool that were built in DIR. TAP out.
 
-PLAN=7
-top=$(cd "$(dirname "$0")/../.." && pwd)
-tmp=$(mktemp -d)
-nr=0 failed=0
-trap 'rm -rf "$tmp"' EXIT
+# shellcheck source=selftests/common/tap.sh
+. "$(dirname "$0")/../../selftests/common/tap.sh"
 
-report()
-{
-	nr=$((nr + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $nr install: $2"
-	else
-		echo "not ok $nr install: $2"
-		sed 's/^/# /' "$tmp/out"
-		failed=1
-	fi
-}
+top=$(cd "$here/../.." && pwd)
+said=out
 
 # make as a user would call it, whoever calls us.
 run_make()
@@ -29,7 +17,7 @@ run_make()
 }
 
 # Fails, and its last line names what would not.
-fails_with()
+make_fails_with()
 {
 	words=$1
 	shift
@@ -57,42 +45,41 @@ debug_info() { readelf -S --wide "$1" | grep -q ' \.debug_'; }
 mkdir "$tmp/build" "$tmp/dest"
 ln -s "$(cd "$1" && pwd)" "$tmp/build/user"
 
-echo "TAP version 13"
-echo "1..$PLAN"
+plan 7
 
-fails_with "make user" all && grep -q "No kernel headers in $tmp/kernel" "$tmp/out"
-report $? "make_without_headers_fails"
+make_fails_with "make user" all && grep -q "No kernel headers in $tmp/kernel" "$tmp/out"
+report $? "install: make_without_headers_fails"
 
-fails_with "make install-user" install && [ -z "$(installed)" ] &&
-	headers 1.2.3-a && fails_with "make install-user" install && [ -z "$(installed)" ]
-report $? "install_without_a_module_fails"
+make_fails_with "make install-user" install && [ -z "$(installed)" ] &&
+	headers 1.2.3-a && make_fails_with "make install-user" install && [ -z "$(installed)" ]
+report $? "install: install_without_a_module_fails"
 
 run_make install-user && [ -x "$tmp/dest/usr/local/bin/fbuf" ] &&
 	[ ! -e "$tmp/dest/lib/modules" ]
-report $? "install_of_user_space_alone"
+report $? "install: install_of_user_space_alone"
 
 module 1.2.3-a && run_make install && [ -x "$tmp/dest/usr/local/bin/fbuf" ] &&
 	debug_info "$tmp/build/kmod-1.2.3-a/fbuf.ko" &&
 	! debug_info "$tmp/dest/lib/modules/1.2.3-a/extra/fbuf.ko" &&
 	readelf -s "$tmp/dest/lib/modules/1.2.3-a/extra/fbuf.ko" | grep -q ' fbuf$'
-report $? "installed_module_is_stripped"
+report $? "install: installed_module_is_stripped"
 
 # Whatever kernel there are headers of, if any.
 module 1.2.3-b && run_make install && rm -r "$tmp/kernel" &&
 	[ "$(installed | grep -c 'fbuf\.ko$')" -eq 2 ] && run_make uninstall &&
 	installed >"$tmp/out" && [ ! -s "$tmp/out" ] && [ ! -e "$tmp/dest/lib/modules/1.2.3-a/extra" ]
-report $? "uninstall_leaves_nothing"
+report $? "install: uninstall_leaves_nothing"
 
 # One version, that of the library, and a day.
 version=$(sed -n 's/^VERSION[^0-9]*//p' "$top/user/Makefile")
 grep -L "^\.TH [A-Z_]* [1-8] 20[0-9][0-9]-[01][0-9]-[0-3][0-9] \"fbuf $version\" \"" \
 	"$top"/Documentation/man/*.[1-8] >"$tmp/out"
 [ ! -s "$tmp/out" ]
-report $? "man_pages_are_of_this_version"
+report $? "install: man_pages_are_of_this_version"
 
 # Text; requests cannot be broken.
 grep -n '^[^.].\{80\}' "$top"/Documentation/man/*.[1-8] >"$tmp/out"
 [ ! -s "$tmp/out" ]
-report $? "man_pages_fit"
+report $? "install: man_pages_fit"
 
 exit $failed
