@@ -143,6 +143,10 @@ fuzz: deps
 soak: deps
 	@$(VM)/soak --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED)) $(OPTIONS)
 
+# SEED=1 MUTANTS=300 FILES="protect.c map.c" ID=...: see selftests/mutate/README.md
+mutate: deps
+	@SEED='$(SEED)' MUTANTS='$(MUTANTS)' FILES='$(FILES)' ID='$(ID)' selftests/mutate/run
+
 lint:
 	@$(VM)/deps lint
 	@$(LINT)/lint
@@ -178,10 +182,12 @@ help:
 	@echo 'make fuzz-user    odd input for library and tool, SECONDS=30 for each target'
 	@echo 'make fuzz         odd calls for the module, in User Mode Linux: SECONDS=600'
 	@echo 'make soak         sends verified for hours (HOURS=1), while all around changes'
+	@echo 'make mutate       the module broken on purpose, 300 times (MUTANTS, SEED, FILES):'
+	@echo '                  do the tests notice?'
 	@echo 'make lint         checkpatch, sparse, coccinelle, the analyzers of gcc and clang,'
 	@echo '                  cppcheck and more; a few minutes'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
 	deps vm demo cost scale bench profile native check check-all check-headers \
-	check-debug check-uml inject fuzz fuzz-user soak lint clean help
+	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help
