@@ -1286,6 +1286,21 @@ TEST_F(send, named_segment_that_is_stale)
 }
 
 /* Short ones of many are copied, and checked all the same. */
+/* One that goes on where the one before ends is looked at elsewhere. */
+TEST_F(send, named_segment_that_is_stale_goes_on)
+{
+	__u64 fresh;
+
+	ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &fresh, 1));
+	ASSERT_EQ(FBUF_NAME_INDEX(self->names[0]), FBUF_NAME_INDEX(fresh));
+	self->seg[0] = named_seg(fresh, 0, 100);
+	self->seg[1] = named_seg(self->names[0], 100, 100);
+	EXPECT_SEND_FAILS(ESTALE);
+	self->seg[1] = named_seg(fresh, 100, 100);
+	EXPECT_EQ(200, send_arg(self));
+}
+
 TEST_F(send, named_segment_that_is_stale_among_many)
 {
 	struct fbuf_seg segs[64];

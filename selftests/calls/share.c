@@ -255,6 +255,30 @@ TEST_F(share, no_fd_left)
 	EXPECT_EQ(last, pool_share(self->pool.fd, ALL_RIGHTS, 0, NULL));
 }
 
+/* Whom it cannot tell the handle's number gets neither the handle nor its fd. */
+TEST_F(share, number_that_cannot_be_told)
+{
+	struct fbuf_share *args;
+	int next;
+
+	args = mmap(NULL, sizeof(*args), PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, args);
+	args->size = sizeof(*args);
+	args->rights = ALL_RIGHTS;
+	ASSERT_EQ(0, mprotect(args, sizeof(*args), PROT_READ));
+	next = dup(self->pool.fd);
+	ASSERT_LE(0, next);
+	close(next);
+
+	EXPECT_EQ(-1, ioctl(self->pool.fd, FBUF_IOC_SHARE, args));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(1U, nr_handles(self->pool.fd));
+	EXPECT_EQ(next, dup(self->pool.fd));
+	close(next);
+	munmap(args, sizeof(*args));
+}
+
 /* Each right alone. */
 FIXTURE(right)
 {

@@ -124,9 +124,11 @@ TEST_F(flight, not_reused_before_it_is_read)
 		ASSERT_EQ((ssize_t)BUF_SIZE, recv_buf(self));
 		EXPECT_EQ(-1, pattern_differs(self->got, i, 0, BUF_SIZE));
 	}
+	EXPECT_EQ(0ULL, info.reuses);
 	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, NR_BUFS, REUSE_MS));
 	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
 	EXPECT_EQ(0U, info.nr_in_flight);
+	EXPECT_EQ((__u64)NR_BUFS, info.reuses);
 }
 
 /* A buffer comes back as another, as far as names go. */

@@ -1382,6 +1382,63 @@ TEST_F(pressure, spliced_stays)
 	close(fd[1]);
 }
 
+/* What calls do is counted, once each; what they refuse to do is not. */
+TEST(counted)
+{
+	__u64 names[3], gone = 1ULL << 40;
+	struct nl_arg arg = { FBUF_A_STATS_POOL_ID, 8, 0 };
+	struct fbuf_info info;
+	struct fbuf_seg seg;
+	struct pool pool;
+	struct nl_row row;
+	struct ring ring;
+	int sock[2], fd;
+	struct nl nl;
+
+	ASSERT_EQ(0, nl_open(&nl));
+	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
+	ASSERT_EQ(0, pool_make_flags(&pool, BUF_SIZE, NR_BUFS,
+				     FBUF_POOL_SNAPSHOT));
+	ASSERT_EQ(0, pool_info(pool.fd, &info));
+	arg.val = info.id;
+	fd = pool_share(pool.fd, ALL_RIGHTS, 0, NULL);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ring_make(&ring, fd, FBUF_RING_ACCEPT, 8, 0));
+
+	ASSERT_EQ(3, pool_alloc(pool.fd, names, 3));
+	EXPECT_EQ(-EINVAL, pool_batch(pool.fd, FBUF_IOC_ALLOC, &gone, 1, ~0U,
+				      0));
+	seg = buf_seg(&pool, names[0], 0, BUF_SIZE);
+	ASSERT_EQ((ssize_t)BUF_SIZE,
+		  pool_send(pool.fd, sock[0], &seg, 1, 0,
+			    FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE, NULL));
+	buf_addr(&pool, names[0])[0]++;
+	seg.len = 0;
+	EXPECT_EQ(-EINVAL, pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL));
+	EXPECT_EQ(1, pool_pass_one(pool.fd, pool_handle(fd), names[1], 0));
+	EXPECT_EQ(-ESTALE, pool_pass_one(pool.fd, pool_handle(fd), names[1],
+					 0));
+	ASSERT_EQ(2, pool_free(pool.fd, (__u64[]){ names[0], names[2] }, 2));
+	EXPECT_EQ(-ESTALE, pool_free(pool.fd, names, 1));
+
+	ASSERT_EQ(0, nl_do(&nl, FBUF_CMD_STATS_GET, &arg, 1, &row));
+	EXPECT_EQ(1ULL, row.val[FBUF_A_STATS_SENDS]);
+	EXPECT_EQ(BUF_SIZE, row.val[FBUF_A_STATS_BYTES]);
+	EXPECT_EQ(3ULL, row.val[FBUF_A_STATS_ALLOCS]);
+	EXPECT_EQ(2ULL, row.val[FBUF_A_STATS_FREES]);
+	EXPECT_EQ(1ULL, row.val[FBUF_A_STATS_PASSES]);
+	EXPECT_EQ(1ULL, row.val[FBUF_A_STATS_PROTECTS]);
+	EXPECT_EQ(1ULL, row.val[FBUF_A_STATS_SNAPSHOTS]);
+	EXPECT_EQ(0ULL, row.val[FBUF_A_STATS_RECLAIMS]);
+	EXPECT_EQ(0ULL, row.val[FBUF_A_STATS_FILLS]);
+	ring_unmake(&ring);
+	close(fd);
+	pool_unmake(&pool);
+	close(sock[0]);
+	close(sock[1]);
+	nl_close(&nl);
+}
+
 int main(int argc, char **argv)
 {
 	need_device(argc, argv);

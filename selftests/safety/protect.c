@@ -1842,6 +1842,27 @@ TEST_F(secure, all_or_none)
 	EXPECT_TRUE(try_write(conn_addr(&self->c, 1), NEW, 0, BUF_SIZE));
 }
 
+/* Protection is for who holds the buffer now, not for who held it once. */
+TEST_F(secure, stale_name_is_not_sent)
+{
+	__u64 fresh;
+	struct fbuf_seg seg = named_seg(self->c.names[0], 0, BUF_SIZE);
+	int sock[2];
+
+	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
+	ASSERT_EQ(1, pool_free(self->c.pool.fd, self->c.names, 1));
+	ASSERT_EQ(1, pool_alloc(self->c.pool.fd, &fresh, 1));
+	ASSERT_EQ(FBUF_NAME_INDEX(self->c.names[0]), FBUF_NAME_INDEX(fresh));
+	EXPECT_EQ(-ESTALE, pool_send(self->c.pool.fd, sock[0], &seg, 1, 0, 0,
+				     NULL));
+	EXPECT_TRUE(sock_empty(sock[1]));
+	seg = named_seg(fresh, 0, BUF_SIZE);
+	EXPECT_EQ((ssize_t)BUF_SIZE, pool_send(self->c.pool.fd, sock[0], &seg,
+					       1, 0, 0, NULL));
+	close(sock[0]);
+	close(sock[1]);
+}
+
 TEST_F(secure, can_be_read_and_sent)
 {
 	__u8 got[BUF_SIZE];
