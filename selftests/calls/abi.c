@@ -1286,6 +1286,25 @@ TEST_F(send, named_segment_that_is_stale)
 }
 
 /* Short ones of many are copied, and checked all the same. */
+/* What comes after it is good, and does not make up for it. */
+TEST_F(send, named_segment_that_is_stale_in_between)
+{
+	struct fbuf_seg segs[3];
+	__u64 fresh;
+
+	ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &fresh, 1));
+	ASSERT_EQ(FBUF_NAME_INDEX(self->names[0]), FBUF_NAME_INDEX(fresh));
+	segs[0] = named_seg(self->names[1], 0, 100);
+	segs[1] = named_seg(self->names[0], 0, 100);
+	segs[2] = named_seg(self->names[1], 200, 100);
+	self->arg.segs = (uintptr_t)segs;
+	self->arg.nr_segs = 3;
+	EXPECT_SEND_FAILS(ESTALE);
+	segs[1] = named_seg(fresh, 0, 100);
+	EXPECT_EQ(300, send_arg(self));
+}
+
 /* One that goes on where the one before ends is looked at elsewhere. */
 TEST_F(send, named_segment_that_is_stale_goes_on)
 {
