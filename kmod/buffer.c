@@ -15,9 +15,17 @@
 
 #include <linux/fbuf_netlink.h>
 
+#include "buffer.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "event.h"
+#include "folio.h"
+#include "look.h"
+#include "nudge.h"
+#include "protect.h"
+#include "ring.h"
 #include "trace.h"
+#include "types.h"
+#include "wait.h"
 
 /* Those that a send looks at, when there are many. */
 #define CROWDED_LOOKS	8
@@ -118,6 +126,7 @@ static void looks_begin(const struct fbuf_pool *pool, struct limbo_looks *l,
 {
 	unsigned int recent = min(pool->limbo[FBUF_RECENT].nr, FBUF_LOOKS_MAX);
 	unsigned int old = min(pool->limbo[FBUF_OLD].nr, FBUF_LOOKS_MAX);
+
 	l->begun = true;
 	l->age = FBUF_RECENT;
 	l->left[FBUF_RECENT] = recent;

@@ -15,7 +15,8 @@
 #include <linux/user_namespace.h>
 #include <linux/xarray.h>
 
-#include "fbuf.h"
+#include "charge.h"
+#include "types.h"
 
 /* Module parameters, in bytes; 0 is no limit. */
 unsigned long long fbuf_pool_max;

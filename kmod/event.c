@@ -9,7 +9,9 @@
 
 #include <linux/fbuf_netlink.h>
 
-#include "fbuf.h"
+#include "event.h"
+#include "types.h"
+#include "wait.h"
 
 /* Set once, before there is a pool. */
 const struct fbuf_teller *fbuf_teller;

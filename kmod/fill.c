@@ -18,9 +18,13 @@
 #include <linux/stat.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "fill.h"
+#include "folio.h"
 #include "gather.h"
+#include "protect.h"
 #include "trace.h"
+#include "types.h"
+#include "wait.h"
 
 #define FILL_FLAGS	(FBUF_FILL_DIRECT | FBUF_FILL_POS | \
 			 FBUF_FILL_DONTWAIT | FBUF_FILL_ALL)

@@ -14,8 +14,10 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 
+#include "charge.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "folio.h"
+#include "types.h"
 
 /*
  * A folio of PMD size would be mapped by one entry for all of it, a case that

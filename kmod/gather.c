@@ -15,9 +15,16 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
+#include <asm/cpufeature.h>
+#endif
+
 #include "compat.h"
-#include "fbuf.h"
+#include "folio.h"
 #include "gather.h"
+#include "protect.h"
+#include "types.h"
+#include "wait.h"
 
 /* Segments copied from user memory at a time. */
 #define SEGS_CHUNK		32
@@ -410,7 +417,7 @@ static __always_inline void short_copy(void *to, const void *from, unsigned int 
 #if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
 	unsigned long words = len / 8;
 
-	if (!static_cpu_has(X86_FEATURE_FSRM)) {
+	if (!cpu_feature_enabled(X86_FEATURE_FSRM)) {
 		asm volatile ("rep movsq" : "+D" (to), "+S" (from), "+c" (words)
 			      : : "memory");
 		len %= 8;
@@ -442,7 +449,7 @@ static noinline unsigned int short_locked(const struct fbuf_handle *h,
 	for (seg = first; seg <= last; seg++) {
 		unsigned int offset = seg->flags / FBUF_SEG_OFFSET(1);
 		unsigned long index = FBUF_NAME_INDEX(seg->addr);
-		const struct page *page;
+		struct page *page;
 		u64 addr;
 
 		if ((seg->flags & SEG_FLAGS) != FBUF_SEG_NAMED ||
@@ -482,9 +489,10 @@ static noinline unsigned int short_locked(const struct fbuf_handle *h,
  * With the pool's lock, holds stay and so do pages. It is not waited for: without it,
  * a segment is referred to while it is copied.
  */
-static noinline int gather_short(struct fbuf_gather *g, struct fbuf_handle *h,
-			const struct fbuf_seg *segs, unsigned int i,
-			unsigned int nr)
+static noinline int gather_short(struct fbuf_gather *g,
+				 struct fbuf_handle *h,
+				 const struct fbuf_seg *segs, unsigned int i,
+				 unsigned int nr)
 {
 	struct page_frag *frag = &current->task_frag;
 	unsigned int n = 0, bytes = 0;

@@ -7,13 +7,84 @@
 #define FBUF_GATHER_H
 
 #include <linux/bitops.h>
+#include <linux/bvec.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/page_ref.h>
+#include <linux/skbuff.h>
+#include <linux/socket.h>
 #include <linux/uaccess.h>
 
-#include "fbuf.h"
+#include "types.h"
+
+/*
+ * Segments of up to this many bytes are copied rather than referred to in gathers
+ * of more segments than a packet has frags. Documentation/design.rst says why.
+ */
+#define FBUF_COPY_MAX		512
+
+/* Runs that a gather keeps without an allocation. */
+#define FBUF_RUNS_FAST		16
+
+/**
+ * struct fbuf_gather - segments that were checked, as runs of pages
+ * @runs: one for each physically contiguous run; each has a reference to its
+ *        folio, and bv_page is its head; NULL once a packet has the reference
+ * @nr: number of runs
+ * @max: room in @runs
+ * @len: bytes
+ * @copied: bytes of them in short segments that were copied
+ * @must_copy: 0; or what to say if it may not be copied, as it has to be: -EAGAIN,
+ *             as too much is in flight; or an error, as a buffer is not protected
+ *             for which its maker cannot be charged
+ * @copy_max: how long those may be
+ * @sock: inode number of the socket that it goes to, or 0 if there are many
+ * @now: jiffies when it was imported; not 0. Like @max, @copy_max and @sock not set
+ *       if it has one segment of the usual kind
+ * @fast: where @runs points while they are few
+ */
+struct fbuf_gather {
+	struct bio_vec *runs;
+	unsigned int nr;
+	unsigned int max;
+	size_t len;
+	size_t copied;
+	int must_copy;
+	unsigned int copy_max;
+	unsigned long sock;
+	unsigned long now;
+	struct bio_vec fast[FBUF_RUNS_FAST];
+};
+
+/**
+ * struct fbuf_msg - a message on its way to a socket
+ * @msg: what sock_sendmsg() is given; its iterator is over the gather's runs
+ * @ubuf: for the pageref engine, which finds the whole from @msg's iterator
+ * @taken: bytes whose pages went to the socket by the pageref engine
+ * @give: the gather is sent this once and not looked at again: the pageref engine
+ *        may give its references away
+ */
+struct fbuf_msg {
+	struct msghdr msg;
+	struct ubuf_info ubuf;
+	size_t taken;
+	bool give;
+};
+
+void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock);
+int fbuf_gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
+		     unsigned long i, unsigned int offset, unsigned int len);
+int fbuf_gather_one(struct fbuf_gather *g, struct fbuf_handle *h,
+		    const struct fbuf_seg *seg, unsigned long sock,
+		    enum fbuf_protection prot);
+int fbuf_gather_many(struct fbuf_gather *g, struct fbuf_handle *h,
+		     const struct fbuf_seg __user *segs, unsigned int nr,
+		     unsigned long sock, enum fbuf_protection prot, bool copy);
+void fbuf_gather_free(struct fbuf_gather *g);
+void fbuf_gather_stamp(const struct fbuf_gather *g, struct fbuf_pool *pool,
+		       unsigned long sock);
+void fbuf_gather_move(struct fbuf_gather *to, const struct fbuf_gather *from);
 
 /*
  * A reference to @head, the head of @page, which was page @i of the pool. A

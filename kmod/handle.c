@@ -12,8 +12,20 @@
 #include <linux/uaccess.h>
 
 #include "args.h"
+#include "buffer.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "fill.h"
+#include "handle.h"
+#include "map.h"
+#include "pipe.h"
+#include "pool.h"
+#include "protect.h"
+#include "ring.h"
+#include "send.h"
+#include "stats.h"
+#include "types.h"
+#include "uring.h"
+#include "watch.h"
 
 #define RIGHTS	(FBUF_RIGHT_READ | FBUF_RIGHT_WRITE | FBUF_RIGHT_ALLOC | \
 		 FBUF_RIGHT_SEND)

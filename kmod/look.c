@@ -4,7 +4,8 @@
  */
 #include <linux/jiffies.h>
 
-#include "fbuf.h"
+#include "look.h"
+#include "types.h"
 
 /*
  * When a packet lets go of a page, nobody tells, so that buffers in flight have to

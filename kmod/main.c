@@ -12,12 +12,24 @@
 #include <linux/uaccess.h>
 
 #include "args.h"
-#include "fbuf.h"
+#include "charge.h"
+#include "handle.h"
+#include "look.h"
+#include "netlink.h"
+#include "nudge.h"
+#include "pool.h"
+#include "shrink.h"
+#include "ubuf.h"
 
 static long fbuf_control_ioctl(struct file *file, unsigned int cmd,
 			       unsigned long arg)
 {
+	const struct fbuf_share all = {
+		.rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE |
+			  FBUF_RIGHT_ALLOC | FBUF_RIGHT_SEND,
+	};
 	struct fbuf_pool_create args;
+	struct fbuf_pool *pool;
 	int err;
 
 	if (_IOC_TYPE(cmd) != FBUF_IOC_MAGIC ||
@@ -28,7 +40,9 @@ static long fbuf_control_ioctl(struct file *file, unsigned int cmd,
 			    arg);
 	if (err)
 		return err;
-	return fbuf_pool_create(&args);
+	pool = fbuf_pool_create(&args);
+	return IS_ERR(pool) ? PTR_ERR(pool) :
+			      fbuf_handle_install(pool, &all, NULL);
 }
 
 static const struct file_operations fbuf_control_fops = {

@@ -16,7 +16,11 @@
 #include <linux/userfaultfd_k.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "folio.h"
+#include "map.h"
+#include "protect.h"
+#include "types.h"
+#include "wait.h"
 
 static struct fbuf_buf *map_buf(const struct fbuf_pool *pool,
 				unsigned long page)

@@ -15,8 +15,17 @@
 
 #include <linux/fbuf_netlink.h>
 
+#include "charge.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "event.h"
+#include "look.h"
+#include "netlink.h"
+#include "nudge.h"
+#include "pool.h"
+#include "ring.h"
+#include "stats.h"
+#include "types.h"
+#include "wait.h"
 
 static struct genl_family fbuf_nl_family;
 

@@ -15,7 +15,7 @@
 #include <linux/workqueue.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "nudge.h"
 
 #define NUDGE_NS	(NSEC_PER_MSEC)
 

@@ -10,8 +10,9 @@
  * the call. The packets hold nothing but page references, so they may outlive
  * pool and module. See net/core/skbuff.c, skb_zerocopy_iter_stream().
  */
+
 #include "compat.h"
-#include "fbuf.h"
+#include "gather.h"
 #include "pageref.h"
 
 /* Both protocols call it when they are done; there is nothing to do then. */

@@ -6,7 +6,7 @@
 #include <net/dst.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "gather.h"
 
 /* pageref.c */
 FBUF_DECLARE_UBUF_OPS(fbuf_pageref_ops);

@@ -11,8 +11,12 @@
 #include <linux/splice.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "folio.h"
 #include "gather.h"
+#include "pipe.h"
+#include "protect.h"
+#include "types.h"
+#include "wait.h"
 
 /* Pages that one call puts into a pipe: as many as a pipe has slots. */
 #define PIPE_PAGES	PIPE_DEF_BUFFERS

@@ -17,9 +17,18 @@
 
 #include <linux/fbuf_netlink.h>
 
+#include "buffer.h"
+#include "charge.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "event.h"
+#include "folio.h"
+#include "nudge.h"
+#include "pool.h"
+#include "stats.h"
 #include "trace.h"
+#include "types.h"
+#include "wait.h"
+#include "watch.h"
 
 /* How often a retired pool looks whether it is idle, in jiffies. */
 #define RETIRE_FIRST		max(HZ / 100, 1)
@@ -388,26 +397,22 @@ static int pool_publish(struct fbuf_pool *pool)
  * @args: what kind
  *
  * Context: may sleep.
- * Return: a pool fd; -EINVAL; -ENOMEM if memory is short or the charge would
- * pass RLIMIT_MEMLOCK or the memory cgroup's limit; -EDQUOT if it would pass
- * those of this module; -EMFILE or -ENFILE; -EINTR if the process is being
- * killed.
+ * Return: the pool, with a reference for its first handle; -EINVAL; -ENOMEM if
+ * memory is short or the charge would pass RLIMIT_MEMLOCK or the memory cgroup's
+ * limit; -EDQUOT if it would pass those of this module; -EINTR if the process is
+ * being killed.
  */
-int fbuf_pool_create(const struct fbuf_pool_create *args)
+struct fbuf_pool *fbuf_pool_create(const struct fbuf_pool_create *args)
 {
-	const struct fbuf_share all = {
-		.rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE |
-			  FBUF_RIGHT_ALLOC | FBUF_RIGHT_SEND,
-	};
 	struct fbuf_pool *pool;
 	int err;
 
 	err = pool_check(args);
 	if (err)
-		return err;
+		return ERR_PTR(err);
 	pool = pool_new(args);
 	if (!pool)
-		return -ENOMEM;
+		return ERR_PTR(-ENOMEM);
 	/* First the charge: it bounds what the rest may take. */
 	err = fbuf_charge_init(pool);
 	if (!err)
@@ -417,7 +422,7 @@ int fbuf_pool_create(const struct fbuf_pool_create *args)
 	if (err) {
 		pool_give_back(pool, true);
 		pool_free(pool);
-		return err;
+		return ERR_PTR(err);
 	}
-	return fbuf_handle_install(pool, &all, NULL);
+	return pool;
 }

@@ -30,9 +30,14 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 
+#include "charge.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "folio.h"
+#include "look.h"
+#include "protect.h"
 #include "trace.h"
+#include "types.h"
+#include "wait.h"
 
 /* Nothing may be mapped: what refers to it then are packets, and strangers. */
 static bool buf_referred(struct fbuf_pool *pool, const struct fbuf_buf *buf)

@@ -14,7 +14,12 @@
 #include <linux/slab.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "folio.h"
+#include "look.h"
+#include "protect.h"
+#include "ring.h"
+#include "types.h"
+#include "wait.h"
 
 /* ABI: entries do not cross pages, and head and tail have lines of their own. */
 static_assert(sizeof(struct fbuf_ring_entry) == 32);

@@ -15,11 +15,16 @@
 #include <linux/udp.h>
 
 #include "args.h"
+#include "buffer.h"
 #include "compat.h"
-#include "fbuf.h"
 #include "gather.h"
 #include "pageref.h"
+#include "ring.h"
+#include "send.h"
+#include "splice.h"
 #include "trace.h"
+#include "types.h"
+#include "ubuf.h"
 
 /* Targets of a fan-out that a call keeps on the stack. */
 #define TARGETS_FAST	16
@@ -241,7 +246,8 @@ static __always_inline int send_one(struct fbuf_handle *h,
 		ret = send_with_extra(h, sock, &fm, g, args);
 	else
 		ret = send_by_engine(h, sock, &fm, g, args);
-	trace_fbuf_send(pool, g, SOCK_INODE(sock)->i_ino, args->engine, ret);
+	trace_fbuf_send(pool, g->nr, g->len, SOCK_INODE(sock)->i_ino,
+			args->engine, ret);
 	if (unlikely(ret < 0))
 		return ret;
 	if (unlikely(g->copied) && args->engine != FBUF_ENGINE_COPY)

@@ -7,9 +7,15 @@
 #include <linux/sched.h>
 #include <linux/shrinker.h>
 
+#include "buffer.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "event.h"
+#include "folio.h"
+#include "pool.h"
+#include "protect.h"
+#include "shrink.h"
 #include "trace.h"
+#include "types.h"
 
 /* A pool's lock is only tried: its owner may be waiting for the memory. */
 

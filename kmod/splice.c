@@ -12,7 +12,8 @@
 #include <net/tcp.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "gather.h"
+#include "splice.h"
 
 static bool splice_ulp_is_tls(const struct sock *sk)
 {

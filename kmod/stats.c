@@ -9,8 +9,14 @@
 #include <linux/sched.h>
 #include <linux/user_namespace.h>
 
+#include "buffer.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "folio.h"
+#include "look.h"
+#include "protect.h"
+#include "ring.h"
+#include "stats.h"
+#include "types.h"
 
 #define NR_COUNTERS	(sizeof(struct fbuf_counters) / sizeof(u64))
 

@@ -2,7 +2,8 @@
 /*
  * The tracepoints.
  */
-#include "fbuf.h"
+
+#include "types.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"

@@ -11,7 +11,7 @@
 #include <linux/tracepoint.h>
 #include <linux/user_namespace.h>
 
-#include "fbuf.h"
+#include "types.h"
 
 TRACE_EVENT(fbuf_create,
 	TP_PROTO(const struct fbuf_pool *pool),
@@ -102,9 +102,9 @@ DEFINE_EVENT(fbuf_pool_buf, fbuf_snapshot,
 );
 
 TRACE_EVENT(fbuf_send,
-	TP_PROTO(const struct fbuf_pool *pool, const struct fbuf_gather *g,
+	TP_PROTO(const struct fbuf_pool *pool, unsigned int runs, size_t len,
 		 unsigned long sock, u32 engine, int ret),
-	TP_ARGS(pool, g, sock, engine, ret),
+	TP_ARGS(pool, runs, len, sock, engine, ret),
 	TP_STRUCT__entry(
 		__field(u64, pool)
 		__field(unsigned long, sock)
@@ -116,8 +116,8 @@ TRACE_EVENT(fbuf_send,
 	TP_fast_assign(
 		__entry->pool = pool->id;
 		__entry->sock = sock;
-		__entry->len = g->len;
-		__entry->runs = g->nr;
+		__entry->len = len;
+		__entry->runs = runs;
 		__entry->engine = engine;
 		__entry->ret = ret;
 	),

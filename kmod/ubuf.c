@@ -23,9 +23,14 @@
 #include <linux/workqueue.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "folio.h"
+#include "gather.h"
 #include "pageref.h"
 #include "trace.h"
+#include "types.h"
+#include "ubuf.h"
+#include "wait.h"
+#include "watch.h"
 
 /**
  * struct ubuf_send - one send, until its packets are gone

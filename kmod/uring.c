@@ -28,7 +28,10 @@
 
 #include "args.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "send.h"
+#include "types.h"
+#include "uring.h"
+#include "watch.h"
 
 /* How often in a row a socket may say that it has room, and take nothing. */
 #define URING_TRIES	4

@@ -14,7 +14,9 @@
 #include <linux/wait.h>
 
 #include "compat.h"
-#include "fbuf.h"
+#include "nudge.h"
+#include "types.h"
+#include "wait.h"
 
 /* On loopback a buffer is back in tens of microseconds; else be patient. */
 #define NAP_FIRST	(50 * NSEC_PER_USEC)

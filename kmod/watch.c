@@ -9,8 +9,14 @@
 #include <linux/poll.h>
 #include <linux/sched.h>
 
+#include "buffer.h"
 #include "compat.h"
-#include "fbuf.h"
+#include "look.h"
+#include "nudge.h"
+#include "ring.h"
+#include "types.h"
+#include "wait.h"
+#include "watch.h"
 
 /* Between two looks of the watch. */
 #define NAP_LAST	(2 * NSEC_PER_MSEC)

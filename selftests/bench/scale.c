@@ -55,7 +55,8 @@ static const struct {
 	{ "memory", offsetof(struct costs, memory), "buffer", false },
 };
 
-#define NR_COLUMNS	(sizeof(columns) / sizeof(columns[0]))
+#define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
+#define NR_COLUMNS	ARRAY_SIZE(columns)
 
 static double column(const struct costs *c, size_t i)
 {
@@ -93,7 +94,8 @@ static void see_clock(void)
 
 	if (each > 1.9 && each < 2.1)
 		return;
-	fprintf(stderr, "scale: the clock does not count instructions: run it in QEMU with -icount shift=0,sleep=off, as selftests/bench/scale does\n");
+	fprintf(stderr, "scale: the clock does not count instructions: "
+		"\"make scale\" runs it where it does\n");
 	exit(2);
 }
 
@@ -324,8 +326,9 @@ static void measure_sockets(FILE *out, unsigned int sockets)
 	measure_calls(&c, 10000, sockets);
 	printf("%8u sockets, 10000 in flight: ALLOC %.0f, poll %.0f, INFO %.0f, watch %.0f\n",
 	       sockets, c.alloc, c.poll, c.info, c.watch);
-	fprintf(out, "{\"sockets\": %u, \"alloc\": %.1f, \"poll\": %.1f, \"info\": %.1f, \"watch\": %.1f}",
-		sockets, c.alloc, c.poll, c.info, c.watch);
+	fprintf(out, "{\"sockets\": %u, \"alloc\": %.1f, \"poll\": %.1f, ",
+		sockets, c.alloc, c.poll);
+	fprintf(out, "\"info\": %.1f, \"watch\": %.1f}", c.info, c.watch);
 }
 
 static void print_costs(FILE *out, const struct costs *c, bool first)

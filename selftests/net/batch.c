@@ -677,16 +677,16 @@ TEST_F(shorts, one_that_is_wrong)
 	static const unsigned int wheres[] = { 0, 1, 15, 16, NR_64 - 1 };
 	unsigned int where;
 	__u64 stale;
-	size_t i;
+	unsigned int i;
 
 	stale = self->names[7];
 	ASSERT_EQ(1, pool_free(self->pool.fd, &stale, 1));
 	ASSERT_EQ(1, pool_alloc(self->pool.fd, &self->names[7], 1));
-	for (i = 0; i < sizeof(wheres) / sizeof(wheres[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(wheres); i++) {
 		where = wheres[i];
 		ASSERT_EQ(NR_64 * 64L, send_shorts(self, NR_64, 64, 0, 0));
 		ASSERT_EQ(NR_64 * 64L, read_full(self->sock[1], self->got,
-						NR_64 * 64));
+						 NR_64 * 64));
 		self->segs[where] = short_seg(self, where, 2 * PAGE - 32, 64);
 		EXPECT_FALSE(send_64(self, NR_64));
 		self->segs[where] = short_seg(self, where, 0, 0);

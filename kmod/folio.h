@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The memory of buffers. See folio.c. */
+#ifndef FBUF_FOLIO_H
+#define FBUF_FOLIO_H
+
+#include <linux/types.h>
+
+#include "types.h"
+
+struct bio_vec;
+struct folio;
+struct page;
+
+int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
+		  unsigned long first, unsigned int *nr_split);
+int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
+		       unsigned long first);
+void fbuf_depopulate(struct page **pages, unsigned long nr);
+void fbuf_orphans_reap(struct fbuf_pool *pool, unsigned int looks);
+void fbuf_orphans_free(struct fbuf_pool *pool);
+bool fbuf_folio_idle(struct folio *folio, int extra);
+bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
+		   const struct folio *ours);
+bool fbuf_poisoned(const struct fbuf_pool *pool, unsigned long i,
+		   unsigned long nr);
+bool fbuf_buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf);
+int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
+void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf);
+int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
+struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
+			      struct fbuf_pool *pool);
+
+#endif /* FBUF_FOLIO_H */
