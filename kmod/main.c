@@ -18,6 +18,7 @@
 #include "netlink.h"
 #include "nudge.h"
 #include "pool.h"
+#include "probe.h"
 #include "shrink.h"
 #include "ubuf.h"
 
@@ -64,6 +65,9 @@ static int __init fbuf_init(void)
 {
 	int err;
 
+	err = fbuf_probe();
+	if (err)
+		return err;
 	err = fbuf_nudge_init();
 	if (err)
 		return err;
