@@ -11,7 +11,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
-#include <linux/uaccess.h>
+#include <linux/pagemap.h>
 
 #include "compat.h"
 #include "folio.h"
@@ -67,14 +67,13 @@ static int probe_mapped(struct file *file, struct folio *folio)
 {
 	unsigned long nr = folio_nr_pages(folio), addr;
 	bool right = probe_counts(folio, 0);
-	char byte;
 
 	addr = vm_mmap(file, 0, nr * PAGE_SIZE, PROT_READ | PROT_WRITE,
 		       MAP_SHARED, 0);
 	if (IS_ERR_VALUE(addr))
 		return addr;
 	right &= probe_counts(folio, 0);
-	right &= !get_user(byte, (char __user *)addr);
+	right &= !fault_in_readable((char __user *)addr, 1);
 	right &= probe_counts(folio, nr);
 	vm_munmap(addr, nr * PAGE_SIZE);
 	return right && probe_counts(folio, 0) ? 0 : -EOPNOTSUPP;

@@ -60,7 +60,10 @@ static const struct {
 
 static double column(const struct costs *c, size_t i)
 {
-	return *(const double *)((const char *)c + columns[i].at);
+	double value;
+
+	memcpy(&value, (const char *)c + columns[i].at, sizeof(value));
+	return value;
 }
 
 static struct nl nl;
@@ -94,8 +97,7 @@ static void see_clock(void)
 
 	if (each > 1.9 && each < 2.1)
 		return;
-	fprintf(stderr, "scale: the clock does not count instructions: "
-		"\"make scale\" runs it where it does\n");
+	fprintf(stderr, "scale: the clock counts no instructions: try \"make scale\"\n");
 	exit(2);
 }
 

@@ -293,7 +293,7 @@ FIXTURE(told)
 
 static int first_id(int control, __u64 *id)
 {
-	struct fbuf_info info;
+	struct fbuf_info info = {};
 	int fd = pool_create_on(control, BUF_SIZE, 1, 0);
 	int err = fd < 0 ? fd : pool_info(fd, &info);
 
