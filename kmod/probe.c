@@ -72,7 +72,6 @@ static int probe_mapped(struct file *file, struct folio *folio)
 		       MAP_SHARED, 0);
 	if (IS_ERR_VALUE(addr))
 		return addr;
-	right &= probe_counts(folio, 0);
 	right &= !fault_in_readable((char __user *)addr, 1);
 	right &= probe_counts(folio, nr);
 	vm_munmap(addr, nr * PAGE_SIZE);
