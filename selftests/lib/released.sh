@@ -9,7 +9,7 @@
 . "$(dirname "$0")/tap.sh"
 needs module
 cd "$here" || exit
-plan 5
+plan 7
 
 try()
 {
@@ -22,4 +22,6 @@ try released/0.2/first real 88
 try released/0.2/own real 160
 try released/0.3/first real 88
 try released/0.3/own real 176
+try released/0.4/first real 192
+try released/0.4/own real 192
 exit $failed
