@@ -177,7 +177,7 @@ class Bed:
             guest = vm.Uml(vm.uml(args, self.kernel, directory / "initrd", append, directory),
                            console, None, False)
             try:
-                return watch(guest.process.stdout, console, judge)
+                return watch(guest.process, console, judge)
             finally:
                 guest.stop()
 
@@ -215,9 +215,9 @@ class Bed:
             VM / "init", VM / "run", BUILD / "user/fbuf", HERE / "guest-mutate"]], make)
 
 
-def watch(pipe, console, judge):
+def watch(process, console, judge):
     """Give the judge each line of the guest, and of its console, as they come."""
-    fd, pending, seen, spoke = pipe.fileno(), b"", 0, time.monotonic()
+    fd, pending, seen, spoke = process.stdout.fileno(), b"", 0, time.monotonic()
     end = spoke + judge.limit
     while True:
         ready = select.select([fd], [], [], 0.2)[0]
@@ -233,7 +233,8 @@ def watch(pipe, console, judge):
             return verdict
         if data:
             spoke = time.monotonic()
-        elif ready:
+        elif ready or process.poll() is not None:
+            # What ran in it may have kept its end of the pipe.
             return judge.died(console.read_text(errors="replace"))
         if time.monotonic() > min(end, spoke + judge.patience()):
             return judge.silent()

@@ -99,7 +99,7 @@ class Mutant:
         self.column = start - first
         self.before = words(source.text[first:last])
         self.after = words(source.text[first:start] + self.text + source.text[end:last])
-        self.id = None
+        self.id = self.body = None
 
     def apply(self):
         return self.source.text[:self.start] + self.text + self.source.text[self.end:]
@@ -147,7 +147,11 @@ class Source:
     def mutants(self):
         found = []
         for name, first, last in self.functions():
-            found += Function(self, name, first, last).mutants()
+            mine = Function(self, name, first, last).mutants()
+            text = self.text[self.tokens[first].start:self.tokens[last].end]
+            for mutant in mine:
+                mutant.body = hashlib.sha256(text.encode()).hexdigest()[:16]
+            found += mine
         seen = collections.Counter()
         for mutant in sorted(found, key=lambda m: (m.start, m.end, m.kind, m.text)):
             # Not by the file or the line: functions move.
