@@ -1710,6 +1710,18 @@ TEST(info_of_a_new_pool)
 	pool_unmake(&pool);
 }
 
+/* A page cannot be split; a buffer of more may be, or not. */
+TEST(info_of_a_pool_of_pages)
+{
+	struct fbuf_info info;
+	struct pool pool;
+
+	ASSERT_EQ(0, pool_make(&pool, 4096, NR_BUFS));
+	ASSERT_EQ(0, pool_info(pool.fd, &info));
+	EXPECT_EQ(0U, info.nr_split);
+	pool_unmake(&pool);
+}
+
 /* A caller that knows the structure as it once was gets that, and no more. */
 TEST(info_as_it_was)
 {

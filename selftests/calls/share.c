@@ -255,6 +255,45 @@ TEST_F(share, no_fd_left)
 	EXPECT_EQ(last, pool_share(self->pool.fd, ALL_RIGHTS, 0, NULL));
 }
 
+#define FILE_MAX	"/proc/sys/fs/file-max"
+
+/* The error of a SHARE of one who may not pass over the limit of files. */
+static int share_of_nobody(int fd)
+{
+	int next = dup(fd), ret;
+
+	close(next);
+	if (become(NOBODY))
+		return 0;
+	ret = pool_share(fd, ALL_RIGHTS, 0, NULL);
+	/* Nor is the number gone that its fd was to have. */
+	return dup(fd) == next ? -ret : 0;
+}
+
+TEST_F(share, no_file_left)
+{
+	unsigned long most;
+	char text[24];
+	pid_t pid;
+	FILE *f;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	f = fopen(FILE_MAX, "r");
+	ASSERT_NE(NULL, f);
+	ASSERT_EQ(1, fscanf(f, "%lu", &most));
+	fclose(f);
+	snprintf(text, sizeof(text), "%lu", most);
+
+	ASSERT_EQ(0, file_put(FILE_MAX, "1"));
+	pid = fork();
+	if (!pid)
+		_exit(share_of_nobody(self->pool.fd));
+	EXPECT_EQ(ENFILE, child_status(pid));
+	EXPECT_EQ(0, file_put(FILE_MAX, text));
+	EXPECT_EQ(1U, nr_handles(self->pool.fd));
+}
+
 /* Whom it cannot tell the handle's number gets neither the handle nor its fd. */
 TEST_F(share, number_that_cannot_be_told)
 {
