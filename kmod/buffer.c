@@ -7,10 +7,8 @@
  * the pool and page tables refers to its pages.
  */
 #include <linux/bitmap.h>
-#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
-#include <linux/page_ref.h>
 #include <linux/sched.h>
 
 #include <linux/fbuf_netlink.h>

@@ -495,6 +495,7 @@ static noinline int gather_short(struct fbuf_gather *g,
 				 unsigned int nr)
 {
 	struct page_frag *frag = &current->task_frag;
+	bool named = segs[i].flags & FBUF_SEG_NAMED;
 	unsigned int n = 0, bytes = 0;
 	struct fbuf_pool *pool = h->pool;
 	unsigned long index;
@@ -503,7 +504,8 @@ static noinline int gather_short(struct fbuf_gather *g,
 
 	if (!skb_page_frag_refill(FBUF_COPY_MAX, frag, GFP_KERNEL_ACCOUNT))
 		return -ENOMEM;
-	if (mutex_trylock(&pool->lock)) {
+	/* Others are not for short_locked(). */
+	if (named && mutex_trylock(&pool->lock)) {
 		u64 end = i ? seg_start(pool, &segs[i - 1]) + segs[i - 1].len :
 			      U64_MAX;
 
@@ -519,8 +521,8 @@ static noinline int gather_short(struct fbuf_gather *g,
 		err = gather_frag(g, frag, bytes);
 		return err ?: n;
 	}
-	if (!gather_fast(pool, &segs[i], segs[i].flags & FBUF_SEG_NAMED,
-			 FBUF_VOLATILE, NULL, &from, &index))
+	if (!gather_fast(pool, &segs[i], named, FBUF_VOLATILE, NULL, &from,
+			 &index))
 		return 0;
 	g->len += segs[i].len;
 	err = gather_copy(g, h, &segs[i], &from, index);

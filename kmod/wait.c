@@ -185,7 +185,6 @@ void fbuf_pollers_want(struct fbuf_handle *h)
 
 	lockdep_assert_held(&pool->lock);
 	pool->want_out = true;
-	/* Until it frees one itself, none that comes back is for it. */
 	if (pool->nr_limbo && !fbuf_at_max_holds(h) &&
 	    wq_has_sleeper(&pool->pollers))
 		fbuf_watch(pool);
