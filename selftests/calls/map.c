@@ -33,17 +33,6 @@ FIXTURE_TEARDOWN(map)
 	pool_unmake(&self->pool);
 }
 
-/* 0 if the pool can be mapped that way, or a negative errno value. */
-static int try_map(int fd, size_t len, int prot, int flags, __u64 offset)
-{
-	void *p = mmap(NULL, len, prot, flags, fd, offset);
-
-	if (p == MAP_FAILED)
-		return -errno;
-	munmap(p, len);
-	return 0;
-}
-
 TEST_F(map, private_refused)
 {
 	int fd = self->pool.fd;

@@ -55,16 +55,6 @@ static int setup(struct _test_data_setup *self)
 	return ret < 0 ? -errno : ret;
 }
 
-static int try_map(int fd, size_t len, int prot, int flags, __u64 offset)
-{
-	void *p = mmap(NULL, len, prot, flags, fd, offset);
-
-	if (p == MAP_FAILED)
-		return -errno;
-	munmap(p, len);
-	return 0;
-}
-
 TEST_F(setup, entries)
 {
 	static const __u32 bad[] = {

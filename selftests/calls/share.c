@@ -64,15 +64,9 @@ static unsigned int own_holds(int fd)
 	return pool_info(fd, &info) ? ~0U : info.holds;
 }
 
-/* 0 if the pool can be mapped that way, or a negative errno value. */
-static int try_map(int fd, int prot, int flags)
+static int try_map_buf(int fd, int prot, int flags)
 {
-	void *p = mmap(NULL, BUF_SIZE, prot, flags, fd, FBUF_MMAP_POOL);
-
-	if (p == MAP_FAILED)
-		return -errno;
-	munmap(p, BUF_SIZE);
-	return 0;
+	return try_map(fd, BUF_SIZE, prot, flags, FBUF_MMAP_POOL);
 }
 
 TEST_F(share, new_handle)
@@ -385,9 +379,9 @@ TEST_F(right, to_map)
 	int rd = variant->rights & FBUF_RIGHT_READ ? 0 : -EACCES;
 	int wr = variant->rights & FBUF_RIGHT_WRITE ? 0 : -EACCES;
 
-	EXPECT_EQ(rd, try_map(self->fd, PROT_READ, MAP_SHARED));
-	EXPECT_EQ(wr, try_map(self->fd, PROT_READ | PROT_WRITE, MAP_SHARED));
-	EXPECT_EQ(wr, try_map(self->fd, PROT_WRITE, MAP_SHARED));
+	EXPECT_EQ(rd, try_map_buf(self->fd, PROT_READ, MAP_SHARED));
+	EXPECT_EQ(wr, try_map_buf(self->fd, PROT_READ | PROT_WRITE, MAP_SHARED));
+	EXPECT_EQ(wr, try_map_buf(self->fd, PROT_WRITE, MAP_SHARED));
 }
 
 /* To map nothing for now, and have mprotect() raise it, is no way around. */
@@ -493,12 +487,12 @@ TEST_F(read_only, mprotect)
 
 TEST_F(read_only, second_mapping)
 {
-	EXPECT_EQ(-EACCES, try_map(self->fd, PROT_READ | PROT_WRITE,
-				   MAP_SHARED));
-	EXPECT_EQ(-EACCES, try_map(self->fd, PROT_WRITE, MAP_SHARED));
-	EXPECT_EQ(-EINVAL, try_map(self->fd, PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE));
-	EXPECT_EQ(-EINVAL, try_map(self->fd, PROT_READ, MAP_PRIVATE));
+	EXPECT_EQ(-EACCES, try_map_buf(self->fd, PROT_READ | PROT_WRITE,
+				       MAP_SHARED));
+	EXPECT_EQ(-EACCES, try_map_buf(self->fd, PROT_WRITE, MAP_SHARED));
+	EXPECT_EQ(-EINVAL, try_map_buf(self->fd, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE));
+	EXPECT_EQ(-EINVAL, try_map_buf(self->fd, PROT_READ, MAP_PRIVATE));
 }
 
 TEST_F(read_only, opened_again)
@@ -804,7 +798,7 @@ TEST_F(read_only, child)
 		int bad = pattern_differs(self->map, 1, 0, BUF_SIZE) >= 0;
 
 		bad |= !mprotect(self->map, BUF_SIZE, PROT_READ | PROT_WRITE);
-		bad |= try_map(self->fd, PROT_WRITE, MAP_SHARED) != -EACCES;
+		bad |= try_map_buf(self->fd, PROT_WRITE, MAP_SHARED) != -EACCES;
 		_exit(bad);
 	}
 	EXPECT_EQ(0, child_status(pid));

@@ -113,6 +113,16 @@ void pool_unmake(struct pool *p)
 	p->map = NULL;
 }
 
+int try_map(int fd, size_t len, int prot, int flags, __u64 offset)
+{
+	void *p = mmap(NULL, len, prot, flags, fd, offset);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	munmap(p, len);
+	return 0;
+}
+
 int pool_batch(int fd, unsigned long cmd, const __u64 *names,
 	       unsigned int count, __u32 flags, int timeout)
 {

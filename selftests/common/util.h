@@ -36,6 +36,8 @@ int pool_make_flags(struct pool *p, size_t buf_size, unsigned int nr_bufs,
 /* Maps the pool of a pool fd whole, which becomes p's. */
 int pool_map(struct pool *p, int fd, int prot);
 void pool_unmake(struct pool *p);
+/* 0 if a pool fd can be mapped that way; what was mapped is unmapped again. */
+int try_map(int fd, size_t len, int prot, int flags, __u64 offset);
 
 int pool_alloc(int fd, __u64 *names, unsigned int count);
 int pool_free(int fd, const __u64 *names, unsigned int count);
