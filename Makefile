@@ -41,7 +41,7 @@ modules: headers
 FLOOR	:= $(BUILD)/floor-$(KREL)
 floor:
 	@mkdir -p $(FLOOR)
-	@cp -ru --preserve=timestamps $(BENCH)/floor/. kmod $(FLOOR)/
+	@cp -ru --preserve=timestamps $(BENCH)/floor/. user/bench/fbuf_floor.h kmod $(FLOOR)/
 	+$(KMAKE) M=$(FLOOR) modules
 
 # The module without what only a debugger reads, which is most of it.

@@ -9,7 +9,7 @@
 
 #include <netlink/netlink.h>
 
-#include "../fbuf/lane.h"
+#include "../bench/flow.h"
 #include "fake.h"
 
 #define FAMILY		0x20

@@ -12,7 +12,7 @@
 
 #include <liburing.h>
 
-#include "lane.h"
+#include "flow.h"
 
 /* Newer than liburing 2.3. */
 #ifndef IORING_SEND_ZC_REPORT_USAGE

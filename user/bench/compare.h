@@ -11,7 +11,7 @@
 
 #include <jansson.h>
 
-#include "lane.h"
+#include "flow.h"
 
 /* One line of the result. Numbers that there are not are NAN. */
 struct row {

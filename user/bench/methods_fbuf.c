@@ -10,8 +10,8 @@
 
 #include <liburing.h>
 
-#include "../../selftests/bench/floor/fbuf_floor.h"
-#include "lane.h"
+#include "fbuf_floor.h"
+#include "flow.h"
 
 struct fbuf_lane {
 	struct fbuf_pool *pool;

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lane.h"
+#include "flow.h"
 
 /* Takes a message without waiting; less for each of many. */
 #define SOCKBUF		(8 << 20)

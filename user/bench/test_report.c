@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../fbuf/compare.h"
+#include "compare.h"
 
 #define SIZE	3000
 #define SOURCE	(16U << 10)

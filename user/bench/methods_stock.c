@@ -14,7 +14,7 @@
 
 #include <linux/errqueue.h>
 
-#include "lane.h"
+#include "flow.h"
 
 static ssize_t write_send(struct lane *l, size_t off, size_t len)
 {
