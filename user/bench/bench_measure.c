@@ -17,14 +17,14 @@
 #define STALL_NS	2000000000ULL	/* nothing comes: it would block */
 
 /* One socket after the other, for methods that have nothing better. */
-static ssize_t send_each(struct lane *l)
+static ssize_t send_each(struct flow *f)
 {
 	ssize_t n, sum = 0;
 	unsigned int i;
 
-	for (i = 0; i < l->nr; i++) {
-		l->tx = l->txs[i];
-		n = l->method->send(l, 0, l->size);
+	for (i = 0; i < f->nr; i++) {
+		f->tx = f->txs[i];
+		n = f->method->send(f, 0, f->size);
 		if (n < 0)
 			return n;
 		sum += n;
@@ -32,27 +32,27 @@ static ssize_t send_each(struct lane *l)
 	return sum;
 }
 
-static ssize_t send_all(struct lane *l, unsigned int in)
+static ssize_t send_all(struct flow *f, unsigned int in)
 {
-	const struct method *m = l->method;
+	const struct method *m = f->method;
 
 	if (in == IN_ONE)
-		return m->send(l, 0, l->size);
+		return m->send(f, 0, f->size);
 	if (in == IN_GATHER)
-		return m->gather(l);
-	return m->fan ? m->fan(l) : send_each(l);
+		return m->gather(f);
+	return m->fan ? m->fan(f) : send_each(f);
 }
 
 /* Drop what the socket brings, without sleeping; or read it, to be checked. */
-static int receive(struct lane *l, bool read)
+static int receive(struct flow *f, bool read)
 {
 	int flags = MSG_DONTWAIT | (read ? 0 : MSG_TRUNC);
 	uint64_t moved = now_ns();
 	size_t got = 0;
 	ssize_t n;
 
-	while (got < l->size) {
-		n = lane_result(recv(l->rx, l->sink + got, l->size - got,
+	while (got < f->size) {
+		n = flow_result(recv(f->rx, f->sink + got, f->size - got,
 				     flags));
 		if (n > 0) {
 			got += n;
@@ -66,17 +66,17 @@ static int receive(struct lane *l, bool read)
 	return 0;
 }
 
-static int receive_all(struct lane *l, bool read, uint64_t seed)
+static int receive_all(struct flow *f, bool read, uint64_t seed)
 {
 	unsigned int i;
 	int err;
 
-	for (i = 0; i < l->nr; i++) {
-		l->rx = l->rxs[i];
-		err = receive(l, read);
+	for (i = 0; i < f->nr; i++) {
+		f->rx = f->rxs[i];
+		err = receive(f, read);
 		if (err)
 			return err;
-		if (read && !lane_check(l, seed, l->sink))
+		if (read && !flow_check(f, seed, f->sink))
 			return -EBADMSG;
 	}
 	return 0;
@@ -87,7 +87,7 @@ static int receive_all(struct lane *l, bool read, uint64_t seed)
  * grown as far as its buffer allows does it stop to acknowledge each segment
  * at once, inside the send. Messages would take hundreds of turns for that.
  */
-static int warm_up_one(struct lane *l)
+static int warm_up_one(struct flow *f)
 {
 	size_t left, size;
 	socklen_t len = sizeof(int);
@@ -95,17 +95,17 @@ static int warm_up_one(struct lane *l)
 	ssize_t n, m;
 	int buf;
 
-	if (getsockopt(l->rx, SOL_SOCKET, SO_RCVBUF, &buf, &len))
+	if (getsockopt(f->rx, SOL_SOCKET, SO_RCVBUF, &buf, &len))
 		return -errno;
 	for (left = buf; left; left -= n) {
 		size = left < SINK_SIZE ? left : SINK_SIZE;
-		n = lane_result(write(l->tx, l->sink, size));
+		n = flow_result(write(f->tx, f->sink, size));
 		if (n == -EAGAIN && now_ns() - moved < STALL_NS)
 			n = 0;
 		if (n < 0)
 			return n;
 		for (size = n; size; size -= m) {
-			m = lane_drain(l, size, MSG_TRUNC | MSG_DONTWAIT);
+			m = flow_drain(f, size, MSG_TRUNC | MSG_DONTWAIT);
 			if (m > 0)
 				moved = now_ns();
 			else if (m == -EAGAIN && now_ns() - moved < STALL_NS)
@@ -117,22 +117,22 @@ static int warm_up_one(struct lane *l)
 	return 0;
 }
 
-static int warm_up(struct lane *l)
+static int warm_up(struct flow *f)
 {
 	unsigned int i;
 	int err = 0;
 
-	for (i = 0; !err && i < l->nr; i++) {
-		l->tx = l->txs[i];
-		l->rx = l->rxs[i];
-		err = warm_up_one(l);
+	for (i = 0; !err && i < f->nr; i++) {
+		f->tx = f->txs[i];
+		f->rx = f->rxs[i];
+		err = warm_up_one(f);
 	}
-	l->tx = l->txs[0];
+	f->tx = f->txs[0];
 	return err;
 }
 
 /* With read, what arrives is checked against the message of that seed. */
-static int step(struct lane *l, unsigned int in, bool read, uint64_t seed,
+static int step(struct flow *f, unsigned int in, bool read, uint64_t seed,
 		uint64_t *send, uint64_t *total)
 {
 	uint64_t start, sent;
@@ -140,33 +140,33 @@ static int step(struct lane *l, unsigned int in, bool read, uint64_t seed,
 	int err;
 
 	start = now_ns();
-	n = send_all(l, in);
+	n = send_all(f, in);
 	sent = now_ns();
 	if (n < 0)
-		return l->punted ? -EINPROGRESS : n;
-	if (n != (ssize_t)(l->size * l->nr))
+		return f->punted ? -EINPROGRESS : n;
+	if (n != (ssize_t)(f->size * f->nr))
 		return -EMSGSIZE;
-	err = receive_all(l, read, seed);
+	err = receive_all(f, read, seed);
 	*total = now_ns() - start;
 	*send = sent - start;
-	if (l->took) {
-		*total -= *send - l->took;
-		*send = l->took;
+	if (f->took) {
+		*total -= *send - f->took;
+		*send = f->took;
 	}
-	if (l->method->reap)
-		l->method->reap(l);
+	if (f->method->reap)
+		f->method->reap(f);
 	return err;
 }
 
-static int verify(struct lane *l, struct bench_row *r)
+static int verify(struct flow *f, struct bench_row *r)
 {
 	uint64_t send, total, seed;
 	int err;
 
 	for (seed = 1; seed <= VERIFY_CALLS; seed++) {
-		err = lane_fill(l, seed, NULL);
+		err = flow_fill(f, seed, NULL);
 		if (!err)
-			err = step(l, r->in, true, seed, &send, &total);
+			err = step(f, r->in, true, seed, &send, &total);
 		if (err)
 			return err;
 	}
@@ -174,20 +174,20 @@ static int verify(struct lane *l, struct bench_row *r)
 	return 0;
 }
 
-static int measure(struct lane *l, struct bench_row *r, unsigned int calls)
+static int measure(struct flow *f, struct bench_row *r, unsigned int calls)
 {
 	unsigned int warm = r->sockets >= MANY ? WARM_UP_MANY : WARM_UP, i;
 	double *send = calloc(calls, sizeof(*send));
 	double *total = calloc(calls, sizeof(*total));
 	uint64_t s, t;
-	int err = send && total ? verify(l, r) : -ENOMEM;
+	int err = send && total ? verify(f, r) : -ENOMEM;
 
 	if (!err)
-		err = warm_up(l);
-	l->reported = 0;
-	l->copied = 0;
+		err = warm_up(f);
+	f->reported = 0;
+	f->copied = 0;
 	for (i = 0; !err && i < warm + calls; i++) {
-		err = step(l, r->in, false, 0, &s, &t);
+		err = step(f, r->in, false, 0, &s, &t);
 		if (i < warm)
 			continue;
 		send[i - warm] = s;
@@ -200,9 +200,9 @@ static int measure(struct lane *l, struct bench_row *r, unsigned int calls)
 		r->max = send[calls - 1];
 		r->repeats = calls;
 	}
-	if (l->reported)
-		r->copied = (double)l->copied / l->reported * l->size;
-	r->engine = l->engine;
+	if (f->reported)
+		r->copied = (double)f->copied / f->reported * f->size;
+	r->engine = f->engine;
 	free(send);
 	free(total);
 	return err;
@@ -215,16 +215,16 @@ static void note(struct bench_row *r, const char *text)
 
 void bench_measure(struct bench_row *r, unsigned int calls)
 {
-	struct lane l;
+	struct flow f;
 	int err;
 
-	err = lane_open_wide(&l, r->method, r->size, r->sockets, r->segs, false);
+	err = flow_open_wide(&f, r->method, r->size, r->sockets, r->segs, false);
 	if (err) {
-		note(r, l.why[0] ? l.why : strerror(-err));
+		note(r, f.why[0] ? f.why : strerror(-err));
 		return;
 	}
-	err = measure(&l, r, calls);
-	lane_close(&l);
+	err = measure(&f, r, calls);
+	flow_close(&f);
 	switch (err) {
 	case 0:
 		break;

@@ -19,11 +19,11 @@
 #define STALL_NS	200000000ULL	/* without progress: it would block */
 
 /* All of a message is sent: go on to the next. */
-static void lane_next(struct lane *l)
+static void flow_next(struct flow *f)
 {
-	l->at += l->stride;
-	if (l->at == l->source)
-		l->at = 0;
+	f->at += f->stride;
+	if (f->at == f->source)
+		f->at = 0;
 }
 
 /*
@@ -31,36 +31,36 @@ static void lane_next(struct lane *l)
  * patient is how long it may wait for the kernel to bring the bytes over, and
  * whether it may sleep meanwhile; that is not for what is timed.
  */
-static int step(struct lane *l, int flags, bool patient, struct tool_sha *sha,
+static int step(struct flow *f, int flags, bool patient, struct tool_sha *sha,
 		uint64_t *send, uint64_t *total)
 {
-	struct pollfd pfd = { .fd = l->rx, .events = POLLIN };
+	struct pollfd pfd = { .fd = f->rx, .events = POLLIN };
 	uint64_t start = now_ns(), t = start, moved = start;
 	size_t sent = 0, got = 0;
 	ssize_t n, m;
 
 	for (*send = 0; ; ) {
 		n = 0;
-		if (sent < l->size) {
+		if (sent < f->size) {
 			uint64_t before = t;
 
-			n = l->method->send(l, l->at + sent, l->size - sent);
+			n = f->method->send(f, f->at + sent, f->size - sent);
 			t = now_ns();
-			l->calls += l->method->calls;
+			f->calls += f->method->calls;
 			*send += t - before;
 			if (n < 0 && n != -EAGAIN)
 				return n;
 			sent += n > 0 ? n : 0;
 		}
-		m = lane_drain(l, l->size - got, flags | MSG_DONTWAIT);
-		l->calls++;
+		m = flow_drain(f, f->size - got, flags | MSG_DONTWAIT);
+		f->calls++;
 		t = now_ns();
 		if (m < 0 && m != -EAGAIN)
 			return m;
 		if (m > 0 && sha)
-			tool_sha_update(sha, l->sink, m);
+			tool_sha_update(sha, f->sink, m);
 		got += m > 0 ? m : 0;
-		if (got == l->size && sent == l->size)
+		if (got == f->size && sent == f->size)
 			break;
 		if (n > 0 || m > 0)
 			moved = t;
@@ -68,13 +68,13 @@ static int step(struct lane *l, int flags, bool patient, struct tool_sha *sha,
 			return -ETIMEDOUT;
 		else if (patient)
 			poll(&pfd, 1, 1);
-		if (l->punted && !patient)
+		if (f->punted && !patient)
 			return -EINPROGRESS;
 	}
 	*total = t - start;
-	lane_next(l);
-	if (l->method->reap)
-		l->method->reap(l);
+	flow_next(f);
+	if (f->method->reap)
+		f->method->reap(f);
 	return 0;
 }
 
@@ -113,28 +113,28 @@ static void lockstep_verify(struct row *r)
 	char sent[TOOL_SHA_HEX], got[TOOL_SHA_HEX];
 	struct tool_sha *tx, *rx;
 	uint64_t send, total;
-	struct lane l;
+	struct flow f;
 	int i, err;
 
-	err = lane_open(&l, r->method, r->size, false);
+	err = flow_open(&f, r->method, r->size, false);
 	if (err) {
-		memcpy(r->note, l.why, sizeof(r->note));
+		memcpy(r->note, f.why, sizeof(r->note));
 		return;
 	}
 	tx = tool_sha_new();
 	rx = tool_sha_new();
 	for (i = 0; !err && i < VERIFY_CALLS; i++) {
-		err = lane_fill(&l, LANE_SEED + i, tx);
+		err = flow_fill(&f, FLOW_SEED + i, tx);
 		if (!err)
-			err = step(&l, 0, true, rx, &send, &total);
+			err = step(&f, 0, true, rx, &send, &total);
 	}
-	lane_close(&l);
+	flow_close(&f);
 	tool_sha_end(tx, sent);
 	tool_sha_end(rx, got);
 	row_verified(r, err, sent, got);
 }
 
-static int lockstep_calls(struct row *r, struct lane *l, double *send,
+static int lockstep_calls(struct row *r, struct flow *f, double *send,
 			  double *total, unsigned int calls)
 {
 	int flags = r->read ? 0 : MSG_TRUNC, err;
@@ -142,11 +142,11 @@ static int lockstep_calls(struct row *r, struct lane *l, double *send,
 	unsigned int i;
 
 	for (i = 0; i < WARM_UP + calls; i++) {
-		err = step(l, flags, false, NULL, &s, &t);
+		err = step(f, flags, false, NULL, &s, &t);
 		if (err)
 			return err;
 		if (i < WARM_UP) {
-			l->calls = 0;
+			f->calls = 0;
 			continue;
 		}
 		send[i - WARM_UP] = s;
@@ -157,24 +157,24 @@ static int lockstep_calls(struct row *r, struct lane *l, double *send,
 	r->min = total[0];
 	r->max = total[calls - 1];
 	r->repeats = calls;
-	r->calls = (double)l->calls / calls;
+	r->calls = (double)f->calls / calls;
 	/* This thread never sleeps: its CPU time is the time that passes. */
 	r->gbytes_per_s = r->size / r->total;
 	r->cpu_s_per_gib = r->total / 1e9 / r->size * (1 << 30);
 	return 0;
 }
 
-static void row_lane(struct row *r, const struct lane *l)
+static void row_flow(struct row *r, const struct flow *f)
 {
-	if (l->reported)
-		r->copied = (double)l->copied / l->reported * l->size;
-	r->engine = l->engine;
+	if (f->reported)
+		r->copied = (double)f->copied / f->reported * f->size;
+	r->engine = f->engine;
 }
 
 void measure_lockstep(struct row *r, unsigned int calls)
 {
 	double *send, *total;
-	struct lane l;
+	struct flow f;
 	int err;
 
 	lockstep_verify(r);
@@ -182,14 +182,14 @@ void measure_lockstep(struct row *r, unsigned int calls)
 		return;
 	send = calloc(calls, sizeof(*send));
 	total = calloc(calls, sizeof(*total));
-	err = send && total ? lane_open(&l, r->method, r->size, false) : -ENOMEM;
+	err = send && total ? flow_open(&f, r->method, r->size, false) : -ENOMEM;
 	if (err) {
 		row_note(r, "measuring", err);
 		goto free;
 	}
-	err = lockstep_calls(r, &l, send, total, calls);
-	row_lane(r, &l);
-	lane_close(&l);
+	err = lockstep_calls(r, &f, send, total, calls);
+	row_flow(r, &f);
+	flow_close(&f);
 	if (err == -EINPROGRESS)
 		snprintf(r->note, sizeof(r->note),
 			 "goes to a worker thread: not measurable in lock step");
@@ -205,7 +205,7 @@ free:
 
 /* One free run: a sender and a receiver, each in a thread. */
 struct run {
-	struct lane l;
+	struct flow f;
 	bool read;
 	unsigned int limit;	/* messages, or 0: until stop */
 	struct tool_sha *tx, *rx;	/* of what is sent and what comes, or NULL */
@@ -216,13 +216,13 @@ struct run {
 	int err;
 };
 
-static int send_message(struct lane *l)
+static int send_message(struct flow *f)
 {
 	size_t sent = 0;
 	ssize_t n;
 
-	while (sent < l->size) {
-		n = l->method->send(l, l->at + sent, l->size - sent);
+	while (sent < f->size) {
+		n = f->method->send(f, f->at + sent, f->size - sent);
 		/* Being stopped and going on is no failure. */
 		if (n == -EINTR)
 			continue;
@@ -230,7 +230,7 @@ static int send_message(struct lane *l)
 			return n ? n : -EIO;
 		sent += n;
 	}
-	lane_next(l);
+	flow_next(f);
 	return 0;
 }
 
@@ -240,13 +240,13 @@ static int send_message(struct lane *l)
  */
 static int send_fresh(struct run *run)
 {
-	struct lane *l = &run->l;
+	struct flow *f = &run->f;
 	int err;
 
-	err = lane_fill(l, LANE_SEED + run->calls, run->tx);
+	err = flow_fill(f, FLOW_SEED + run->calls, run->tx);
 	if (!err)
-		err = send_message(l);
-	while (!err && l->source == l->stride && sem_wait(&run->arrived))
+		err = send_message(f);
+	while (!err && f->source == f->stride && sem_wait(&run->arrived))
 		;
 	return err;
 }
@@ -254,30 +254,30 @@ static int send_fresh(struct run *run)
 static void *sender(void *arg)
 {
 	struct run *run = arg;
-	struct lane *l = &run->l;
+	struct flow *f = &run->f;
 	struct timespec ts;
 
 	do {
-		run->err = run->tx ? send_fresh(run) : send_message(l);
+		run->err = run->tx ? send_fresh(run) : send_message(f);
 		if (run->err)
 			break;
 		run->calls++;
-		if (l->method->reap && !(run->calls % REAP_EVERY))
-			l->method->reap(l);
+		if (f->method->reap && !(run->calls % REAP_EVERY))
+			f->method->reap(f);
 	} while (run->calls != run->limit &&
 		 !atomic_load_explicit(&run->stop, memory_order_relaxed));
 	run->sent = now_ns();
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
 	run->cpu = ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-	shutdown(l->tx, SHUT_WR);
+	shutdown(f->tx, SHUT_WR);
 	return NULL;
 }
 
 /* Bytes of a message that is to be verified; the rest of the one before is left. */
 static size_t take_fresh(struct run *run, size_t left, size_t len)
 {
-	tool_sha_update(run->rx, run->l.sink, len);
-	for (left += len; left >= run->l.size; left -= run->l.size)
+	tool_sha_update(run->rx, run->f.sink, len);
+	for (left += len; left >= run->f.size; left -= run->f.size)
 		sem_post(&run->arrived);
 	return left;
 }
@@ -291,7 +291,7 @@ static void *receiver(void *arg)
 	ssize_t n;
 
 	do {
-		n = lane_drain(&run->l, SINK_SIZE, flags);
+		n = flow_drain(&run->f, SINK_SIZE, flags);
 		if (n > 0 && run->rx)
 			left = take_fresh(run, left, n);
 	} while (n > 0 || n == -EINTR);
@@ -318,7 +318,7 @@ static int run_threads(struct run *run, double seconds)
 	run->start = now_ns();
 	err = pthread_create(&tx, NULL, sender, run);
 	if (err) {
-		shutdown(run->l.tx, SHUT_WR);
+		shutdown(run->f.tx, SHUT_WR);
 	} else {
 		if (!run->limit) {
 			nanosleep(&ts, NULL);
@@ -336,9 +336,9 @@ static void stream_verify(struct row *r)
 	char sent[TOOL_SHA_HEX], got[TOOL_SHA_HEX];
 	int err;
 
-	err = lane_open(&run.l, r->method, r->size, true);
+	err = flow_open(&run.f, r->method, r->size, true);
 	if (err) {
-		memcpy(r->note, run.l.why, sizeof(r->note));
+		memcpy(r->note, run.f.why, sizeof(r->note));
 		return;
 	}
 	run.tx = tool_sha_new();
@@ -346,7 +346,7 @@ static void stream_verify(struct row *r)
 	sem_init(&run.arrived, 0, 0);
 	err = run_threads(&run, 0);
 	sem_destroy(&run.arrived);
-	lane_close(&run.l);
+	flow_close(&run.f);
 	tool_sha_end(run.tx, sent);
 	tool_sha_end(run.rx, got);
 	row_verified(r, err, sent, got);
@@ -362,83 +362,83 @@ static double cpu_seconds(void)
 }
 
 /* What the repetitions of one row gave. */
-struct reps {
+struct samples {
 	double *send, *total, *cpu, *rate, *cpu_gib;
 	unsigned int nr;
 };
 
-static int stream_once(struct row *r, struct reps *reps, double seconds)
+static int stream_once(struct row *r, struct samples *samples, double seconds)
 {
 	struct run run = { .read = r->read };
-	unsigned int i = reps->nr;
+	unsigned int i = samples->nr;
 	double cpu, bytes, ns;
 	int err;
 
-	err = lane_open(&run.l, r->method, r->size, true);
+	err = flow_open(&run.f, r->method, r->size, true);
 	if (err)
 		return err;
 	cpu = cpu_seconds();
 	err = run_threads(&run, seconds);
 	cpu = cpu_seconds() - cpu;
-	row_lane(r, &run.l);
-	lane_close(&run.l);
+	row_flow(r, &run.f);
+	flow_close(&run.f);
 	if (err)
 		return err;
 	ns = run.end - run.start;
 	bytes = (double)run.calls * r->size;
-	reps->send[i] = (double)(run.sent - run.start) / run.calls;
-	reps->total[i] = ns / run.calls;
-	reps->cpu[i] = (double)run.cpu / run.calls;
-	reps->rate[i] = bytes / ns;
-	reps->cpu_gib[i] = cpu / bytes * (1 << 30);
-	reps->nr++;
+	samples->send[i] = (double)(run.sent - run.start) / run.calls;
+	samples->total[i] = ns / run.calls;
+	samples->cpu[i] = (double)run.cpu / run.calls;
+	samples->rate[i] = bytes / ns;
+	samples->cpu_gib[i] = cpu / bytes * (1 << 30);
+	samples->nr++;
 	return 0;
 }
 
-static void stream_medians(struct row *r, struct reps *reps)
+static void stream_medians(struct row *r, struct samples *samples)
 {
-	r->send = median(reps->send, reps->nr);
-	r->total = median(reps->total, reps->nr);
-	r->min = reps->total[0];
-	r->max = reps->total[reps->nr - 1];
-	r->send_cpu = median(reps->cpu, reps->nr);
-	r->gbytes_per_s = median(reps->rate, reps->nr);
-	r->cpu_s_per_gib = median(reps->cpu_gib, reps->nr);
-	r->repeats = reps->nr;
+	r->send = median(samples->send, samples->nr);
+	r->total = median(samples->total, samples->nr);
+	r->min = samples->total[0];
+	r->max = samples->total[samples->nr - 1];
+	r->send_cpu = median(samples->cpu, samples->nr);
+	r->gbytes_per_s = median(samples->rate, samples->nr);
+	r->cpu_s_per_gib = median(samples->cpu_gib, samples->nr);
+	r->repeats = samples->nr;
 }
 
 void measure_stream(struct row *rows, unsigned int nr, unsigned int repeats,
 		    double seconds)
 {
 	double *values = calloc((size_t)nr * repeats * 5, sizeof(*values));
-	struct reps *reps = calloc(nr, sizeof(*reps));
+	struct samples *samples = calloc(nr, sizeof(*samples));
 	unsigned int i, j;
 	int err;
 
-	for (i = 0; values && reps && i < nr; i++) {
+	for (i = 0; values && samples && i < nr; i++) {
 		double *v = values + (size_t)i * repeats * 5;
 
-		reps[i] = (struct reps){
+		samples[i] = (struct samples){
 			.send = v, .total = v + repeats, .cpu = v + 2 * repeats,
 			.rate = v + 3 * repeats, .cpu_gib = v + 4 * repeats,
 		};
 		stream_verify(&rows[i]);
 	}
-	for (j = 0; values && reps && j < repeats; j++) {
+	for (j = 0; values && samples && j < repeats; j++) {
 		for (i = 0; i < nr; i++) {
 			if (!rows[i].verified || rows[i].note[0])
 				continue;
-			err = stream_once(&rows[i], &reps[i], seconds);
+			err = stream_once(&rows[i], &samples[i], seconds);
 			if (err)
 				row_note(&rows[i], "measuring", err);
 		}
 	}
 	for (i = 0; i < nr; i++) {
-		if (!values || !reps)
+		if (!values || !samples)
 			row_note(&rows[i], "measuring", -ENOMEM);
-		else if (reps[i].nr && !rows[i].note[0])
-			stream_medians(&rows[i], &reps[i]);
+		else if (samples[i].nr && !rows[i].note[0])
+			stream_medians(&rows[i], &samples[i]);
 	}
 	free(values);
-	free(reps);
+	free(samples);
 }

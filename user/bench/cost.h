@@ -7,7 +7,7 @@
 
 #define COST_WARM_UP	16U	/* transfers before those that count */
 
-struct lab;
+struct pair;
 
 /*
  * A row of the table. A transfer is timed by this process, the producer; the
@@ -17,9 +17,9 @@ struct cost_row {
 	const char *name;
 	const char *what;	/* is in the figures */
 	unsigned int protect;	/* FBUF_POOL_*, if it has a pool */
-	int (*open)(struct lab *l);
-	int (*receive)(struct lab *l);		/* of the child; or NULL */
-	int (*transfer)(struct lab *l, uint64_t seq, uint64_t *ns);
+	int (*open)(struct pair *p);
+	int (*receive)(struct pair *p);		/* of the child; or NULL */
+	int (*transfer)(struct pair *p, uint64_t seq, uint64_t *ns);
 };
 
 extern const struct cost_row cost_rows[];

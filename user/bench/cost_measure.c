@@ -33,7 +33,7 @@
 })
 
 /* Both sides of a transfer have one; each fills in what it uses. */
-struct lab {
+struct pair {
 	const struct cost_row *row;
 	size_t size, page;
 	pid_t child;		/* 0 in the child itself, -1 without one */
@@ -54,63 +54,63 @@ static int failed(const char *what, int err)
 }
 
 /* One word in each page, and what the receiver is to find. */
-static void touch(const struct lab *l, void *mem, uint64_t seq)
+static void touch(const struct pair *p, void *mem, uint64_t seq)
 {
 	size_t at;
 
-	for (at = 0; at < l->size; at += l->page)
+	for (at = 0; at < p->size; at += p->page)
 		__atomic_store_n((uint64_t *)((char *)mem + at), seq + at,
 				 __ATOMIC_RELAXED);
 }
 
-static uint64_t look(const struct lab *l, void *mem)
+static uint64_t look(const struct pair *p, void *mem)
 {
 	uint64_t sum = 0;
 	size_t at;
 
-	for (at = 0; at < l->size; at += l->page)
+	for (at = 0; at < p->size; at += p->page)
 		sum += __atomic_load_n((uint64_t *)((char *)mem + at),
 				       __ATOMIC_RELAXED);
 	return sum;
 }
 
-static uint64_t expected(const struct lab *l, uint64_t seq)
+static uint64_t expected(const struct pair *p, uint64_t seq)
 {
 	uint64_t sum = 0;
 	size_t at;
 
-	for (at = 0; at < l->size; at += l->page)
+	for (at = 0; at < p->size; at += p->page)
 		sum += seq + at;
 	return sum;
 }
 
 /* In a pool whose buffers stay mapped, and in one where they do not. */
-static void *map_none(const struct lab *l, uint64_t name, int prot)
+static void *map_none(const struct pair *p, uint64_t name, int prot)
 {
 	(void)prot;
-	return fbuf_addr(l->pool, name);
+	return fbuf_addr(p->pool, name);
 }
 
-static void *map_afresh(const struct lab *l, uint64_t name, int prot)
+static void *map_afresh(const struct pair *p, uint64_t name, int prot)
 {
-	void *mem = mmap(NULL, l->size, prot, MAP_SHARED, fbuf_pool_fd(l->pool),
-			 FBUF_NAME_INDEX(name) * l->size);
+	void *mem = mmap(NULL, p->size, prot, MAP_SHARED, fbuf_pool_fd(p->pool),
+			 FBUF_NAME_INDEX(name) * p->size);
 
 	return mem == MAP_FAILED ? NULL : mem;
 }
 
-static int pass_to(const struct lab *l, uint64_t name, uint64_t data)
+static int pass_to(const struct pair *p, uint64_t name, uint64_t data)
 {
 	const struct fbuf_item item = { .name = name, .data = data };
 
-	return fbuf_pass(l->pool, l->peer, &item, 1, 0);
+	return fbuf_pass(p->pool, p->peer, &item, 1, 0);
 }
 
 /*
  * Neither side ever sleeps unless the other can run: each waits only for the
  * other, in poll() on its ring.
  */
-static int pool_transfer(struct lab *l, uint64_t seq, uint64_t *ns, bool afresh)
+static int pool_transfer(struct pair *p, uint64_t seq, uint64_t *ns, bool afresh)
 {
 	struct fbuf_ring_entry e;
 	uint64_t start, name;
@@ -118,164 +118,164 @@ static int pool_transfer(struct lab *l, uint64_t seq, uint64_t *ns, bool afresh)
 	int ret;
 
 	start = now_ns();
-	ret = AGAIN(fbuf_alloc(l->pool, &name, 1, -1));
+	ret = AGAIN(fbuf_alloc(p->pool, &name, 1, -1));
 	if (ret < 0)
 		return failed("taking a buffer", ret);
-	mem = (afresh ? map_afresh : map_none)(l, name, PROT_READ | PROT_WRITE);
+	mem = (afresh ? map_afresh : map_none)(p, name, PROT_READ | PROT_WRITE);
 	if (!mem)
 		return failed("mapping a buffer", -errno);
-	touch(l, mem, seq);
+	touch(p, mem, seq);
 	if (afresh)
-		munmap(mem, l->size);
-	ret = pass_to(l, name, seq);
+		munmap(mem, p->size);
+	ret = pass_to(p, name, seq);
 	if (ret < 0)
 		return failed("passing a buffer", ret);
-	ret = AGAIN(fbuf_ring_wait(l->pool, &e, -1));
+	ret = AGAIN(fbuf_ring_wait(p->pool, &e, -1));
 	*ns = now_ns() - start;
 	if (ret < 0)
 		return failed("waiting for the answer", ret);
-	if (e.data != expected(l, seq))
+	if (e.data != expected(p, seq))
 		return failed("the receiver read something else", -EBADMSG);
-	return fbuf_free(l->pool, &name, 1);
+	return fbuf_free(p->pool, &name, 1);
 }
 
-static int cached_transfer(struct lab *l, uint64_t seq, uint64_t *ns)
+static int cached_transfer(struct pair *p, uint64_t seq, uint64_t *ns)
 {
-	return pool_transfer(l, seq, ns, false);
+	return pool_transfer(p, seq, ns, false);
 }
 
-static int uncached_transfer(struct lab *l, uint64_t seq, uint64_t *ns)
+static int uncached_transfer(struct pair *p, uint64_t seq, uint64_t *ns)
 {
-	return pool_transfer(l, seq, ns, true);
+	return pool_transfer(p, seq, ns, true);
 }
 
-static int cached_receive(struct lab *l)
+static int cached_receive(struct pair *p)
 {
 	struct fbuf_ring_entry e;
-	int ret = AGAIN(fbuf_ring_wait(l->pool, &e, -1));
+	int ret = AGAIN(fbuf_ring_wait(p->pool, &e, -1));
 
 	if (ret < 0)
 		return failed("waiting for a buffer", ret);
-	return pass_to(l, e.name, look(l, fbuf_addr(l->pool, e.name)));
+	return pass_to(p, e.name, look(p, fbuf_addr(p->pool, e.name)));
 }
 
-static int secured_receive(struct lab *l)
+static int secured_receive(struct pair *p)
 {
 	struct fbuf_ring_entry e;
-	int ret = AGAIN(fbuf_ring_wait(l->pool, &e, -1));
+	int ret = AGAIN(fbuf_ring_wait(p->pool, &e, -1));
 	uint64_t name;
 
 	if (ret < 0)
 		return failed("waiting for a buffer", ret);
 	name = e.name;
-	ret = AGAIN(fbuf_secure(l->pool, &name, 1));
+	ret = AGAIN(fbuf_secure(p->pool, &name, 1));
 	if (ret < 0)
 		return failed("securing a buffer", ret);
-	return pass_to(l, name, look(l, fbuf_addr(l->pool, name)));
+	return pass_to(p, name, look(p, fbuf_addr(p->pool, name)));
 }
 
-static int uncached_receive(struct lab *l)
+static int uncached_receive(struct pair *p)
 {
 	struct fbuf_ring_entry e;
-	int ret = AGAIN(fbuf_ring_wait(l->pool, &e, -1));
+	int ret = AGAIN(fbuf_ring_wait(p->pool, &e, -1));
 	uint64_t sum;
 	void *mem;
 
 	if (ret < 0)
 		return failed("waiting for a buffer", ret);
-	mem = map_afresh(l, e.name, PROT_READ);
+	mem = map_afresh(p, e.name, PROT_READ);
 	if (!mem)
 		return failed("mapping a buffer", -errno);
-	sum = look(l, mem);
-	munmap(mem, l->size);
-	return pass_to(l, e.name, sum);
+	sum = look(p, mem);
+	munmap(mem, p->size);
+	return pass_to(p, e.name, sum);
 }
 
-static int make_ring(struct lab *l)
+static int make_ring(struct pair *p)
 {
-	int ret = fbuf_ring_setup(l->pool, RING_ENTRIES, FBUF_RING_ACCEPT, -1);
+	int ret = fbuf_ring_setup(p->pool, RING_ENTRIES, FBUF_RING_ACCEPT, -1);
 
 	return ret < 0 ? failed("making a ring", ret) : 0;
 }
 
 /* The child's: a handle and a mapping of its own. */
-static int pool_join(struct lab *l)
+static int pool_join(struct pair *p)
 {
 	unsigned int parent;
 	int fd, ret;
 
-	fd = fbuf_pool_fd_recv(l->control);
+	fd = fbuf_pool_fd_recv(p->control);
 	if (fd < 0)
 		return failed("taking a handle", fd);
-	ret = fbuf_pool_open(&l->pool, fd);
+	ret = fbuf_pool_open(&p->pool, fd);
 	if (ret < 0)
 		return failed("opening a pool", ret);
-	if (recv(l->control, &parent, sizeof(parent), 0) != sizeof(parent))
+	if (recv(p->control, &parent, sizeof(parent), 0) != sizeof(parent))
 		return failed("joining", -EPIPE);
-	l->peer = parent;
-	ret = make_ring(l);
+	p->peer = parent;
+	ret = make_ring(p);
 	if (ret < 0)
 		return ret;
-	return send(l->control, "", 1, MSG_NOSIGNAL) == 1 ? 0 : -EPIPE;
+	return send(p->control, "", 1, MSG_NOSIGNAL) == 1 ? 0 : -EPIPE;
 }
 
-static int pool_open(struct lab *l)
+static int pool_open(struct pair *p)
 {
 	unsigned int self;
 	char byte;
 	int fd, ret;
 
-	if (!l->child)
-		return pool_join(l);
-	ret = tool_pool_create_flags(&l->pool, l->size, 1, l->row->protect);
+	if (!p->child)
+		return pool_join(p);
+	ret = tool_pool_create_flags(&p->pool, p->size, 1, p->row->protect);
 	if (ret < 0)
 		return ret;
-	ret = make_ring(l);
+	ret = make_ring(p);
 	if (ret < 0)
 		return ret;
-	self = fbuf_pool_handle(l->pool);
-	fd = fbuf_pool_share(l->pool, FBUF_RIGHT_READ, 0, &l->peer);
+	self = fbuf_pool_handle(p->pool);
+	fd = fbuf_pool_share(p->pool, FBUF_RIGHT_READ, 0, &p->peer);
 	if (fd < 0)
 		return failed("sharing the pool", fd);
-	ret = fbuf_pool_fd_send(l->control, fd);
+	ret = fbuf_pool_fd_send(p->control, fd);
 	close(fd);
-	if (ret < 0 || send(l->control, &self, sizeof(self),
+	if (ret < 0 || send(p->control, &self, sizeof(self),
 			    MSG_NOSIGNAL) < 0 ||
-	    AGAIN(lane_result(recv(l->control, &byte, 1, 0))) != 1)
+	    AGAIN(flow_result(recv(p->control, &byte, 1, 0))) != 1)
 		return failed("handing the pool over", ret < 0 ? ret : -EPIPE);
 	return 0;
 }
 
 /* Private memory on both sides, all there, and a channel that copies. */
-static int private_memory(struct lab *l)
+static int private_memory(struct pair *p)
 {
-	l->mem = mmap(NULL, l->size, PROT_READ | PROT_WRITE,
+	p->mem = mmap(NULL, p->size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (l->mem != MAP_FAILED)
+	if (p->mem != MAP_FAILED)
 		return 0;
-	l->mem = NULL;
+	p->mem = NULL;
 	return failed("memory", -ENOMEM);
 }
 
-static int socket_open(struct lab *l)
+static int socket_open(struct pair *p)
 {
-	int size = SOCKBUF, fd = l->control;
+	int size = SOCKBUF, fd = p->control;
 
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	l->in = fd;
-	l->out = fd;
-	return private_memory(l);
+	p->in = fd;
+	p->out = fd;
+	return private_memory(p);
 }
 
-static int pipe_open(struct lab *l)
+static int pipe_open(struct pair *p)
 {
 	/* Else it would take more turns than one. */
-	if (l->child && fcntl(l->pipe[1], F_SETPIPE_SZ, l->size) < 0)
+	if (p->child && fcntl(p->pipe[1], F_SETPIPE_SZ, p->size) < 0)
 		return failed("a pipe", -errno);
-	l->in = l->child ? l->control : l->pipe[0];
-	l->out = l->child ? l->pipe[1] : l->control;
-	return private_memory(l);
+	p->in = p->child ? p->control : p->pipe[0];
+	p->out = p->child ? p->pipe[1] : p->control;
+	return private_memory(p);
 }
 
 static int read_all(int fd, void *buf, size_t len)
@@ -284,7 +284,7 @@ static int read_all(int fd, void *buf, size_t len)
 	ssize_t n;
 
 	for (done = 0; done < len; done += n) {
-		n = AGAIN(lane_result(read(fd, (char *)buf + done,
+		n = AGAIN(flow_result(read(fd, (char *)buf + done,
 					   len - done)));
 		if (n <= 0)
 			return n ? n : -EPIPE;
@@ -298,7 +298,7 @@ static int write_all(int fd, const void *buf, size_t len)
 	ssize_t n;
 
 	for (done = 0; done < len; done += n) {
-		n = AGAIN(lane_result(write(fd, (const char *)buf + done,
+		n = AGAIN(flow_result(write(fd, (const char *)buf + done,
 					    len - done)));
 		if (n <= 0)
 			return n ? n : -EPIPE;
@@ -306,107 +306,107 @@ static int write_all(int fd, const void *buf, size_t len)
 	return 0;
 }
 
-static int copy_transfer(struct lab *l, uint64_t seq, uint64_t *ns)
+static int copy_transfer(struct pair *p, uint64_t seq, uint64_t *ns)
 {
 	uint64_t start, sum;
 	int ret;
 
 	start = now_ns();
-	touch(l, l->mem, seq);
-	ret = write_all(l->out, l->mem, l->size);
+	touch(p, p->mem, seq);
+	ret = write_all(p->out, p->mem, p->size);
 	if (!ret)
-		ret = read_all(l->in, &sum, sizeof(sum));
+		ret = read_all(p->in, &sum, sizeof(sum));
 	*ns = now_ns() - start;
 	if (ret)
 		return failed("writing", ret);
-	if (sum != expected(l, seq))
+	if (sum != expected(p, seq))
 		return failed("the receiver read something else", -EBADMSG);
 	return 0;
 }
 
-static int copy_receive(struct lab *l)
+static int copy_receive(struct pair *p)
 {
 	uint64_t sum;
-	int ret = read_all(l->in, l->mem, l->size);
+	int ret = read_all(p->in, p->mem, p->size);
 
 	if (ret < 0)
 		return failed("reading", ret);
-	sum = look(l, l->mem);
-	return write_all(l->out, &sum, sizeof(sum));
+	sum = look(p, p->mem);
+	return write_all(p->out, &sum, sizeof(sum));
 }
 
 /* One process, a pool, and TCP to itself. */
-static int tcp_open(struct lab *l)
+static int tcp_open(struct pair *p)
 {
 	uint64_t name;
 	int ret;
 
-	ret = tool_tcp_pair(l->tcp, SOCKBUF);
+	ret = tool_tcp_pair(p->tcp, SOCKBUF);
 	if (ret < 0)
 		return failed("TCP over loopback", ret);
-	ret = tool_pool_create_flags(&l->pool, l->size, 1, l->row->protect);
+	ret = tool_pool_create_flags(&p->pool, p->size, 1, p->row->protect);
 	if (ret < 0)
 		return ret;
-	l->g = fbuf_gather_new(l->pool);
-	ret = l->g ? fbuf_alloc(l->pool, &name, 1, 0) : -ENOMEM;
+	p->g = fbuf_gather_new(p->pool);
+	ret = p->g ? fbuf_alloc(p->pool, &name, 1, 0) : -ENOMEM;
 	if (ret > 0)
-		ret = fbuf_gather_append(l->g, name, 0, l->size);
+		ret = fbuf_gather_append(p->g, name, 0, p->size);
 	return ret < 0 ? failed("making a gather", ret) : 0;
 }
 
 /* Dropped, not copied: for what the other end took. */
-static int drain(const struct lab *l, size_t len)
+static int drain(const struct pair *p, size_t len)
 {
 	ssize_t n;
 
 	for (; len; len -= n) {
-		n = AGAIN(lane_result(recv(l->tcp[1], NULL, len, MSG_TRUNC)));
+		n = AGAIN(flow_result(recv(p->tcp[1], NULL, len, MSG_TRUNC)));
 		if (n <= 0)
 			return failed("receiving", n ? n : -EPIPE);
 	}
 	return 0;
 }
 
-static int send_once(const struct lab *l, unsigned int flags)
+static int send_once(const struct pair *p, unsigned int flags)
 {
-	ssize_t ret = AGAIN(fbuf_send(l->g, l->tcp[0], flags, NULL));
+	ssize_t ret = AGAIN(fbuf_send(p->g, p->tcp[0], flags, NULL));
 
-	if (ret == (ssize_t)l->size)
+	if (ret == (ssize_t)p->size)
 		return 0;
 	return failed("sending", ret < 0 ? ret : -EMSGSIZE);
 }
 
-static void *only_buffer(const struct lab *l)
+static void *only_buffer(const struct pair *p)
 {
-	return fbuf_addr(l->pool, FBUF_NAME(0, 0));
+	return fbuf_addr(p->pool, FBUF_NAME(0, 0));
 }
 
-static int snapshot_send(struct lab *l, uint64_t seq, uint64_t *ns)
+static int snapshot_send(struct pair *p, uint64_t seq, uint64_t *ns)
 {
 	uint64_t start = now_ns();
-	int ret = send_once(l, FBUF_SEND_SNAPSHOT);
+	int ret = send_once(p, FBUF_SEND_SNAPSHOT);
 
 	*ns = now_ns() - start;
 	if (ret < 0)
 		return ret;
-	ret = drain(l, l->size);
+	ret = drain(p, p->size);
 	/* Idle now, and to be protected anew by the next send. */
-	touch(l, only_buffer(l), seq);
+	touch(p, only_buffer(p), seq);
 	return ret;
 }
 
-static int snapshot_write(struct lab *l, uint64_t seq, uint64_t *ns)
+static int snapshot_write(struct pair *p, uint64_t seq, uint64_t *ns)
 {
 	uint64_t start;
 	int ret;
 
-	ret = send_once(l, FBUF_SEND_SNAPSHOT);
+	ret = send_once(p, FBUF_SEND_SNAPSHOT);
 	if (ret < 0)
 		return ret;
 	start = now_ns();
-	touch(l, only_buffer(l), seq);
+	touch(p, only_buffer(p), seq);
 	*ns = now_ns() - start;
-	return drain(l, l->size);
+	return drain(p, p->size);
 }
 
 const struct cost_row cost_rows[] = {
@@ -509,57 +509,57 @@ static void close_pair(int fd[2])
 		close(fd[1]);
 }
 
-static void lab_close(struct lab *l)
+static void lab_close(struct pair *p)
 {
 	signal(SIGCHLD, SIG_DFL);
 	watch_time(false);
-	if (l->child > 0) {
-		kill(l->child, SIGKILL);
-		waitpid(l->child, NULL, 0);
+	if (p->child > 0) {
+		kill(p->child, SIGKILL);
+		waitpid(p->child, NULL, 0);
 	}
-	fbuf_gather_destroy(l->g);
-	fbuf_pool_close(l->pool);
-	if (l->mem)
-		munmap(l->mem, l->size);
-	close_pair(l->pair);
-	close_pair(l->pipe);
-	close_pair(l->tcp);
+	fbuf_gather_destroy(p->g);
+	fbuf_pool_close(p->pool);
+	if (p->mem)
+		munmap(p->mem, p->size);
+	close_pair(p->pair);
+	close_pair(p->pipe);
+	close_pair(p->tcp);
 }
 
-static void child_run(struct lab *l, pid_t parent)
+static void child_run(struct pair *p, pid_t parent)
 {
 	signal(SIGCHLD, SIG_DFL);
 	tool_die_with(parent);
-	l->control = l->pair[1];
-	if (!l->row->open(l)) {
-		while (l->row->receive(l) >= 0)
+	p->control = p->pair[1];
+	if (!p->row->open(p)) {
+		while (p->row->receive(p) >= 0)
 			;
 	}
 	_exit(TOOL_FAIL);
 }
 
 /* The child comes first: it has nothing of the pool but its own handle. */
-static int lab_fork(struct lab *l)
+static int lab_fork(struct pair *p)
 {
 	pid_t parent = getpid();
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, l->pair) ||
-	    pipe2(l->pipe, O_CLOEXEC))
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p->pair) ||
+	    pipe2(p->pipe, O_CLOEXEC))
 		return failed("a channel", -errno);
 	watch_child();
-	l->child = fork();
-	if (l->child < 0)
+	p->child = fork();
+	if (p->child < 0)
 		return failed("a second process", -errno);
-	if (!l->child)
-		child_run(l, parent);
-	l->control = l->pair[0];
+	if (!p->child)
+		child_run(p, parent);
+	p->control = p->pair[0];
 	return 0;
 }
 
 int cost_measure(const struct cost_row *row, size_t size, double *ns,
 		 unsigned int calls)
 {
-	struct lab l = {
+	struct pair p = {
 		.row = row, .size = size, .page = sysconf(_SC_PAGESIZE),
 		.child = -1, .pair = { -1, -1 }, .pipe = { -1, -1 },
 		.tcp = { -1, -1 },
@@ -572,15 +572,15 @@ int cost_measure(const struct cost_row *row, size_t size, double *ns,
 	if (ret < 0)
 		return failed("staying on one CPU", ret);
 	if (row->receive)
-		ret = lab_fork(&l);
+		ret = lab_fork(&p);
 	if (!ret)
-		ret = row->open(&l);
+		ret = row->open(&p);
 	for (i = 0; ret >= 0 && i < COST_WARM_UP + calls; i++) {
-		ret = row->transfer(&l, i + 1, &t);
+		ret = row->transfer(&p, i + 1, &t);
 		if (i >= COST_WARM_UP)
 			ns[i - COST_WARM_UP] = t;
 	}
-	lab_close(&l);
+	lab_close(&p);
 	return ret < 0 ? ret : 0;
 }
 
@@ -594,45 +594,45 @@ static void rewrite_all(void *mem, size_t size, uint64_t val)
 		__atomic_store_n(&words[i], val, __ATOMIC_RELAXED);
 }
 
-static int rewrite_once(const struct lab *l, uint64_t seq, uint64_t t[4])
+static int rewrite_once(const struct pair *p, uint64_t seq, uint64_t t[4])
 {
-	void *mem = l->pool ? only_buffer(l) : l->mem;
+	void *mem = p->pool ? only_buffer(p) : p->mem;
 	ssize_t n;
 	int ret;
 
 	t[0] = now_ns();
-	if (l->pool) {
-		ret = send_once(l, FBUF_SEND_SECURED);
+	if (p->pool) {
+		ret = send_once(p, FBUF_SEND_SECURED);
 	} else {
-		n = AGAIN(lane_result(write(l->tcp[0], mem, l->size)));
-		ret = n == (ssize_t)l->size ? 0 :
+		n = AGAIN(flow_result(write(p->tcp[0], mem, p->size)));
+		ret = n == (ssize_t)p->size ? 0 :
 		      failed("writing", n < 0 ? n : -EMSGSIZE);
 	}
 	t[1] = now_ns();
 	if (!ret)
-		ret = drain(l, l->size);
+		ret = drain(p, p->size);
 	t[2] = now_ns();
-	rewrite_all(mem, l->size, seq);
+	rewrite_all(mem, p->size, seq);
 	t[3] = now_ns();
 	return ret;
 }
 
-static int rewrite_open(struct lab *l, const struct rewrite *r)
+static int rewrite_open(struct pair *p, const struct rewrite *r)
 {
 	int ret;
 
 	if (r->pool)
-		return tcp_open(l);
-	ret = tool_tcp_pair(l->tcp, SOCKBUF);
+		return tcp_open(p);
+	ret = tool_tcp_pair(p->tcp, SOCKBUF);
 	if (ret < 0)
 		return failed("TCP over loopback", ret);
-	return private_memory(l);
+	return private_memory(p);
 }
 
 int cost_rewrite(struct rewrite *r, unsigned int calls)
 {
 	const struct cost_row row = { .protect = FBUF_POOL_SECURED };
-	struct lab l = {
+	struct pair p = {
 		.row = &row, .size = REWRITE_SIZE, .child = -1,
 		.pair = { -1, -1 }, .pipe = { -1, -1 }, .tcp = { -1, -1 },
 	};
@@ -643,11 +643,11 @@ int cost_rewrite(struct rewrite *r, unsigned int calls)
 	watch_time(true);
 	ret = v ? pin() : -ENOMEM;
 	if (!ret)
-		ret = rewrite_open(&l, r);
+		ret = rewrite_open(&p, r);
 	for (i = 0; ret >= 0 && i < COST_WARM_UP + calls; i++) {
 		double *at = v + i - COST_WARM_UP;
 
-		ret = rewrite_once(&l, i, t);
+		ret = rewrite_once(&p, i, t);
 		if (ret < 0 || i < COST_WARM_UP)
 			continue;
 		at[0] = t[1] - t[0];
@@ -663,7 +663,7 @@ int cost_rewrite(struct rewrite *r, unsigned int calls)
 		r->total = median(v + 3 * calls, calls);
 		r->without = median(v + 4 * calls, calls);
 	}
-	lab_close(&l);
+	lab_close(&p);
 	free(v);
 	return ret < 0 ? ret : 0;
 }

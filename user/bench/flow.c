@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Lanes: connecting them, and the messages on them. */
+/* Flows: connecting them, and the messages on them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -23,16 +23,16 @@ const char *file_dir, *disk_dir;
 size_t source_size;
 struct transport transport = { .addr = "127.0.0.1" };
 
-int lane_fail(struct lane *l, int err, const char *what)
+int flow_fail(struct flow *f, int err, const char *what)
 {
-	snprintf(l->why, sizeof(l->why), "%s: %s", what, strerror(-err));
+	snprintf(f->why, sizeof(f->why), "%s: %s", what, strerror(-err));
 	return err;
 }
 
 /* As far as the caller may. */
-static void sockbuf(const struct lane *l, int fd)
+static void sockbuf(const struct flow *f, int fd)
 {
-	int size = l->nr == 1 || l->size > SOCKBUF_MANY ? SOCKBUF :
+	int size = f->nr == 1 || f->size > SOCKBUF_MANY ? SOCKBUF :
 							  SOCKBUF_MANY;
 
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
@@ -48,12 +48,12 @@ static int netns_socket(const char *name, int family)
 	int here = -1, there = -1, fd = -1, err;
 
 	if (!name)
-		return lane_result(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+		return flow_result(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
 	snprintf(path, sizeof(path), "/run/netns/%s", name);
 	here = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	there = open(path, O_RDONLY | O_CLOEXEC);
 	if (here >= 0 && there >= 0 && !setns(there, CLONE_NEWNET)) {
-		fd = lane_result(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+		fd = flow_result(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
 		if (setns(here, CLONE_NEWNET)) {
 			/* Not to go on in the wrong place. */
 			tool_err("Cannot leave %s: %s.", path, strerror(errno));
@@ -71,52 +71,52 @@ static int netns_socket(const char *name, int family)
 }
 
 /* Lock step needs big buffers; free running leaves them to the kernel. */
-static int connect_one(struct lane *l, int listener,
+static int connect_one(struct flow *f, int listener,
 		       const struct sockaddr *addr, socklen_t len)
 {
 	int one = 1;
 
-	l->tx = netns_socket(transport.netns_tx, addr->sa_family);
-	if (l->tx < 0)
-		return l->tx;
-	if (!l->wait)
-		sockbuf(l, l->tx);
-	if (connect(l->tx, addr, len))
+	f->tx = netns_socket(transport.netns_tx, addr->sa_family);
+	if (f->tx < 0)
+		return f->tx;
+	if (!f->wait)
+		sockbuf(f, f->tx);
+	if (connect(f->tx, addr, len))
 		return -errno;
-	l->rx = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (l->rx < 0 ||
-	    setsockopt(l->tx, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
-	    (!l->wait && fcntl(l->tx, F_SETFL, O_NONBLOCK)))
+	f->rx = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (f->rx < 0 ||
+	    setsockopt(f->tx, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    (!f->wait && fcntl(f->tx, F_SETFL, O_NONBLOCK)))
 		return -errno;
 	return 0;
 }
 
-static int connect_all(struct lane *l, int listener, struct sockaddr *addr,
+static int connect_all(struct flow *f, int listener, struct sockaddr *addr,
 		       socklen_t len)
 {
 	unsigned int i;
 	int err;
 
-	if (!l->wait)
-		sockbuf(l, listener);	/* an accepted socket inherits it */
+	if (!f->wait)
+		sockbuf(f, listener);	/* an accepted socket inherits it */
 	if (bind(listener, addr, len) || listen(listener, 1) ||
 	    getsockname(listener, addr, &len))
 		return -errno;
-	for (i = 0; i < l->nr; i++) {
-		err = connect_one(l, listener, addr, len);
-		l->txs[i] = l->tx;
-		l->rxs[i] = l->rx;
-		l->tx = -1;
-		l->rx = -1;
+	for (i = 0; i < f->nr; i++) {
+		err = connect_one(f, listener, addr, len);
+		f->txs[i] = f->tx;
+		f->rxs[i] = f->rx;
+		f->tx = -1;
+		f->rx = -1;
 		if (err)
 			return err;
 	}
-	l->tx = l->txs[0];
-	l->rx = l->rxs[0];
+	f->tx = f->txs[0];
+	f->rx = f->rxs[0];
 	return 0;
 }
 
-static int lane_connect(struct lane *l)
+static int flow_connect(struct flow *f)
 {
 	struct addrinfo hints = {
 		.ai_flags = AI_NUMERICHOST | AI_PASSIVE,
@@ -126,25 +126,25 @@ static int lane_connect(struct lane *l)
 	int listener, err;
 
 	if (getaddrinfo(transport.addr, "0", &hints, &ai))
-		return lane_fail(l, -EINVAL, transport.addr);
+		return flow_fail(f, -EINVAL, transport.addr);
 	listener = netns_socket(transport.netns_rx, ai->ai_family);
 	err = listener;
 	if (listener >= 0) {
-		err = connect_all(l, listener, ai->ai_addr, ai->ai_addrlen);
+		err = connect_all(f, listener, ai->ai_addr, ai->ai_addrlen);
 		close(listener);
 	}
 	freeaddrinfo(ai);
-	return err < 0 ? lane_fail(l, err, "connecting by TCP") : 0;
+	return err < 0 ? flow_fail(f, err, "connecting by TCP") : 0;
 }
 
-static uint8_t *memory(struct lane *l, size_t size)
+static uint8_t *memory(struct flow *f, size_t size)
 {
 	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (p != MAP_FAILED)
 		return p;
-	lane_fail(l, -errno, "memory");
+	flow_fail(f, -errno, "memory");
 	return NULL;
 }
 
@@ -152,140 +152,140 @@ static uint8_t *memory(struct lane *l, size_t size)
  * Messages do not share pages, as those that one program owns would not. Pieces
  * are far enough apart that no two of them touch, as buffers too.
  */
-static void lane_layout(struct lane *l)
+static void flow_layout(struct flow *f)
 {
-	l->apart = sysconf(_SC_PAGESIZE);
-	while (l->apart < l->size / l->nr_iov)
-		l->apart *= 2;
-	if (l->nr_iov > 1)
-		l->apart *= 2;
-	l->stride = l->apart * l->nr_iov;
-	l->source = source_size / l->stride * l->stride;
-	if (!l->source)
-		l->source = l->stride;
+	f->apart = sysconf(_SC_PAGESIZE);
+	while (f->apart < f->size / f->nr_iov)
+		f->apart *= 2;
+	if (f->nr_iov > 1)
+		f->apart *= 2;
+	f->stride = f->apart * f->nr_iov;
+	f->source = source_size / f->stride * f->stride;
+	if (!f->source)
+		f->source = f->stride;
 }
 
-static int lane_arrays(struct lane *l)
+static int flow_arrays(struct flow *f)
 {
 	unsigned int i;
 
-	l->txs = calloc(l->nr, sizeof(*l->txs));
-	l->rxs = calloc(l->nr, sizeof(*l->rxs));
-	l->iov = calloc(l->nr_iov, sizeof(*l->iov));
-	if (!l->txs || !l->rxs || !l->iov)
-		return lane_fail(l, -ENOMEM, "memory");
-	for (i = 0; i < l->nr; i++) {
-		l->txs[i] = -1;
-		l->rxs[i] = -1;
+	f->txs = calloc(f->nr, sizeof(*f->txs));
+	f->rxs = calloc(f->nr, sizeof(*f->rxs));
+	f->iov = calloc(f->nr_iov, sizeof(*f->iov));
+	if (!f->txs || !f->rxs || !f->iov)
+		return flow_fail(f, -ENOMEM, "memory");
+	for (i = 0; i < f->nr; i++) {
+		f->txs[i] = -1;
+		f->rxs[i] = -1;
 	}
 	return 0;
 }
 
-static int lane_file(struct lane *l, const struct method *m)
+static int flow_file(struct flow *f, const struct method *m)
 {
 	const char *dir = m->disk ? disk_dir : file_dir;
 
 	if (m->disk && !dir) {
-		snprintf(l->why, sizeof(l->why), "unsupported: no --dir given");
+		snprintf(f->why, sizeof(f->why), "unsupported: no --dir given");
 		return -EINVAL;
 	}
-	l->file = dir ? open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) :
+	f->file = dir ? open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) :
 			memfd_create("fbuf-compare", MFD_CLOEXEC);
-	return l->file < 0 ? lane_fail(l, -errno, dir ?: "memfd") : 0;
+	return f->file < 0 ? flow_fail(f, -errno, dir ?: "memfd") : 0;
 }
 
-static int lane_fill_all(struct lane *l)
+static int flow_fill_all(struct flow *f)
 {
 	uint64_t seed = 0;
 	int err = 0;
 
-	for (l->at = 0; !err && l->at < l->source; l->at += l->stride)
-		err = lane_fill(l, seed++, NULL);
-	l->at = 0;
+	for (f->at = 0; !err && f->at < f->source; f->at += f->stride)
+		err = flow_fill(f, seed++, NULL);
+	f->at = 0;
 	return err;
 }
 
-int lane_open_wide(struct lane *l, const struct method *m, size_t size,
+int flow_open_wide(struct flow *f, const struct method *m, size_t size,
 		   unsigned int nr, unsigned int nr_iov, bool wait)
 {
 	unsigned int i;
 	int err;
 
-	*l = (struct lane){
+	*f = (struct flow){
 		.size = size, .wait = wait, .tx = -1, .rx = -1, .file = -1,
 		.nr = nr, .nr_iov = nr_iov,
 	};
-	lane_layout(l);
-	err = lane_arrays(l);
+	flow_layout(f);
+	err = flow_arrays(f);
 	if (!err)
-		err = lane_connect(l);
+		err = flow_connect(f);
 	if (err)
 		goto fail;
 	err = -ENOMEM;
-	l->sink = memory(l, SINK_SIZE);
-	if (!l->sink)
+	f->sink = memory(f, SINK_SIZE);
+	if (!f->sink)
 		goto fail;
 	if (!m->memory) {
-		l->mapped = m->file ? l->stride : l->source;
-		l->mem = memory(l, l->mapped);
-		if (!l->mem)
+		f->mapped = m->file ? f->stride : f->source;
+		f->mem = memory(f, f->mapped);
+		if (!f->mem)
 			goto fail;
 	}
-	err = m->file ? lane_file(l, m) : 0;
-	l->method = m;
+	err = m->file ? flow_file(f, m) : 0;
+	f->method = m;
 	if (!err && m->init)
-		err = m->init(l);
+		err = m->init(f);
 	if (err) {
-		l->method = NULL;
+		f->method = NULL;
 		goto fail;
 	}
 	for (i = 0; i < nr_iov; i++) {
-		l->iov[i].iov_base = l->mem + i * l->apart;
-		l->iov[i].iov_len = size / nr_iov;
+		f->iov[i].iov_base = f->mem + i * f->apart;
+		f->iov[i].iov_len = size / nr_iov;
 	}
-	err = lane_fill_all(l);
+	err = flow_fill_all(f);
 	if (!err)
 		return 0;
 fail:
-	lane_close(l);
+	flow_close(f);
 	return err;
 }
 
-int lane_open(struct lane *l, const struct method *m, size_t size, bool wait)
+int flow_open(struct flow *f, const struct method *m, size_t size, bool wait)
 {
-	return lane_open_wide(l, m, size, 1, 1, wait);
+	return flow_open_wide(f, m, size, 1, 1, wait);
 }
 
-void lane_close(struct lane *l)
+void flow_close(struct flow *f)
 {
 	unsigned int i;
 
-	for (i = 0; l->txs && l->rxs && i < l->nr; i++) {
-		if (l->txs[i] >= 0)
-			close(l->txs[i]);
-		if (l->rxs[i] >= 0)
-			close(l->rxs[i]);
+	for (i = 0; f->txs && f->rxs && i < f->nr; i++) {
+		if (f->txs[i] >= 0)
+			close(f->txs[i]);
+		if (f->rxs[i] >= 0)
+			close(f->rxs[i]);
 	}
-	if (l->method && l->method->fini)
-		l->method->fini(l);
-	if (l->file >= 0)
-		close(l->file);
-	if (l->mem)
-		munmap(l->mem, l->mapped);
-	if (l->sink)
-		munmap(l->sink, SINK_SIZE);
-	free(l->txs);
-	free(l->rxs);
-	free(l->iov);
+	if (f->method && f->method->fini)
+		f->method->fini(f);
+	if (f->file >= 0)
+		close(f->file);
+	if (f->mem)
+		munmap(f->mem, f->mapped);
+	if (f->sink)
+		munmap(f->sink, SINK_SIZE);
+	free(f->txs);
+	free(f->rxs);
+	free(f->iov);
 }
 
 /* Bytes of a message, eight at a time: another one for every method. */
-static uint64_t message_start(const struct lane *l, uint64_t seed)
+static uint64_t message_start(const struct flow *f, uint64_t seed)
 {
-	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + l->size;
+	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + f->size;
 	const char *p;
 
-	for (p = l->method->name; *p; p++)
+	for (p = f->method->name; *p; p++)
 		x = (x ^ *p) * 0x100000001b3ULL;
 	return x | 1;
 }
@@ -303,42 +303,42 @@ static size_t word_len(size_t left)
 	return left < sizeof(uint64_t) ? left : sizeof(uint64_t);
 }
 
-int lane_fill(struct lane *l, uint64_t seed, struct tool_sha *sha)
+int flow_fill(struct flow *f, uint64_t seed, struct tool_sha *sha)
 {
-	uint64_t x = message_start(l, seed), word;
+	uint64_t x = message_start(f, seed), word;
 	unsigned int i;
 	size_t at;
 	ssize_t n;
 
-	for (i = 0; i < l->nr_iov; i++) {
-		uint8_t *base = l->iov[i].iov_base;
+	for (i = 0; i < f->nr_iov; i++) {
+		uint8_t *base = f->iov[i].iov_base;
 
-		if (l->file < 0)
-			base += l->at;
-		for (at = 0; at < l->iov[i].iov_len; at += sizeof(word)) {
+		if (f->file < 0)
+			base += f->at;
+		for (at = 0; at < f->iov[i].iov_len; at += sizeof(word)) {
 			word = message_next(&x);
 			memcpy(base + at, &word,
-			       word_len(l->iov[i].iov_len - at));
+			       word_len(f->iov[i].iov_len - at));
 		}
 		if (sha)
-			tool_sha_update(sha, base, l->iov[i].iov_len);
-		if (l->file < 0)
+			tool_sha_update(sha, base, f->iov[i].iov_len);
+		if (f->file < 0)
 			continue;
-		n = pwrite(l->file, base, l->iov[i].iov_len,
-			   l->at + i * l->iov[i].iov_len);
-		if (n != (ssize_t)l->iov[i].iov_len)
-			return lane_fail(l, n < 0 ? -errno : -ENOSPC, "file");
-		memset(base, 0, l->iov[i].iov_len);
+		n = pwrite(f->file, base, f->iov[i].iov_len,
+			   f->at + i * f->iov[i].iov_len);
+		if (n != (ssize_t)f->iov[i].iov_len)
+			return flow_fail(f, n < 0 ? -errno : -ENOSPC, "file");
+		memset(base, 0, f->iov[i].iov_len);
 	}
 	return 0;
 }
 
-bool lane_check(const struct lane *l, uint64_t seed, const uint8_t *message)
+bool flow_check(const struct flow *f, uint64_t seed, const uint8_t *message)
 {
-	uint64_t x = message_start(l, seed), word;
-	size_t piece = l->size / l->nr_iov, i, at;
+	uint64_t x = message_start(f, seed), word;
+	size_t piece = f->size / f->nr_iov, i, at;
 
-	for (i = 0; i < l->nr_iov; i++, message += piece) {
+	for (i = 0; i < f->nr_iov; i++, message += piece) {
 		for (at = 0; at < piece; at += sizeof(word)) {
 			word = message_next(&x);
 			if (memcmp(message + at, &word, word_len(piece - at)))
@@ -348,8 +348,8 @@ bool lane_check(const struct lane *l, uint64_t seed, const uint8_t *message)
 	return true;
 }
 
-ssize_t lane_drain(struct lane *l, size_t len, int flags)
+ssize_t flow_drain(struct flow *f, size_t len, int flags)
 {
-	return lane_result(recv(l->rx, l->sink,
+	return flow_result(recv(f->rx, f->sink,
 				len < SINK_SIZE ? len : SINK_SIZE, flags));
 }

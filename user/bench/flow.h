@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Lanes: connections, messages, and a method to send them by. */
-#ifndef FBUF_LANE_H
-#define FBUF_LANE_H
+/* Flows: connections, messages, and a method to send them by. */
+#ifndef FBUF_FLOW_H
+#define FBUF_FLOW_H
 
 #include <errno.h>
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 
 #define NOTE_MAX	128	/* bytes of a text that says why */
 
-struct lane;
+struct flow;
 
 /* What a method is measured in. */
 #define IN_COMPARE	(1U << 0)	/* fbuf compare */
@@ -23,10 +23,10 @@ struct lane;
 #define IN_GATHER	(1U << 3)	/* bench: many pieces, one socket */
 
 /*
- * A way to send. send() sends bytes off .. off + len - 1 of the lane's source,
- * all in the message at lane.at, and returns how many were taken, or a negative
- * errno value; while lane.wait is false it must not sleep and returns -EAGAIN
- * instead. fan() sends all of the first message to each of the lane's sockets,
+ * A way to send. send() sends bytes off .. off + len - 1 of the flow's source,
+ * all in the message at flow.at, and returns how many were taken, or a negative
+ * errno value; while flow.wait is false it must not sleep and returns -EAGAIN
+ * instead. fan() sends all of the first message to each of the flow's sockets,
  * gather() its pieces to the one; they return how many bytes were taken in all.
  * Only what the method is measured in needs to be there; without fan(), send()
  * is called for one socket after the other. The other functions may be NULL.
@@ -37,15 +37,15 @@ struct method {
 	bool reads;		/* compare: also with a receiver that reads */
 	bool file;		/* the message is in a file, not in memory */
 	bool disk;		/* which is in disk_dir */
-	bool memory;		/* init() makes lane.mem */
+	bool memory;		/* init() makes flow.mem */
 	unsigned int calls;	/* compare: system calls in a send() */
 	unsigned int engines;	/* of fbuf: those that may run, or 0 */
-	int (*init)(struct lane *l);
-	ssize_t (*send)(struct lane *l, size_t off, size_t len);
-	ssize_t (*fan)(struct lane *l);
-	ssize_t (*gather)(struct lane *l);
-	void (*reap)(struct lane *l);	/* take the notices that are there */
-	void (*fini)(struct lane *l);
+	int (*init)(struct flow *f);
+	ssize_t (*send)(struct flow *f, size_t off, size_t len);
+	ssize_t (*fan)(struct flow *f);
+	ssize_t (*gather)(struct flow *f);
+	void (*reap)(struct flow *f);	/* take the notices that are there */
+	void (*fini)(struct flow *f);
 };
 
 #define METHODS_MAX	64U	/* that there may be */
@@ -68,10 +68,10 @@ extern const struct method_list uring_methods, fbuf_methods;
  * methods are that are for files on a disk, which are left out if it is NULL.
  */
 extern const char *file_dir, *disk_dir;
-/* Bytes that the messages of a lane go round in, or 0: one message. */
+/* Bytes that the messages of a flow go round in, or 0: one message. */
 extern size_t source_size;
 
-/* How the sockets are connected; set before the first lane is opened. */
+/* How the sockets are connected; set before the first flow is opened. */
 struct transport {
 	const char *addr;	/* numeric, where the receiver is */
 	const char *netns_tx, *netns_rx;	/* by ip netns; or NULL */
@@ -80,7 +80,7 @@ struct transport {
 extern struct transport transport;
 
 /* A method with its messages, and its TCP connections. */
-struct lane {
+struct flow {
 	const struct method *method;
 	size_t size;		/* bytes in a message */
 	size_t stride;		/* from one message in the source to the next */
@@ -110,27 +110,27 @@ struct lane {
 #define SINK_SIZE	((size_t)1 << 20)
 
 /* Connect, fill the source and start the method; why says what failed. */
-int lane_open(struct lane *l, const struct method *m, size_t size, bool wait);
+int flow_open(struct flow *f, const struct method *m, size_t size, bool wait);
 /* The same with nr connections and messages of nr_iov equal pieces. */
-int lane_open_wide(struct lane *l, const struct method *m, size_t size,
+int flow_open_wide(struct flow *f, const struct method *m, size_t size,
 		   unsigned int nr, unsigned int nr_iov, bool wait);
-void lane_close(struct lane *l);
+void flow_close(struct flow *f);
 /* Note what failed; returns err. */
-int lane_fail(struct lane *l, int err, const char *what);
+int flow_fail(struct flow *f, int err, const char *what);
 /*
- * Write a new message at l->at, and add it to a hash if there is one. Those that
- * lane_open() wrote have the seeds before LANE_SEED: no later one is like them.
+ * Write a new message at f->at, and add it to a hash if there is one. Those that
+ * flow_open() wrote have the seeds before FLOW_SEED: no later one is like them.
  */
-#define LANE_SEED	(1ULL << 40)
-int lane_fill(struct lane *l, uint64_t seed, struct tool_sha *sha);
+#define FLOW_SEED	(1ULL << 40)
+int flow_fill(struct flow *f, uint64_t seed, struct tool_sha *sha);
 /* Is this the message of that seed? */
-bool lane_check(const struct lane *l, uint64_t seed, const uint8_t *message);
-/* Receive up to len bytes from l->rx; with MSG_TRUNC TCP drops them uncopied. */
-ssize_t lane_drain(struct lane *l, size_t len, int flags);
+bool flow_check(const struct flow *f, uint64_t seed, const uint8_t *message);
+/* Receive up to len bytes from f->rx; with MSG_TRUNC TCP drops them uncopied. */
+ssize_t flow_drain(struct flow *f, size_t len, int flags);
 
-static inline ssize_t lane_result(ssize_t n)
+static inline ssize_t flow_result(ssize_t n)
 {
 	return n < 0 ? -errno : n;
 }
 
-#endif /* FBUF_LANE_H */
+#endif /* FBUF_FLOW_H */

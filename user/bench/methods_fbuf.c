@@ -13,7 +13,7 @@
 #include "fbuf_floor.h"
 #include "flow.h"
 
-struct fbuf_lane {
+struct fbuf_flow {
 	struct fbuf_pool *pool;
 	struct fbuf_gather *gather;
 	struct fbuf_target *targets;
@@ -27,324 +27,324 @@ struct fbuf_lane {
 	size_t off, len;	/* of what is in the gather */
 };
 
-static void fbuf_free_lane(struct fbuf_lane *f)
+static void fbuf_flow_free(struct fbuf_flow *b)
 {
-	fbuf_gather_destroy(f->gather);
-	fbuf_pool_close(f->pool);
-	free(f->targets);
-	free(f->items);
-	free(f->sends);
-	free(f->names);
-	free(f);
+	fbuf_gather_destroy(b->gather);
+	fbuf_pool_close(b->pool);
+	free(b->targets);
+	free(b->items);
+	free(b->sends);
+	free(b->names);
+	free(b);
 }
 
-static void fbuf_fini(struct lane *l)
+static void fbuf_fini(struct flow *f)
 {
-	fbuf_free_lane(l->priv);
-	l->mem = NULL;
+	fbuf_flow_free(f->priv);
+	f->mem = NULL;
 }
 
 /* All of the pool's buffers: together, in the order of the pool, the source. */
-static int fbuf_alloc_all(struct fbuf_lane *f, unsigned int nr)
+static int fbuf_alloc_all(struct fbuf_flow *b, unsigned int nr)
 {
 	uint64_t names[64];
 	int n, i;
 
 	for (; nr; nr -= n) {
-		n = fbuf_alloc(f->pool, names,
+		n = fbuf_alloc(b->pool, names,
 			       nr < ARRAY_SIZE(names) ? nr : ARRAY_SIZE(names), 0);
 		if (n <= 0)
 			return n ? n : -ENOBUFS;
 		for (i = 0; i < n; i++)
-			f->names[FBUF_NAME_INDEX(names[i])] = names[i];
+			b->names[FBUF_NAME_INDEX(names[i])] = names[i];
 	}
 	return 0;
 }
 
 /* Pieces are a buffer apart: buffers may touch, and would be sent as one. */
-static int fbuf_take(struct lane *l, struct fbuf_lane *f)
+static int fbuf_take(struct flow *f, struct fbuf_flow *b)
 {
 	unsigned int nr, i;
 	int err;
 
-	f->buf_size = l->nr_iov > 1 ? l->apart / 2 : l->apart;
-	nr = l->source / f->buf_size;
-	err = fbuf_pool_create(&f->pool, f->buf_size, nr);
+	b->buf_size = f->nr_iov > 1 ? f->apart / 2 : f->apart;
+	nr = f->source / b->buf_size;
+	err = fbuf_pool_create(&b->pool, b->buf_size, nr);
 	if (err)
-		return lane_fail(l, err, "unsupported: making a pool");
-	f->names = calloc(nr, sizeof(*f->names));
-	f->targets = calloc(l->nr, sizeof(*f->targets));
-	f->items = calloc(l->nr, sizeof(*f->items));
-	f->sends = calloc(l->nr, sizeof(*f->sends));
-	f->gather = fbuf_gather_new(f->pool);
-	if (!f->names || !f->targets || !f->items || !f->sends || !f->gather)
-		return lane_fail(l, -ENOMEM, "memory");
-	err = fbuf_alloc_all(f, nr);
+		return flow_fail(f, err, "unsupported: making a pool");
+	b->names = calloc(nr, sizeof(*b->names));
+	b->targets = calloc(f->nr, sizeof(*b->targets));
+	b->items = calloc(f->nr, sizeof(*b->items));
+	b->sends = calloc(f->nr, sizeof(*b->sends));
+	b->gather = fbuf_gather_new(b->pool);
+	if (!b->names || !b->targets || !b->items || !b->sends || !b->gather)
+		return flow_fail(f, -ENOMEM, "memory");
+	err = fbuf_alloc_all(b, nr);
 	if (err)
-		return lane_fail(l, err, "allocating buffers");
-	for (i = 0; i < l->nr; i++)
-		f->targets[i].fd = l->txs[i];
+		return flow_fail(f, err, "allocating buffers");
+	for (i = 0; i < f->nr; i++)
+		b->targets[i].fd = f->txs[i];
 	return 0;
 }
 
 /* Bytes off .. off + len - 1 of the source, all in one buffer. */
-static int fbuf_append(struct fbuf_lane *f, size_t off, size_t len)
+static int fbuf_append(struct fbuf_flow *b, size_t off, size_t len)
 {
-	return fbuf_gather_append(f->gather, f->names[off / f->buf_size],
-				  off % f->buf_size, len);
+	return fbuf_gather_append(b->gather, b->names[off / b->buf_size],
+				  off % b->buf_size, len);
 }
 
-static int fbuf_init(struct lane *l)
+static int fbuf_init(struct flow *f)
 {
-	struct fbuf_lane *f = calloc(1, sizeof(*f));
+	struct fbuf_flow *b = calloc(1, sizeof(*b));
 	unsigned int i;
 	int err;
 
-	if (!f)
-		return lane_fail(l, -ENOMEM, "fbuf");
-	err = fbuf_take(l, f);
-	for (i = 0; !err && i < l->nr_iov; i++) {
-		err = fbuf_append(f, i * l->apart, l->size / l->nr_iov);
+	if (!b)
+		return flow_fail(f, -ENOMEM, "fbuf");
+	err = fbuf_take(f, b);
+	for (i = 0; !err && i < f->nr_iov; i++) {
+		err = fbuf_append(b, i * f->apart, f->size / f->nr_iov);
 		if (err)
-			lane_fail(l, err, "making a gather");
+			flow_fail(f, err, "making a gather");
 	}
 	if (err) {
-		fbuf_free_lane(f);
+		fbuf_flow_free(b);
 		return err;
 	}
-	f->len = l->size;
-	l->priv = f;
-	l->mem = fbuf_addr(f->pool, f->names[0]);
+	b->len = f->size;
+	f->priv = b;
+	f->mem = fbuf_addr(b->pool, b->names[0]);
 	return 0;
 }
 
 /* What is named, or else whatever the module chooses. */
-static ssize_t fbuf_whole(struct lane *l)
+static ssize_t fbuf_whole(struct flow *f)
 {
-	unsigned int flags = l->wait ? 0 : FBUF_SEND_DONTWAIT;
-	unsigned int engines = l->method->engines;
-	struct fbuf_lane *f = l->priv;
+	unsigned int flags = f->wait ? 0 : FBUF_SEND_DONTWAIT;
+	unsigned int engines = f->method->engines;
+	struct fbuf_flow *b = f->priv;
 	struct fbuf_result res;
 	ssize_t n;
 
-	n = engines ? fbuf_sendto(f->gather, l->tx, flags, engines, NULL, 0,
+	n = engines ? fbuf_sendto(b->gather, f->tx, flags, engines, NULL, 0,
 				  &res) :
-		      fbuf_send(f->gather, l->tx, flags, &res);
+		      fbuf_send(b->gather, f->tx, flags, &res);
 	if (n < 0)
 		return n;
-	l->engine = res.engine;
-	l->reported += n;
-	l->copied += res.copied;
+	f->engine = res.engine;
+	f->reported += n;
+	f->copied += res.copied;
 	return n;
 }
 
 /* The gather is made once; the rest of a short send needs another. */
-static ssize_t fbuf_part(struct lane *l, size_t off, size_t len)
+static ssize_t fbuf_part(struct flow *f, size_t off, size_t len)
 {
-	struct fbuf_lane *f = l->priv;
+	struct fbuf_flow *b = f->priv;
 	ssize_t n;
 
-	fbuf_gather_reset(f->gather);
-	n = fbuf_append(f, off, len);
+	fbuf_gather_reset(b->gather);
+	n = fbuf_append(b, off, len);
 	if (n)
 		return n;
-	f->off = off;
-	f->len = len;
-	return fbuf_whole(l);
+	b->off = off;
+	b->len = len;
+	return fbuf_whole(f);
 }
 
-static ssize_t fbuf_lane_send(struct lane *l, size_t off, size_t len)
+static ssize_t fbuf_flow_send(struct flow *f, size_t off, size_t len)
 {
-	const struct fbuf_lane *f = l->priv;
+	const struct fbuf_flow *b = f->priv;
 
-	if (off != f->off || len != f->len)
-		return fbuf_part(l, off, len);
-	return fbuf_whole(l);
+	if (off != b->off || len != b->len)
+		return fbuf_part(f, off, len);
+	return fbuf_whole(f);
 }
 
-static ssize_t fbuf_lane_fan(struct lane *l)
+static ssize_t fbuf_flow_fan(struct flow *f)
 {
-	struct fbuf_lane *f = l->priv;
+	struct fbuf_flow *b = f->priv;
 	ssize_t sum = 0;
 	unsigned int i;
 	int n;
 
-	n = fbuf_fanout(f->gather, f->targets, l->nr, 0, l->method->engines);
+	n = fbuf_fanout(b->gather, b->targets, f->nr, 0, f->method->engines);
 	if (n < 0)
 		return n;
-	for (i = 0; i < l->nr; i++) {
-		if (f->targets[i].result < 0)
-			return f->targets[i].result;
-		sum += f->targets[i].result;
-		l->copied += f->targets[i].copied;
+	for (i = 0; i < f->nr; i++) {
+		if (b->targets[i].result < 0)
+			return b->targets[i].result;
+		sum += b->targets[i].result;
+		f->copied += b->targets[i].copied;
 	}
-	l->reported += sum;
-	l->engine = f->targets[0].engine;
+	f->reported += sum;
+	f->engine = b->targets[0].engine;
 	return sum;
 }
 
 /* Many sends by one call, which happen to be of one gather. */
-static int batch_init(struct lane *l)
+static int batch_init(struct flow *f)
 {
-	struct fbuf_lane *f;
+	struct fbuf_flow *b;
 	unsigned int i;
-	int err = fbuf_init(l);
+	int err = fbuf_init(f);
 
 	if (err)
 		return err;
-	f = l->priv;
-	for (i = 0; i < l->nr; i++)
-		fbuf_item_set(&f->items[i], f->gather, l->txs[i]);
+	b = f->priv;
+	for (i = 0; i < f->nr; i++)
+		fbuf_item_set(&b->items[i], b->gather, f->txs[i]);
 	return 0;
 }
 
-static ssize_t batch_fan(struct lane *l)
+static ssize_t batch_fan(struct flow *f)
 {
-	struct fbuf_lane *f = l->priv;
+	struct fbuf_flow *b = f->priv;
 	ssize_t sum = 0;
 	int n, i;
 
-	n = fbuf_send_batch(f->pool, f->items, l->nr, 0, l->method->engines);
+	n = fbuf_send_batch(b->pool, b->items, f->nr, 0, f->method->engines);
 	for (i = 0; i < n; i++) {
-		if (f->items[i].result < 0)
-			return f->items[i].result;
-		sum += f->items[i].result;
-		l->copied += f->items[i].copied;
+		if (b->items[i].result < 0)
+			return b->items[i].result;
+		sum += b->items[i].result;
+		f->copied += b->items[i].copied;
 	}
-	l->reported += sum;
-	l->engine = f->items[0].engine;
+	f->reported += sum;
+	f->engine = b->items[0].engine;
 	return n < 0 ? n : sum;
 }
 
-static int fbuf_uring_init(struct lane *l)
+static int fbuf_uring_init(struct flow *f)
 {
-	struct fbuf_lane *f;
+	struct fbuf_flow *b;
 	int err, fd;
 
-	err = fbuf_init(l);
+	err = fbuf_init(f);
 	if (err)
 		return err;
-	f = l->priv;
-	err = io_uring_queue_init(l->nr, &f->ring, 0);
+	b = f->priv;
+	err = io_uring_queue_init(f->nr, &b->ring, 0);
 	if (err) {
-		lane_fail(l, err, "unsupported: io_uring_setup");
-		fbuf_fini(l);
+		flow_fail(f, err, "unsupported: io_uring_setup");
+		fbuf_fini(f);
 		return err;
 	}
 	/* Spares a look-up: Linux 5.18. */
-	io_uring_register_ring_fd(&f->ring);
-	fd = fbuf_pool_fd(f->pool);
-	err = io_uring_register_files(&f->ring, &fd, 1);
+	io_uring_register_ring_fd(&b->ring);
+	fd = fbuf_pool_fd(b->pool);
+	err = io_uring_register_files(&b->ring, &fd, 1);
 	if (err) {
-		lane_fail(l, err, "registering a pool");
-		io_uring_queue_exit(&f->ring);
-		fbuf_fini(l);
+		flow_fail(f, err, "registering a pool");
+		io_uring_queue_exit(&b->ring);
+		fbuf_fini(f);
 	}
 	return err;
 }
 
-static void fbuf_uring_reap(struct lane *l)
+static void fbuf_uring_reap(struct flow *f)
 {
-	struct fbuf_lane *f = l->priv;
+	struct fbuf_flow *b = f->priv;
 	struct io_uring_cqe *cqe;
 
-	while (f->busy && !io_uring_peek_cqe(&f->ring, &cqe)) {
-		if (f->res >= 0)
-			f->res = cqe->res < 0 ? cqe->res : f->res + cqe->res;
-		io_uring_cqe_seen(&f->ring, cqe);
-		f->busy--;
+	while (b->busy && !io_uring_peek_cqe(&b->ring, &cqe)) {
+		if (b->res >= 0)
+			b->res = cqe->res < 0 ? cqe->res : b->res + cqe->res;
+		io_uring_cqe_seen(&b->ring, cqe);
+		b->busy--;
 	}
 }
 
-/* What is on its way writes to f->sends. */
-static void fbuf_uring_fini(struct lane *l)
+/* What is on its way writes to b->sends. */
+static void fbuf_uring_fini(struct flow *f)
 {
-	struct fbuf_lane *f = l->priv;
+	struct fbuf_flow *b = f->priv;
 	struct io_uring_cqe *cqe;
 
-	while (f->busy && !io_uring_wait_cqe(&f->ring, &cqe))
-		fbuf_uring_reap(l);
-	io_uring_queue_exit(&f->ring);
-	fbuf_fini(l);
+	while (b->busy && !io_uring_wait_cqe(&b->ring, &cqe))
+		fbuf_uring_reap(f);
+	io_uring_queue_exit(&b->ring);
+	fbuf_fini(f);
 }
 
 /* One submission for all sockets. */
-static ssize_t fbuf_uring_fan(struct lane *l)
+static ssize_t fbuf_uring_fan(struct flow *f)
 {
-	struct fbuf_lane *f = l->priv;
+	struct fbuf_flow *b = f->priv;
 	struct io_uring_sqe *sqe;
 	unsigned int i;
 
-	for (i = 0; i < l->nr; i++) {
-		sqe = io_uring_get_sqe(&f->ring);
+	for (i = 0; i < f->nr; i++) {
+		sqe = io_uring_get_sqe(&b->ring);
 		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, 0, NULL, 0, 0);
 		sqe->flags = IOSQE_FIXED_FILE;
-		sqe->cmd_op = fbuf_uring_send(&f->sends[i], sqe->cmd, f->gather,
-					      l->txs[i], FBUF_SEND_DONTWAIT,
-					      l->method->engines);
+		sqe->cmd_op = fbuf_uring_send(&b->sends[i], sqe->cmd, b->gather,
+					      f->txs[i], FBUF_SEND_DONTWAIT,
+					      f->method->engines);
 	}
-	f->res = 0;
-	f->busy = l->nr;
-	io_uring_submit(&f->ring);
-	fbuf_uring_reap(l);
-	if (f->busy) {
-		l->punted = true;
+	b->res = 0;
+	b->busy = f->nr;
+	io_uring_submit(&b->ring);
+	fbuf_uring_reap(f);
+	if (b->busy) {
+		f->punted = true;
 		return -EAGAIN;
 	}
-	if (f->res < 0)
-		return f->res;
-	for (i = 0; i < l->nr; i++)
-		l->copied += f->sends[i].copied;
-	l->reported += f->res;
-	l->engine = f->sends[0].engine;
-	return f->res;
+	if (b->res < 0)
+		return b->res;
+	for (i = 0; i < f->nr; i++)
+		f->copied += b->sends[i].copied;
+	f->reported += b->res;
+	f->engine = b->sends[0].engine;
+	return b->res;
 }
 
-static ssize_t fbuf_uring_one(struct lane *l, size_t off, size_t len)
+static ssize_t fbuf_uring_one(struct flow *f, size_t off, size_t len)
 {
 	(void)off;
 	(void)len;
-	return fbuf_uring_fan(l);
+	return fbuf_uring_fan(f);
 }
 
-static ssize_t pool_sendfile(struct lane *l, size_t off, size_t len)
+static ssize_t pool_sendfile(struct flow *f, size_t off, size_t len)
 {
-	struct fbuf_lane *f = l->priv;
+	struct fbuf_flow *b = f->priv;
 	off_t pos = off;
 
-	return lane_result(sendfile(l->tx, fbuf_pool_fd(f->pool), &pos, len));
+	return flow_result(sendfile(f->tx, fbuf_pool_fd(b->pool), &pos, len));
 }
 
 /* selftests/bench/floor/fbuf_floor.c: its clock, and its pages. */
-static int floor_init(struct lane *l)
+static int floor_init(struct flow *f)
 {
 	struct floor args = {
-		.nr = l->nr_iov, .seg_size = l->size / l->nr_iov,
+		.nr = f->nr_iov, .seg_size = f->size / f->nr_iov,
 	};
 
-	l->file = open(FLOOR_DEVICE, O_RDWR | O_CLOEXEC);
-	if (l->file < 0)
-		return lane_fail(l, -errno, "unsupported: " FLOOR_DEVICE);
-	if (ioctl(l->file, FLOOR_IOC_SETUP, &args))
-		return lane_fail(l, -errno, FLOOR_DEVICE);
+	f->file = open(FLOOR_DEVICE, O_RDWR | O_CLOEXEC);
+	if (f->file < 0)
+		return flow_fail(f, -errno, "unsupported: " FLOOR_DEVICE);
+	if (ioctl(f->file, FLOOR_IOC_SETUP, &args))
+		return flow_fail(f, -errno, FLOOR_DEVICE);
 	return 0;
 }
 
-static ssize_t floor_fan(struct lane *l)
+static ssize_t floor_fan(struct flow *f)
 {
-	struct floor args = { .nr = l->nr, .fds = (uintptr_t)l->txs };
+	struct floor args = { .nr = f->nr, .fds = (uintptr_t)f->txs };
 
-	if (ioctl(l->file, FLOOR_IOC_SEND, &args))
+	if (ioctl(f->file, FLOOR_IOC_SEND, &args))
 		return -errno;
-	l->took = args.ns;
-	return l->nr * l->size;
+	f->took = args.ns;
+	return f->nr * f->size;
 }
 
-static ssize_t floor_send(struct lane *l, size_t off, size_t len)
+static ssize_t floor_send(struct flow *f, size_t off, size_t len)
 {
 	(void)off;
 	(void)len;
-	return floor_fan(l);
+	return floor_fan(f);
 }
 
 #define ALL	(IN_ONE | IN_FAN | IN_GATHER)
@@ -353,20 +353,20 @@ static ssize_t floor_send(struct lane *l, size_t off, size_t len)
 static const struct method fbuf[] = {
 	{ .name = "fbuf", .in = IN_COMPARE | ALL, .reads = true, POOL,
 	  .calls = 1,
-	  .send = fbuf_lane_send, .fan = fbuf_lane_fan, .gather = fbuf_whole },
+	  .send = fbuf_flow_send, .fan = fbuf_flow_fan, .gather = fbuf_whole },
 	{ .name = "fbuf-pageref", .in = ALL, POOL,
 	  .engines = FBUF_ENGINE_PAGEREF,
-	  .send = fbuf_lane_send, .fan = fbuf_lane_fan, .gather = fbuf_whole },
+	  .send = fbuf_flow_send, .fan = fbuf_flow_fan, .gather = fbuf_whole },
 	{ .name = "fbuf-ubuf", .in = IN_ONE, POOL,
-	  .engines = FBUF_ENGINE_UBUF, .send = fbuf_lane_send },
+	  .engines = FBUF_ENGINE_UBUF, .send = fbuf_flow_send },
 	{ .name = "fbuf-splice", .in = ALL, POOL,
 	  .engines = FBUF_ENGINE_SPLICE,
-	  .send = fbuf_lane_send, .fan = fbuf_lane_fan, .gather = fbuf_whole },
+	  .send = fbuf_flow_send, .fan = fbuf_flow_fan, .gather = fbuf_whole },
 	{ .name = "fbuf-copy", .in = ALL, POOL,
 	  .engines = FBUF_ENGINE_COPY,
-	  .send = fbuf_lane_send, .fan = fbuf_lane_fan, .gather = fbuf_whole },
+	  .send = fbuf_flow_send, .fan = fbuf_flow_fan, .gather = fbuf_whole },
 	/* A SEND for each socket. */
-	{ .name = "fbuf-each", .in = IN_FAN, POOL, .send = fbuf_lane_send },
+	{ .name = "fbuf-each", .in = IN_FAN, POOL, .send = fbuf_flow_send },
 	{ .name = "fbuf-batch", .in = IN_FAN, .memory = true,
 	  .init = batch_init, .fan = batch_fan, .fini = fbuf_fini },
 	{ .name = "fbuf-uring", .in = ALL, .memory = true,

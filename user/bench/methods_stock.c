@@ -16,46 +16,46 @@
 
 #include "flow.h"
 
-static ssize_t write_send(struct lane *l, size_t off, size_t len)
+static ssize_t write_send(struct flow *f, size_t off, size_t len)
 {
-	return lane_result(write(l->tx, l->mem + off, len));
+	return flow_result(write(f->tx, f->mem + off, len));
 }
 
-static ssize_t write_gather(struct lane *l)
+static ssize_t write_gather(struct flow *f)
 {
-	return lane_result(writev(l->tx, l->iov, l->nr_iov));
+	return flow_result(writev(f->tx, f->iov, f->nr_iov));
 }
 
-static ssize_t read_write_send(struct lane *l, size_t off, size_t len)
+static ssize_t read_write_send(struct flow *f, size_t off, size_t len)
 {
 	/* What the socket did not take is still in memory. */
-	if (off == l->at) {
-		ssize_t n = pread(l->file, l->mem, len, off);
+	if (off == f->at) {
+		ssize_t n = pread(f->file, f->mem, len, off);
 
 		if (n != (ssize_t)len)
 			return n < 0 ? -errno : -EIO;
 	}
-	return lane_result(write(l->tx, l->mem + (off - l->at), len));
+	return flow_result(write(f->tx, f->mem + (off - f->at), len));
 }
 
-static ssize_t mmap_write_send(struct lane *l, size_t off, size_t len)
+static ssize_t mmap_write_send(struct flow *f, size_t off, size_t len)
 {
-	uint8_t *p = mmap(NULL, l->size, PROT_READ, MAP_SHARED, l->file,
-			  l->at);
+	uint8_t *p = mmap(NULL, f->size, PROT_READ, MAP_SHARED, f->file,
+			  f->at);
 	ssize_t n;
 
 	if (p == MAP_FAILED)
 		return -errno;
-	n = lane_result(write(l->tx, p + (off - l->at), len));
-	munmap(p, l->size);
+	n = flow_result(write(f->tx, p + (off - f->at), len));
+	munmap(p, f->size);
 	return n;
 }
 
-static ssize_t sendfile_send(struct lane *l, size_t off, size_t len)
+static ssize_t sendfile_send(struct flow *f, size_t off, size_t len)
 {
 	off_t pos = off;
 
-	return lane_result(sendfile(l->tx, l->file, &pos, len));
+	return flow_result(sendfile(f->tx, f->file, &pos, len));
 }
 
 /* A pipe that holds a whole message, where the system allows it. */
@@ -65,53 +65,53 @@ struct pipe {
 	size_t filled;		/* bytes that the socket has not yet taken */
 };
 
-static int pipe_init(struct lane *l)
+static int pipe_init(struct flow *f)
 {
 	struct pipe *p = calloc(1, sizeof(*p));
 	int fds[2];
 
 	if (!p)
-		return lane_fail(l, -ENOMEM, "pipe");
+		return flow_fail(f, -ENOMEM, "pipe");
 	if (pipe2(fds, O_CLOEXEC)) {
 		free(p);
-		return lane_fail(l, -errno, "pipe");
+		return flow_fail(f, -errno, "pipe");
 	}
 	p->out = fds[0];
 	p->in = fds[1];
-	fcntl(p->in, F_SETPIPE_SZ, (int)l->size);
+	fcntl(p->in, F_SETPIPE_SZ, (int)f->size);
 	p->room = fcntl(p->in, F_GETPIPE_SZ);
-	l->priv = p;
+	f->priv = p;
 	return 0;
 }
 
-static void pipe_fini(struct lane *l)
+static void pipe_fini(struct flow *f)
 {
-	struct pipe *p = l->priv;
+	struct pipe *p = f->priv;
 
 	close(p->in);
 	close(p->out);
 	free(p);
 }
 
-static ssize_t pipe_drain(struct lane *l)
+static ssize_t pipe_drain(struct flow *f)
 {
-	struct pipe *p = l->priv;
+	struct pipe *p = f->priv;
 	ssize_t n;
 
-	n = lane_result(splice(p->out, NULL, l->tx, NULL, p->filled,
-			       l->wait ? 0 : SPLICE_F_NONBLOCK));
+	n = flow_result(splice(p->out, NULL, f->tx, NULL, p->filled,
+			       f->wait ? 0 : SPLICE_F_NONBLOCK));
 	if (n > 0)
 		p->filled -= n;
 	return n;
 }
 
-static ssize_t splice_send(struct lane *l, size_t off, size_t len)
+static ssize_t splice_send(struct flow *f, size_t off, size_t len)
 {
-	struct pipe *p = l->priv;
+	struct pipe *p = f->priv;
 	off_t pos = off;
 
 	if (!p->filled) {
-		ssize_t n = splice(l->file, &pos, p->in, NULL,
+		ssize_t n = splice(f->file, &pos, p->in, NULL,
 				   len < p->room ? len : p->room,
 				   SPLICE_F_NONBLOCK);
 
@@ -119,16 +119,16 @@ static ssize_t splice_send(struct lane *l, size_t off, size_t len)
 			return n < 0 ? -errno : -EIO;
 		p->filled = n;
 	}
-	return pipe_drain(l);
+	return pipe_drain(f);
 }
 
-static ssize_t vmsplice_send(struct lane *l, size_t off, size_t len)
+static ssize_t vmsplice_send(struct flow *f, size_t off, size_t len)
 {
-	struct pipe *p = l->priv;
+	struct pipe *p = f->priv;
 
 	if (!p->filled) {
 		struct iovec iov = {
-			.iov_base = l->mem + off,
+			.iov_base = f->mem + off,
 			.iov_len = len < p->room ? len : p->room,
 		};
 		ssize_t n = vmsplice(p->in, &iov, 1, SPLICE_F_NONBLOCK);
@@ -137,31 +137,31 @@ static ssize_t vmsplice_send(struct lane *l, size_t off, size_t len)
 			return n < 0 ? -errno : -EIO;
 		p->filled = n;
 	}
-	return pipe_drain(l);
+	return pipe_drain(f);
 }
 
 /* All pieces in one pipe, at a slot each. */
-static int vmsplice_init(struct lane *l)
+static int vmsplice_init(struct flow *f)
 {
 	struct pipe *p;
-	int err = pipe_init(l);
+	int err = pipe_init(f);
 
-	if (err || l->nr_iov == 1)
+	if (err || f->nr_iov == 1)
 		return err;
-	p = l->priv;
-	fcntl(p->in, F_SETPIPE_SZ, (int)(l->nr_iov * sysconf(_SC_PAGESIZE)));
+	p = f->priv;
+	fcntl(p->in, F_SETPIPE_SZ, (int)(f->nr_iov * sysconf(_SC_PAGESIZE)));
 	return 0;
 }
 
-static ssize_t vmsplice_gather(struct lane *l)
+static ssize_t vmsplice_gather(struct flow *f)
 {
-	struct pipe *p = l->priv;
-	ssize_t n = vmsplice(p->in, l->iov, l->nr_iov, SPLICE_F_NONBLOCK);
+	struct pipe *p = f->priv;
+	ssize_t n = vmsplice(p->in, f->iov, f->nr_iov, SPLICE_F_NONBLOCK);
 
 	if (n <= 0)
 		return n < 0 ? -errno : -EIO;
 	p->filled = n;
-	return pipe_drain(l);
+	return pipe_drain(f);
 }
 
 /* A second pipe, from which each socket but the last is served. */
@@ -170,67 +170,67 @@ struct tee {
 	int in, out;
 };
 
-static int tee_init(struct lane *l)
+static int tee_init(struct flow *f)
 {
 	struct tee *t = calloc(1, sizeof(*t));
 	int fds[2], err;
 
 	if (!t)
-		return lane_fail(l, -ENOMEM, "tee");
+		return flow_fail(f, -ENOMEM, "tee");
 	if (pipe2(fds, O_CLOEXEC)) {
 		free(t);
-		return lane_fail(l, -errno, "tee");
+		return flow_fail(f, -errno, "tee");
 	}
 	t->out = fds[0];
 	t->in = fds[1];
-	fcntl(t->in, F_SETPIPE_SZ, (int)l->size);
-	err = pipe_init(l);
+	fcntl(t->in, F_SETPIPE_SZ, (int)f->size);
+	err = pipe_init(f);
 	if (err) {
 		close(t->in);
 		close(t->out);
 		free(t);
 	} else {
-		t->pipe = *(struct pipe *)l->priv;
-		free(l->priv);
-		l->priv = t;
+		t->pipe = *(struct pipe *)f->priv;
+		free(f->priv);
+		f->priv = t;
 	}
 	return err;
 }
 
-static void tee_fini(struct lane *l)
+static void tee_fini(struct flow *f)
 {
-	struct tee *t = l->priv;
+	struct tee *t = f->priv;
 
 	close(t->in);
 	close(t->out);
-	pipe_fini(l);
+	pipe_fini(f);
 }
 
-static ssize_t tee_one(struct lane *l)
+static ssize_t tee_one(struct flow *f)
 {
-	struct tee *t = l->priv;
-	ssize_t n = tee(t->pipe.out, t->in, l->size, SPLICE_F_NONBLOCK);
+	struct tee *t = f->priv;
+	ssize_t n = tee(t->pipe.out, t->in, f->size, SPLICE_F_NONBLOCK);
 
-	if (n != (ssize_t)l->size)
+	if (n != (ssize_t)f->size)
 		return n < 0 ? -errno : -EMSGSIZE;
-	return lane_result(splice(t->out, NULL, l->tx, NULL, n,
+	return flow_result(splice(t->out, NULL, f->tx, NULL, n,
 				  SPLICE_F_NONBLOCK));
 }
 
-static ssize_t tee_fan(struct lane *l)
+static ssize_t tee_fan(struct flow *f)
 {
-	struct tee *t = l->priv;
+	struct tee *t = f->priv;
 	ssize_t n, sum = 0;
 	unsigned int i;
 	off_t pos = 0;
 
-	n = splice(l->file, &pos, t->pipe.in, NULL, l->size, SPLICE_F_NONBLOCK);
-	if (n != (ssize_t)l->size)
+	n = splice(f->file, &pos, t->pipe.in, NULL, f->size, SPLICE_F_NONBLOCK);
+	if (n != (ssize_t)f->size)
 		return n < 0 ? -errno : -EMSGSIZE;
 	t->pipe.filled = n;
-	for (i = 0; i < l->nr; i++) {
-		l->tx = l->txs[i];
-		n = i + 1 < l->nr ? tee_one(l) : pipe_drain(l);
+	for (i = 0; i < f->nr; i++) {
+		f->tx = f->txs[i];
+		n = i + 1 < f->nr ? tee_one(f) : pipe_drain(f);
 		if (n < 0)
 			return n;
 		sum += n;
@@ -238,21 +238,21 @@ static ssize_t tee_fan(struct lane *l)
 	return sum;
 }
 
-static int msg_zc_init(struct lane *l)
+static int msg_zc_init(struct flow *f)
 {
 	unsigned int i;
 	int one = 1;
 
-	for (i = 0; i < l->nr; i++) {
-		if (setsockopt(l->txs[i], SOL_SOCKET, SO_ZEROCOPY, &one,
+	for (i = 0; i < f->nr; i++) {
+		if (setsockopt(f->txs[i], SOL_SOCKET, SO_ZEROCOPY, &one,
 			       sizeof(one)))
-			return lane_fail(l, -errno, "SO_ZEROCOPY");
+			return flow_fail(f, -errno, "SO_ZEROCOPY");
 	}
 	return 0;
 }
 
 /* One notice covers a range of sends. */
-static void msg_zc_reap_one(struct lane *l, int sock)
+static void msg_zc_reap_one(struct flow *f, int sock)
 {
 	union {
 		struct cmsghdr hdr;
@@ -276,43 +276,43 @@ static void msg_zc_reap_one(struct lane *l, int sock)
 		memcpy(&err, CMSG_DATA(c), sizeof(err));
 		if (err.ee_origin != SO_EE_ORIGIN_ZEROCOPY)
 			continue;
-		bytes = (uint64_t)l->size * (err.ee_data - err.ee_info + 1);
-		l->reported += bytes;
+		bytes = (uint64_t)f->size * (err.ee_data - err.ee_info + 1);
+		f->reported += bytes;
 		if (err.ee_code & SO_EE_CODE_ZEROCOPY_COPIED)
-			l->copied += bytes;
+			f->copied += bytes;
 	}
 }
 
-static void msg_zc_reap(struct lane *l)
+static void msg_zc_reap(struct flow *f)
 {
 	unsigned int i;
 
-	for (i = 0; i < l->nr; i++)
-		msg_zc_reap_one(l, l->txs[i]);
+	for (i = 0; i < f->nr; i++)
+		msg_zc_reap_one(f, f->txs[i]);
 }
 
-static ssize_t msg_zc_gather(struct lane *l)
+static ssize_t msg_zc_gather(struct flow *f)
 {
-	struct msghdr msg = { .msg_iov = l->iov, .msg_iovlen = l->nr_iov };
+	struct msghdr msg = { .msg_iov = f->iov, .msg_iovlen = f->nr_iov };
 
-	return lane_result(sendmsg(l->tx, &msg, MSG_ZEROCOPY | MSG_DONTWAIT));
+	return flow_result(sendmsg(f->tx, &msg, MSG_ZEROCOPY | MSG_DONTWAIT));
 }
 
-static ssize_t msg_zc_send(struct lane *l, size_t off, size_t len)
+static ssize_t msg_zc_send(struct flow *f, size_t off, size_t len)
 {
-	int flags = MSG_ZEROCOPY | (l->wait ? 0 : MSG_DONTWAIT);
-	struct pollfd pfd = { .fd = l->tx };
+	int flags = MSG_ZEROCOPY | (f->wait ? 0 : MSG_DONTWAIT);
+	struct pollfd pfd = { .fd = f->tx };
 	ssize_t n;
 
 	for (;;) {
-		n = lane_result(send(l->tx, l->mem + off, len, flags));
+		n = flow_result(send(f->tx, f->mem + off, len, flags));
 		if (n != -ENOBUFS)
 			return n;
 		/* No room for one more notice: fetch those that wait. */
-		if (!l->wait)
+		if (!f->wait)
 			return -EAGAIN;
 		poll(&pfd, 1, 1);
-		msg_zc_reap(l);
+		msg_zc_reap(f);
 	}
 }
 

@@ -33,33 +33,33 @@ struct uring {
 	struct msghdr msg;	/* of a gather */
 };
 
-static int uring_register(struct lane *l, struct uring *u)
+static int uring_register(struct flow *f, struct uring *u)
 {
-	struct iovec iov = { .iov_base = l->mem, .iov_len = l->source };
+	struct iovec iov = { .iov_base = f->mem, .iov_len = f->source };
 	struct io_uring_probe *probe;
 	bool known;
 	int err;
 
 	/* Spares a look-up, but is for this thread only: Linux 5.18. */
-	if (!l->wait)
+	if (!f->wait)
 		io_uring_register_ring_fd(&u->ring);
-	err = io_uring_register_files(&u->ring, l->txs, l->nr);
+	err = io_uring_register_files(&u->ring, f->txs, f->nr);
 	if (err)
-		return lane_fail(l, err, "registering sockets");
+		return flow_fail(f, err, "registering sockets");
 	if (!u->zc)
 		return 0;
 	probe = io_uring_get_probe_ring(&u->ring);
 	known = probe && io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);
 	io_uring_free_probe(probe);
 	if (!known)
-		return lane_fail(l, -EOPNOTSUPP, "unsupported: SEND_ZC");
-	if (l->nr_iov > 1)
+		return flow_fail(f, -EOPNOTSUPP, "unsupported: SEND_ZC");
+	if (f->nr_iov > 1)
 		return 0;
 	err = io_uring_register_buffers(&u->ring, &iov, 1);
-	return err ? lane_fail(l, err, "unsupported: registering a buffer") : 0;
+	return err ? flow_fail(f, err, "unsupported: registering a buffer") : 0;
 }
 
-static int uring_open(struct lane *l, bool zc)
+static int uring_open(struct flow *f, bool zc)
 {
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_CQSIZE,
@@ -69,49 +69,49 @@ static int uring_open(struct lane *l, bool zc)
 	int err;
 
 	if (!u)
-		return lane_fail(l, -ENOMEM, "io_uring");
+		return flow_fail(f, -ENOMEM, "io_uring");
 	u->zc = zc;
 	u->flags = IORING_SEND_ZC_REPORT_USAGE;
-	u->msg.msg_iov = l->iov;
-	u->msg.msg_iovlen = l->nr_iov;
-	err = io_uring_queue_init_params(l->nr > QUEUE ? l->nr : QUEUE,
+	u->msg.msg_iov = f->iov;
+	u->msg.msg_iovlen = f->nr_iov;
+	err = io_uring_queue_init_params(f->nr > QUEUE ? f->nr : QUEUE,
 					 &u->ring, &params);
 	if (err) {
 		free(u);
-		return lane_fail(l, err, "unsupported: io_uring_setup");
+		return flow_fail(f, err, "unsupported: io_uring_setup");
 	}
-	err = uring_register(l, u);
+	err = uring_register(f, u);
 	if (err) {
 		io_uring_queue_exit(&u->ring);
 		free(u);
 		return err;
 	}
-	l->priv = u;
+	f->priv = u;
 	return 0;
 }
 
-static int send_init(struct lane *l)
+static int send_init(struct flow *f)
 {
-	return uring_open(l, false);
+	return uring_open(f, false);
 }
 
-static int send_zc_init(struct lane *l)
+static int send_zc_init(struct flow *f)
 {
-	return uring_open(l, true);
+	return uring_open(f, true);
 }
 
-static void uring_fini(struct lane *l)
+static void uring_fini(struct flow *f)
 {
-	struct uring *u = l->priv;
+	struct uring *u = f->priv;
 
 	io_uring_queue_exit(&u->ring);
 	free(u);
 }
 
 /* SEND_ZC has two completions: a result, and that the memory is free. */
-static void uring_reap(struct lane *l)
+static void uring_reap(struct flow *f)
 {
-	struct uring *u = l->priv;
+	struct uring *u = f->priv;
 	struct io_uring_cqe *cqe;
 
 	while (!io_uring_peek_cqe(&u->ring, &cqe)) {
@@ -121,78 +121,78 @@ static void uring_reap(struct lane *l)
 							u->res + cqe->res;
 			u->busy--;
 		} else if (u->flags & IORING_SEND_ZC_REPORT_USAGE) {
-			l->reported += l->size;
+			f->reported += f->size;
 			if (cqe->res & IORING_NOTIF_USAGE_ZC_COPIED)
-				l->copied += l->size;
+				f->copied += f->size;
 		}
 		io_uring_cqe_seen(&u->ring, cqe);
 	}
 }
 
 /* One more entry, for socket number i. */
-static void uring_prep(struct lane *l, unsigned int i, size_t off, size_t len)
+static void uring_prep(struct flow *f, unsigned int i, size_t off, size_t len)
 {
-	struct uring *u = l->priv;
+	struct uring *u = f->priv;
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-	int flags = l->wait ? MSG_WAITALL : MSG_DONTWAIT;
+	int flags = f->wait ? MSG_WAITALL : MSG_DONTWAIT;
 
-	if (l->nr_iov > 1 && u->zc) {
+	if (f->nr_iov > 1 && u->zc) {
 		io_uring_prep_sendmsg_zc(sqe, i, &u->msg, flags);
 		sqe->ioprio = u->flags;
-	} else if (l->nr_iov > 1) {
+	} else if (f->nr_iov > 1) {
 		io_uring_prep_sendmsg(sqe, i, &u->msg, flags);
 	} else if (u->zc) {
-		io_uring_prep_send_zc_fixed(sqe, i, l->mem + off, len, flags,
+		io_uring_prep_send_zc_fixed(sqe, i, f->mem + off, len, flags,
 					    u->flags, 0);
 	} else {
-		io_uring_prep_send(sqe, i, l->mem + off, len, flags);
+		io_uring_prep_send(sqe, i, f->mem + off, len, flags);
 	}
 	sqe->flags |= IOSQE_FIXED_FILE;
 	u->busy++;
 }
 
-static void uring_submit(struct lane *l, size_t off, size_t len)
+static void uring_submit(struct flow *f, size_t off, size_t len)
 {
-	struct uring *u = l->priv;
+	struct uring *u = f->priv;
 	unsigned int i;
 
 	u->res = 0;
-	for (i = 0; i < l->nr; i++)
-		uring_prep(l, i, off, len);
-	io_uring_submit_and_wait(&u->ring, l->wait);
-	uring_reap(l);
+	for (i = 0; i < f->nr; i++)
+		uring_prep(f, i, off, len);
+	io_uring_submit_and_wait(&u->ring, f->wait);
+	uring_reap(f);
 }
 
-static ssize_t uring_send(struct lane *l, size_t off, size_t len)
+static ssize_t uring_send(struct flow *f, size_t off, size_t len)
 {
-	struct uring *u = l->priv;
+	struct uring *u = f->priv;
 	struct io_uring_cqe *cqe;
 	int err = 0;
 
 	if (u->busy)
-		uring_reap(l);
+		uring_reap(f);
 	else
-		uring_submit(l, off, len);
+		uring_submit(f, off, len);
 	/* Linux before 6.2 cannot say whether it copied. */
 	if (!u->busy && u->res == -EINVAL && u->zc && u->flags) {
 		u->flags = 0;
-		uring_submit(l, off, len);
+		uring_submit(f, off, len);
 	}
 	/* Who is stopped and goes on has to wait again. */
-	while (u->busy && l->wait && (!err || err == -EINTR)) {
+	while (u->busy && f->wait && (!err || err == -EINTR)) {
 		err = io_uring_wait_cqe(&u->ring, &cqe);
 		if (!err)
-			uring_reap(l);
+			uring_reap(f);
 	}
 	if (!u->busy)
 		return u->res;
-	l->punted = true;
+	f->punted = true;
 	return -EAGAIN;
 }
 
-static ssize_t uring_all(struct lane *l)
+static ssize_t uring_all(struct flow *f)
 {
-	return uring_send(l, 0, l->size);
+	return uring_send(f, 0, f->size);
 }
 
 static const struct method uring[] = {

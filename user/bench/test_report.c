@@ -24,59 +24,59 @@ static bool failed;
 		}							\
 	} while (0)
 
-static ssize_t good_send(struct lane *l, size_t off, size_t len)
+static ssize_t good_send(struct flow *f, size_t off, size_t len)
 {
-	return lane_result(write(l->tx, l->mem + off, len));
+	return flow_result(write(f->tx, f->mem + off, len));
 }
 
-/* What lane_open() wrote, for ever. */
-static ssize_t stale_send(struct lane *l, size_t off, size_t len)
+/* What flow_open() wrote, for ever. */
+static ssize_t stale_send(struct flow *f, size_t off, size_t len)
 {
-	size_t at = l->at;
+	size_t at = f->at;
 
-	if (!l->priv) {
-		l->priv = malloc(l->source);
-		if (!l->priv)
+	if (!f->priv) {
+		f->priv = malloc(f->source);
+		if (!f->priv)
 			return -ENOMEM;
-		for (l->at = 0; l->at < l->source; l->at += l->stride)
-			lane_fill(l, l->at / l->stride, NULL);
-		l->at = at;
-		memcpy(l->priv, l->mem, l->source);
+		for (f->at = 0; f->at < f->source; f->at += f->stride)
+			flow_fill(f, f->at / f->stride, NULL);
+		f->at = at;
+		memcpy(f->priv, f->mem, f->source);
 	}
-	return lane_result(write(l->tx, (char *)l->priv + off, len));
+	return flow_result(write(f->tx, (char *)f->priv + off, len));
 }
 
 /* What was at this place when the message before was sent. */
-static ssize_t late_send(struct lane *l, size_t off, size_t len)
+static ssize_t late_send(struct flow *f, size_t off, size_t len)
 {
 	ssize_t n;
 
-	if (!l->priv)
-		l->priv = calloc(1, l->source);
-	if (!l->priv)
+	if (!f->priv)
+		f->priv = calloc(1, f->source);
+	if (!f->priv)
 		return -ENOMEM;
-	n = lane_result(write(l->tx, (char *)l->priv + off, len));
-	memcpy((char *)l->priv + off, l->mem + off, len);
+	n = flow_result(write(f->tx, (char *)f->priv + off, len));
+	memcpy((char *)f->priv + off, f->mem + off, len);
 	return n;
 }
 
 /* One bit, and not of the first message. */
-static ssize_t changed_send(struct lane *l, size_t off, size_t len)
+static ssize_t changed_send(struct flow *f, size_t off, size_t len)
 {
-	if (l->reported++)
-		l->mem[off + len - 1] ^= 1;
-	return good_send(l, off, len);
+	if (f->reported++)
+		f->mem[off + len - 1] ^= 1;
+	return good_send(f, off, len);
 }
 
 /* Data that is right, and after that no end of it. */
-static ssize_t stuck_send(struct lane *l, size_t off, size_t len)
+static ssize_t stuck_send(struct flow *f, size_t off, size_t len)
 {
-	return l->reported++ < 2 ? good_send(l, off, len) : -EAGAIN;
+	return f->reported++ < 2 ? good_send(f, off, len) : -EAGAIN;
 }
 
-static void free_priv(struct lane *l)
+static void free_priv(struct flow *f)
 {
-	free(l->priv);
+	free(f->priv);
 }
 
 static const struct method good = { .name = "good", .send = good_send };
