@@ -8,8 +8,9 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "options.h"
 
-#define LIST_MAX	16
+#define BENCH_KINDS	(IN_ONE | IN_FAN | IN_GATHER)
 #define SOCKETS_MAX	1024U
 #define SEGS_MAX	1024U
 
@@ -44,41 +45,13 @@ static const char help[] =
 "Exit status: 0; 1 if a row failed that should work here; 2 for a bad command\n"
 "line.\n";
 
-struct list {
-	uint64_t v[LIST_MAX];
-	unsigned int nr;
-};
-
 struct options {
+	struct measure_options m;
 	struct list sizes, fan_sizes, sockets, seg_sizes, segs;
 	unsigned int kinds;		/* IN_* */
 	bool use[METHODS_MAX];		/* by the number of method_get() */
-	uint64_t repeats;		/* 0: the default */
-	const char *transport, *out, *cpu_label;
-	bool instructions;
+	const char *transport;
 };
-
-static const char *kind_name(unsigned int in)
-{
-	return in == IN_ONE ? "one" : in == IN_FAN ? "fan" : "gather";
-}
-
-static bool parse_list(struct list *list, const char *what, char *arg,
-		       uint64_t max)
-{
-	char *p;
-
-	list->nr = 0;
-	while ((p = strsep(&arg, ","))) {
-		if (list->nr == LIST_MAX) {
-			tool_err("A list has up to %d numbers.", LIST_MAX);
-			return false;
-		}
-		if (!tool_size(what, p, 1, max, &list->v[list->nr++]))
-			return false;
-	}
-	return true;
-}
 
 static bool parse_kinds(struct options *o, char *arg)
 {
@@ -101,59 +74,8 @@ static bool parse_kinds(struct options *o, char *arg)
 	return true;
 }
 
-static void print_methods(FILE *to)
-{
-	const struct method *m;
-	unsigned int i, in;
-
-	for (i = 0; (m = method_get(i)); i++) {
-		fprintf(to, "%-16s", m->name);
-		for (in = IN_ONE; in <= IN_GATHER; in <<= 1) {
-			if (m->in & in)
-				fprintf(to, " %s", kind_name(in));
-		}
-		fputc('\n', to);
-	}
-}
-
-static bool parse_methods(struct options *o, char *arg)
-{
-	const struct method *m;
-	unsigned int i;
-	char *p;
-
-	memset(o->use, 0, sizeof(o->use));
-	while ((p = strsep(&arg, ","))) {
-		for (i = 0; (m = method_get(i)) && strcmp(p, m->name); i++)
-			;
-		if (!m) {
-			tool_err("There is no method \"%s\": \"fbuf bench --methods help\" lists them.",
-				 p);
-			return false;
-		}
-		o->use[i] = true;
-	}
-	return true;
-}
-
-static bool parse_clock(struct options *o, const char *arg)
-{
-	o->instructions = !strcmp(arg, "instructions");
-	if (o->instructions || !strcmp(arg, "nanoseconds"))
-		return true;
-	if (!strcmp(arg, "tsc")) {
-		if (clock_tsc())
-			return true;
-		tool_err("This processor has no counter to tell the time by.");
-		return false;
-	}
-	tool_err("The clock is nanoseconds, tsc or instructions, not \"%s\".",
-		 arg);
-	return false;
-}
-
 enum {
-	OPT_CPU_LABEL = 256, OPT_CLOCK, OPT_FAN_SIZES, OPT_SOCKETS,
+	OPT_FAN_SIZES = OPT_OWN, OPT_SOCKETS,
 	OPT_SEG_SIZES, OPT_SEGS, OPT_NETNS_TX, OPT_NETNS_RX,
 };
 
@@ -165,17 +87,13 @@ static const struct option longs[] = {
 	{ "sockets", required_argument, NULL, OPT_SOCKETS },
 	{ "segment-sizes", required_argument, NULL, OPT_SEG_SIZES },
 	{ "segments", required_argument, NULL, OPT_SEGS },
-	{ "repeats", required_argument, NULL, 'r' },
 	{ "dir", required_argument, NULL, 'd' },
 	{ "addr", required_argument, NULL, 'a' },
 	{ "netns-tx", required_argument, NULL, OPT_NETNS_TX },
 	{ "netns-rx", required_argument, NULL, OPT_NETNS_RX },
 	{ "transport", required_argument, NULL, 't' },
-	{ "out", required_argument, NULL, 'o' },
-	{ "cpu-label", required_argument, NULL, OPT_CPU_LABEL },
-	{ "clock", required_argument, NULL, OPT_CLOCK },
-	TOOL_LONG_JSON,
-	TOOL_LONG_HELP,
+	LONG_REPEATS, LONG_OUT, LONG_CLOCK, LONG_CPU_LABEL,
+	TOOL_LONG_JSON, TOOL_LONG_HELP,
 	{ 0 }
 };
 
@@ -197,17 +115,8 @@ static bool parse_text(struct options *o, int opt)
 	case 't':
 		o->transport = optarg;
 		return true;
-	case 'o':
-		o->out = optarg;
-		return true;
-	case OPT_CPU_LABEL:
-		o->cpu_label = optarg;
-		return true;
-	case 'j':
-		tool_json = true;
-		return true;
 	}
-	return false;
+	return measure_option(&o->m, opt);
 }
 
 static bool parse_option(struct options *o, int opt)
@@ -218,7 +127,7 @@ static bool parse_option(struct options *o, int opt)
 	case 'k':
 		return parse_kinds(o, optarg);
 	case 'M':
-		return parse_methods(o, optarg);
+		return parse_methods(o->use, BENCH_KINDS, optarg, "bench");
 	case 's':
 		return parse_list(&o->sizes, size, optarg, SINK_SIZE);
 	case OPT_FAN_SIZES:
@@ -232,11 +141,6 @@ static bool parse_option(struct options *o, int opt)
 	case OPT_SEGS:
 		return parse_list(&o->segs, "The number of pieces", optarg,
 				  SEGS_MAX);
-	case 'r':
-		return tool_size("The number of messages", optarg, 1, 1000000,
-				 &o->repeats);
-	case OPT_CLOCK:
-		return parse_clock(o, optarg);
 	}
 	return parse_text(o, opt);
 }
@@ -245,8 +149,8 @@ static unsigned int calls(const struct options *o, const struct bench_row *r)
 {
 	size_t bytes = r->size * r->sockets;
 
-	if (o->repeats)
-		return o->repeats;
+	if (o->m.repeats)
+		return o->m.repeats;
 	return r->sockets > 64 || bytes > 4 << 20 ? 9 : bytes > 65536 ? 21 :
 	       bytes > 4096 ? 51 : 101;
 }
@@ -266,15 +170,9 @@ static void progress(const struct bench_row *r)
 {
 	char size[FMT_BYTES_MAX];
 
-	if (!isatty(STDERR_FILENO))
-		return;
-	if (r)
-		fprintf(stderr, "\r%s, %s, %u sockets, %u pieces: %s\033[K",
-			kind_name(r->in), size_text(size, r->size), r->sockets,
-			r->segs, r->method->name);
-	else
-		fputs("\r\033[K", stderr);
-	fflush(stderr);
+	tool_progress("%s, %s, %u sockets, %u pieces: %s", kind_name(r->in),
+		      size_text(size, r->size), r->sockets, r->segs,
+		      r->method->name);
 }
 
 static json_t *whole(double x)
@@ -357,12 +255,12 @@ static void measure_kinds(struct bench *b)
 				o->seg_sizes.v[i] * o->segs.v[j], 1,
 				o->segs.v[j]);
 	}
-	progress(NULL);
+	tool_progress_end();
 }
 
 static json_t *report(const struct options *o, bool *failed)
 {
-	json_t *where = report_where(o->cpu_label, o->instructions);
+	json_t *where = report_where(o->m.cpu_label);
 	struct bench b = { .o = o, .where = where, .rows = json_array() };
 	json_t *conditions = json_copy(where);
 
@@ -440,20 +338,20 @@ static int run(const struct options *o)
 	json_t *rep;
 	int out = -1;
 
-	if (o->instructions && !clock_instructions())
+	if (!clock_start())
 		return TOOL_FAIL;
 	/* Says why, if there is no module. */
 	if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1))
 		return TOOL_FAIL;
 	fbuf_pool_close(pool);
-	if (o->out) {
-		out = report_open(o->out);
+	if (o->m.out) {
+		out = report_open(o->m.out);
 		if (out < 0)
 			return TOOL_FAIL;
 	}
 
 	rep = report(o, &failed);
-	if (o->out && !report_write(out, o->out, rep, flags))
+	if (o->m.out && !report_write(out, o->m.out, rep, flags))
 		failed = true;
 	if (tool_json) {
 		tool_print_json(stdout, rep);
@@ -473,20 +371,21 @@ int cmd_bench(int argc, char **argv)
 		.sockets = { { 1, 16, 256 }, 3 },
 		.seg_sizes = { { 256, 4096 }, 2 },
 		.segs = { { 1, 16, 256 }, 3 },
-		.kinds = IN_ONE | IN_FAN | IN_GATHER,
+		.kinds = BENCH_KINDS,
 		.transport = "tcp loopback",
 	};
 	int c;
 
 	memset(o.use, true, sizeof(o.use));
 	while ((c = tool_getopt(argc, argv,
-				"k:M:s:r:d:a:t:o:jh", longs)) != -1) {
+				"k:M:s:d:a:t:" MEASURE_SHORTS,
+				longs)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return TOOL_OK;
 		}
 		if (c == 'M' && !strcmp(optarg, "help")) {
-			print_methods(stdout);
+			print_methods(BENCH_KINDS);
 			return TOOL_OK;
 		}
 		if (!parse_option(&o, c))

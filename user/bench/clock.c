@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* fbuf compare and bench: the time, and what it costs to ask for it. */
 #include <stdint.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@
 #define TRIES		9
 
 static double tsc_ns;		/* nanoseconds a tick, or 0: ask the kernel */
+
+static enum { NANOSECONDS, TSC, INSTRUCTIONS } chosen;
 
 static uint64_t kernel_ns(void)
 {
@@ -101,12 +104,14 @@ static void dear(unsigned long turns)
 #endif
 #endif
 
-bool clock_tsc(void)
+static bool start_tsc(void)
 {
 	uint64_t start, end, first, last;
 
-	if (!invariant())
+	if (!invariant()) {
+		tool_err("This processor has no counter to tell the time by.");
 		return false;
+	}
 	start = kernel_ns();
 	first = ticks();
 	do {
@@ -148,13 +153,40 @@ static bool one_each(void (*loop)(unsigned long turns), unsigned int per_turn)
 	return ns > want * 0.99 && ns < want * 1.01;
 }
 
-bool clock_instructions(void)
+static bool start_instructions(void)
 {
 	/* On a processor, one of these takes many times as long as the other. */
 	if (one_each(cheap, CHEAP) && one_each(dear, DEAR))
 		return true;
 	tool_err("The clock of this machine does not count instructions: for that, run it in QEMU with -icount shift=0,sleep=off.");
 	return false;
+}
+
+bool clock_choose(const char *name)
+{
+	if (!strcmp(name, "nanoseconds")) {
+		chosen = NANOSECONDS;
+	} else if (!strcmp(name, "tsc")) {
+		chosen = TSC;
+	} else if (!strcmp(name, "instructions")) {
+		chosen = INSTRUCTIONS;
+	} else {
+		tool_err("The clock is nanoseconds, tsc or instructions, not \"%s\".",
+			 name);
+		return false;
+	}
+	return true;
+}
+
+bool clock_start(void)
+{
+	return chosen == NANOSECONDS ||
+	       (chosen == TSC ? start_tsc() : start_instructions());
+}
+
+bool clock_is_instructions(void)
+{
+	return chosen == INSTRUCTIONS;
 }
 
 double clock_syscall(void)

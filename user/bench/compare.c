@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "compare.h"
+#include "options.h"
 
-#define SIZES_MAX	16
 #define ROWS_MAX	32	/* of one size */
 
 static const char help[] =
@@ -21,8 +21,7 @@ static const char help[] =
 "  -m, --mode MODE      lockstep (one thread sends, then receives), stream\n"
 "                       (a sender and a receiver run free) or both (default)\n"
 "  -s, --sizes LIST     message sizes (default 1K,4K,64K,1M)\n"
-"  -M, --methods LIST   of write, read-write, mmap-write, sendfile, splice,\n"
-"                       vmsplice, msg-zerocopy, send-zc, fbuf (default all)\n"
+"  -M, --methods LIST   which ways (default all): \"fbuf compare -M help\"\n"
 "  -r, --repeats N      messages timed in lockstep (default 201 to 31, by\n"
 "                       size), repetitions in stream (default 5)\n"
 "  -S, --seconds S      length of a repetition in stream (default 0.5)\n"
@@ -46,33 +45,27 @@ static const char help[] =
 "why); 2 for a bad command line.\n";
 
 struct options {
-	bool lockstep, stream, quick, json;
-	size_t sizes[SIZES_MAX];
-	unsigned int nr_sizes;
+	struct measure_options m;
+	bool lockstep, stream, quick;
+	struct list sizes;
 	bool use[METHODS_MAX];	/* by the number of method_get() */
-	unsigned int repeats;	/* 0: the default */
 	double seconds;		/* 0: the default */
-	const char *out, *from, *cpu_label;
-	bool instructions, tsc;
+	const char *from;
 };
 
-enum { OPT_CPU_LABEL = 256, OPT_CLOCK, OPT_SOURCE };
+enum { OPT_SOURCE = OPT_OWN };
 
 static const struct option longopts[] = {
 	{ "mode", required_argument, NULL, 'm' },
 	{ "sizes", required_argument, NULL, 's' },
 	{ "methods", required_argument, NULL, 'M' },
-	{ "repeats", required_argument, NULL, 'r' },
 	{ "seconds", required_argument, NULL, 'S' },
 	{ "dir", required_argument, NULL, 'd' },
 	{ "quick", no_argument, NULL, 'q' },
-	{ "json", no_argument, NULL, 'j' },
-	{ "out", required_argument, NULL, 'o' },
 	{ "from", required_argument, NULL, 'f' },
-	{ "cpu-label", required_argument, NULL, OPT_CPU_LABEL },
-	{ "clock", required_argument, NULL, OPT_CLOCK },
 	{ "source", required_argument, NULL, OPT_SOURCE },
-	{ "help", no_argument, NULL, 'h' },
+	LONG_REPEATS, LONG_OUT, LONG_CLOCK, LONG_CPU_LABEL,
+	TOOL_LONG_JSON, TOOL_LONG_HELP,
 	{ }
 };
 
@@ -88,47 +81,6 @@ static bool parse_mode(struct options *o, const char *arg)
 	return false;
 }
 
-static bool parse_sizes(struct options *o, char *arg)
-{
-	uint64_t size;
-	char *p;
-
-	o->nr_sizes = 0;
-	while ((p = strsep(&arg, ","))) {
-		if (o->nr_sizes == SIZES_MAX) {
-			tool_err("A list has up to %d sizes.", SIZES_MAX);
-			return false;
-		}
-		if (!tool_size("The size of a message", p, 1,
-			       FBUF_BUF_SIZE_MAX, &size))
-			return false;
-		o->sizes[o->nr_sizes++] = size;
-	}
-	return true;
-}
-
-static bool parse_methods(struct options *o, char *arg)
-{
-	const struct method *m;
-	unsigned int i;
-	char *p;
-
-	memset(o->use, 0, sizeof(o->use));
-	while ((p = strsep(&arg, ","))) {
-		for (i = 0; (m = method_get(i)); i++) {
-			if (m->in & IN_COMPARE && !strcmp(p, m->name))
-				break;
-		}
-		if (!m) {
-			tool_err("There is no method \"%s\": \"fbuf compare --help\" lists them.",
-				 p);
-			return false;
-		}
-		o->use[i] = true;
-	}
-	return true;
-}
-
 static bool parse_seconds(struct options *o, const char *arg)
 {
 	char *end;
@@ -140,17 +92,6 @@ static bool parse_seconds(struct options *o, const char *arg)
 	return false;
 }
 
-static bool parse_clock(struct options *o, const char *arg)
-{
-	o->instructions = !strcmp(arg, "instructions");
-	o->tsc = !strcmp(arg, "tsc");
-	if (o->instructions || o->tsc || !strcmp(arg, "nanoseconds"))
-		return true;
-	tool_err("The clock is nanoseconds, tsc or instructions, not \"%s\".",
-		 arg);
-	return false;
-}
-
 static bool parse_option(struct options *o, int opt)
 {
 	uint64_t val;
@@ -159,14 +100,10 @@ static bool parse_option(struct options *o, int opt)
 	case 'm':
 		return parse_mode(o, optarg);
 	case 's':
-		return parse_sizes(o, optarg);
+		return parse_list(&o->sizes, "The size of a message", optarg,
+				  FBUF_BUF_SIZE_MAX);
 	case 'M':
-		return parse_methods(o, optarg);
-	case 'r':
-		if (!tool_size("The number of repetitions", optarg, 1, 1000000, &val))
-			return false;
-		o->repeats = val;
-		return true;
+		return parse_methods(o->use, IN_COMPARE, optarg, "compare");
 	case 'S':
 		return parse_seconds(o, optarg);
 	case OPT_SOURCE:
@@ -174,28 +111,17 @@ static bool parse_option(struct options *o, int opt)
 			return false;
 		source_size = val;
 		return true;
-	case OPT_CLOCK:
-		return parse_clock(o, optarg);
 	case 'd':
 		file_dir = optarg;
 		return true;
 	case 'q':
 		o->quick = true;
 		return true;
-	case 'j':
-		o->json = true;
-		return true;
-	case 'o':
-		o->out = optarg;
-		return true;
 	case 'f':
 		o->from = optarg;
 		return true;
-	case OPT_CPU_LABEL:
-		o->cpu_label = optarg;
-		return true;
 	}
-	return false;
+	return measure_option(&o->m, opt);
 }
 
 static void first_line(const char *path, const char *key, char *buf, size_t len)
@@ -217,7 +143,7 @@ static void first_line(const char *path, const char *key, char *buf, size_t len)
 	fclose(f);
 }
 
-json_t *report_where(const char *cpu_label, bool instructions)
+json_t *report_where(const char *cpu_label)
 {
 	char cpu[128] = "unknown";
 	struct utsname uts;
@@ -231,7 +157,7 @@ json_t *report_where(const char *cpu_label, bool instructions)
 	return json_pack("{s:s, s:o, s:I, s:s}", "kernel", uts.release, "cpu",
 			 json_string(cpu) ?: json_string("not UTF-8"),
 			 "cpus", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN),
-			 "clock", instructions ?
+			 "clock", clock_is_instructions() ?
 			 "instructions (QEMU -icount)" : "nanoseconds");
 }
 
@@ -259,7 +185,7 @@ static json_t *make_conditions(const struct options *o, const json_t *where)
 	    "one message, sent over and over: hot in the cache");
 	json_object_set_new(c, "source_bytes", json_integer(source_size));
 	json_object_set_new(c, "system_call_ns",
-			    o->instructions ? json_null() :
+			    clock_is_instructions() ? json_null() :
 			    json_real(clock_syscall()));
 	set(c, "files", file_dir ?: "memfd");
 	set(c, "sockets",
@@ -273,18 +199,7 @@ static unsigned int lockstep_calls(const struct options *o, size_t size)
 {
 	unsigned int n = size <= 4096 ? 201 : size <= 65536 ? 101 : 31;
 
-	return o->repeats ? o->repeats : o->quick ? n / 4 * 2 + 1 : n;
-}
-
-static void progress(const char *mode, const char *method, size_t size)
-{
-	if (!isatty(STDERR_FILENO))
-		return;
-	if (mode)
-		fprintf(stderr, "\r%s, %zu bytes: %s\033[K", mode, size, method);
-	else
-		fprintf(stderr, "\r\033[K");
-	fflush(stderr);
+	return o->m.repeats ? o->m.repeats : o->quick ? n / 4 * 2 + 1 : n;
 }
 
 static unsigned int make_rows(const struct options *o, struct row *rows,
@@ -318,14 +233,15 @@ static void measure_size(const struct options *o, bool stream, size_t size,
 	unsigned int nr = make_rows(o, rows, stream, size), i;
 
 	if (stream) {
-		progress("stream", "all methods", size);
-		measure_stream(rows, nr, o->repeats ? o->repeats :
+		tool_progress("stream, %zu bytes", size);
+		measure_stream(rows, nr, o->m.repeats ? o->m.repeats :
 			       o->quick ? 3 : 5, o->seconds ? o->seconds :
 			       o->quick ? 0.1 : 0.5);
 	}
 	for (i = 0; i < nr; i++) {
 		if (!stream) {
-			progress("lockstep", rows[i].method->name, size);
+			tool_progress("lockstep, %zu bytes: %s", size,
+				      rows[i].method->name);
 			measure_lockstep(&rows[i], lockstep_calls(o, size));
 		}
 		json_array_append_new(out, report_row(&rows[i], where));
@@ -334,15 +250,15 @@ static void measure_size(const struct options *o, bool stream, size_t size,
 
 static json_t *measure(const struct options *o)
 {
-	json_t *where = report_where(o->cpu_label, o->instructions);
+	json_t *where = report_where(o->m.cpu_label);
 	json_t *rows = json_array(), *report;
 	unsigned int i;
 
-	for (i = 0; o->lockstep && i < o->nr_sizes; i++)
-		measure_size(o, false, o->sizes[i], rows, where);
-	for (i = 0; o->stream && i < o->nr_sizes; i++)
-		measure_size(o, true, o->sizes[i], rows, where);
-	progress(NULL, NULL, 0);
+	for (i = 0; o->lockstep && i < o->sizes.nr; i++)
+		measure_size(o, false, o->sizes.v[i], rows, where);
+	for (i = 0; o->stream && i < o->sizes.nr; i++)
+		measure_size(o, true, o->sizes.v[i], rows, where);
+	tool_progress_end();
 	report = json_pack("{s:o, s:o}", "conditions",
 			   make_conditions(o, where), "rows", rows);
 	report_ratios(report);
@@ -392,8 +308,8 @@ static int run(const struct options *o)
 	int status = TOOL_OK, out = -1;
 	json_t *report;
 
-	if (o->out) {
-		out = report_open(o->out);
+	if (o->m.out) {
+		out = report_open(o->m.out);
 		if (out < 0)
 			return TOOL_FAIL;
 	}
@@ -402,9 +318,9 @@ static int run(const struct options *o)
 	report = o->from ? load(o->from) : measure(o);
 	if (!report)
 		return TOOL_FAIL;
-	if (o->out && !report_write(out, o->out, report, flags))
+	if (o->m.out && !report_write(out, o->m.out, report, flags))
 		status = TOOL_FAIL;
-	if (o->json) {
+	if (tool_json) {
 		json_dumpf(report, stdout, flags);
 		putchar('\n');
 	} else {
@@ -419,8 +335,8 @@ static int run(const struct options *o)
 int cmd_compare(int argc, char **argv)
 {
 	struct options o = {
-		.lockstep = true, .stream = true, .json = tool_json,
-		.sizes = { 1024, 4096, 65536, 1048576 }, .nr_sizes = 4,
+		.lockstep = true, .stream = true,
+		.sizes = { { 1024, 4096, 65536, 1048576 }, 4 },
 	};
 	const struct method *m;
 	unsigned int i;
@@ -429,9 +345,14 @@ int cmd_compare(int argc, char **argv)
 	for (i = 0; (m = method_get(i)); i++)
 		o.use[i] = m->in & IN_COMPARE;
 	while ((opt = tool_getopt(argc, argv,
-				  "m:s:M:r:S:d:qjo:f:h", longopts)) != -1) {
+				  "m:s:M:S:d:qf:" MEASURE_SHORTS,
+				  longopts)) != -1) {
 		if (opt == 'h') {
 			fputs(help, stdout);
+			return TOOL_OK;
+		}
+		if (opt == 'M' && !strcmp(optarg, "help")) {
+			print_methods(IN_COMPARE);
 			return TOOL_OK;
 		}
 		if (opt == '?')
@@ -441,11 +362,7 @@ int cmd_compare(int argc, char **argv)
 	}
 	if (tool_no_args("compare", argc, argv))
 		return TOOL_USAGE;
-	if (o.tsc && !clock_tsc()) {
-		tool_err("This processor has no counter to tell the time by.");
-		return TOOL_FAIL;
-	}
-	if (o.instructions && !o.from && !clock_instructions())
+	if (!o.from && !clock_start())
 		return TOOL_FAIL;
 	signal(SIGPIPE, SIG_IGN);
 	return run(&o);

@@ -37,10 +37,15 @@ void measure_stream(struct row *rows, unsigned int nr, unsigned int repeats,
 		    double seconds);
 
 uint64_t now_ns(void);
-/* Have now_ns() count with the processor, not the kernel; false if it cannot. */
-bool clock_tsc(void);
-/* Is a nanosecond of now_ns() an instruction? If not, false after a message. */
-bool clock_instructions(void);
+/*
+ * The clock of --clock: nanoseconds (the default), tsc or instructions. To choose
+ * says whether there is one of this name; to start, whether this machine has it.
+ * Both are false after a message.
+ */
+bool clock_choose(const char *name);
+bool clock_start(void);
+/* Is a nanosecond of now_ns() an instruction? */
+bool clock_is_instructions(void);
 /* Nanoseconds that the cheapest system call takes. */
 double clock_syscall(void);
 
@@ -48,7 +53,7 @@ double clock_syscall(void);
 double median(double *v, unsigned int nr);
 
 /* Where it is measured: {kernel, cpu, cpus, clock}. */
-json_t *report_where(const char *cpu_label, bool instructions);
+json_t *report_where(const char *cpu_label);
 /* A row for the report. */
 json_t *report_row(const struct row *r, const json_t *where);
 /* Fill in ratio_to_sendfile in every row. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cost.h"
+#include "options.h"
 
 #define NR_SIZES	7	/* from one page on, doubling */
 #define CALLS		101
@@ -22,18 +23,12 @@ static const char help[] =
 "  -r, --repeats N       transfers timed for each size (default 101)\n"
 "  -o, --out FILE        write the JSON to FILE, too\n"
 "      --cpu-label TEXT  name the CPU in the report\n"
-"      --clock UNIT      what the clock counts: nanoseconds (default) or\n"
-"                        instructions, as it does under QEMU -icount\n"
+"      --clock CLOCK     as for fbuf compare: nanoseconds (default), tsc or\n"
+"                        instructions\n"
 "  -j, --json            print JSON, not tables\n"
 "  -h, --help            print this\n"
 "\n"
 "Exit status: 0; 1 if a row could not be measured.\n";
-
-struct options {
-	uint64_t calls;
-	const char *out, *cpu_label;
-	bool instructions;
-};
 
 /* Least squares: y = fixed + slope * x. */
 static void fit(const double *x, const double *y, unsigned int nr,
@@ -140,22 +135,22 @@ static json_t *measure_rewrites(unsigned int calls, const json_t *where,
 	return list;
 }
 
-static json_t *measure(const struct options *o, bool *good)
+static json_t *measure(const struct measure_options *o, bool *good)
 {
-	json_t *where = report_where(o->cpu_label, o->instructions);
+	json_t *where = report_where(o->cpu_label);
 	json_t *rows = json_array(), *report = json_object(), *j;
 	unsigned int i;
 
 	/* No date: the same again is the same report. */
 	j = json_copy(where);
 	json_object_set_new(j, "fbuf_version", json_string(fbuf_version()));
-	json_object_set_new(j, "repeats", json_integer(o->calls));
+	json_object_set_new(j, "repeats", json_integer(o->repeats));
 	json_object_set_new(j, "warm_up", json_integer(COST_WARM_UP));
 	json_object_set_new(j, "page", json_integer(sysconf(_SC_PAGESIZE)));
 	json_object_set_new(report, "conditions", j);
 
 	for (i = 0; i < nr_cost_rows; i++) {
-		j = measure_row(&cost_rows[i], o->calls, where);
+		j = measure_row(&cost_rows[i], o->repeats, where);
 		if (j)
 			json_array_append_new(rows, j);
 		else
@@ -163,7 +158,7 @@ static json_t *measure(const struct options *o, bool *good)
 	}
 	json_object_set_new(report, "rows", rows);
 	json_object_set_new(report, "rewrite",
-			    measure_rewrites(o->calls, where, good));
+			    measure_rewrites(o->repeats, where, good));
 	json_decref(where);
 	return report;
 }
@@ -252,7 +247,7 @@ static void print_text(const json_t *report)
 	print_rewrites(json_object_get(report, "rewrite"));
 }
 
-static int run(const struct options *o)
+static int run(const struct measure_options *o)
 {
 	const size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(9);
 	struct fbuf_pool *pool;
@@ -260,7 +255,7 @@ static int run(const struct options *o)
 	bool good = true;
 	int out = -1;
 
-	if (o->instructions && !clock_instructions())
+	if (!clock_start())
 		return TOOL_FAIL;
 	/* Says why, if there is no module. */
 	if (tool_pool_create_flags(&pool, sysconf(_SC_PAGESIZE), 1, 0))
@@ -284,64 +279,26 @@ static int run(const struct options *o)
 	return good ? TOOL_OK : TOOL_FAIL;
 }
 
-enum { OPT_CPU_LABEL = 256, OPT_CLOCK };
-
 static const struct option longs[] = {
-	{ "repeats", required_argument, NULL, 'r' },
-	{ "out", required_argument, NULL, 'o' },
-	{ "cpu-label", required_argument, NULL, OPT_CPU_LABEL },
-	{ "clock", required_argument, NULL, OPT_CLOCK },
-	{ "json", no_argument, NULL, 'j' },
-	{ "help", no_argument, NULL, 'h' },
-	{ 0 }
+	LONG_REPEATS, LONG_OUT, LONG_CLOCK, LONG_CPU_LABEL,
+	TOOL_LONG_JSON, TOOL_LONG_HELP,
+	{ }
 };
-
-static bool parse_clock(struct options *o, const char *arg)
-{
-	o->instructions = !strcmp(arg, "instructions");
-	if (o->instructions || !strcmp(arg, "nanoseconds"))
-		return true;
-	tool_err("The clock counts nanoseconds or instructions, not \"%s\".",
-		 arg);
-	return false;
-}
-
-static bool parse_option(struct options *o, int opt)
-{
-	switch (opt) {
-	case 'r':
-		return tool_size("The number of transfers", optarg, 1, 1000000,
-				 &o->calls);
-	case 'o':
-		o->out = optarg;
-		return true;
-	case OPT_CPU_LABEL:
-		o->cpu_label = optarg;
-		return true;
-	case OPT_CLOCK:
-		return parse_clock(o, optarg);
-	case 'j':
-		tool_json = true;
-		return true;
-	}
-	return false;
-}
 
 int cmd_cost(int argc, char **argv)
 {
-	struct options o = { .calls = CALLS };
+	struct measure_options o = { .repeats = CALLS };
 	int c;
 
-	while ((c = tool_getopt(argc, argv, "r:o:jh", longs)) != -1) {
+	while ((c = tool_getopt(argc, argv, MEASURE_SHORTS, longs)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return TOOL_OK;
 		}
-		if (!parse_option(&o, c))
+		if (!measure_option(&o, c))
 			return TOOL_USAGE;
 	}
-	if (argc > optind)
-		return tool_usage("cost", "\"%s\" is one argument too many.",
-				  argv[optind]);
+	if (tool_no_args("cost", argc, argv))
+		return TOOL_USAGE;
 	return run(&o);
 }

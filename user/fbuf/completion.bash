@@ -33,12 +33,8 @@ _fbuf_values()
 	*,-e|*,--engine)	echo pageref splice ubuf copy ;;
 	*,-m|*,--mode)		echo lockstep stream both ;;
 	*,-k|*,--kinds)		echo one fan gather ;;
-	compare,-M|compare,--methods)
-		echo write read-write mmap-write sendfile splice vmsplice \
-			msg-zerocopy send-zc fbuf ;;
-	bench,-M|bench,--methods)
-		fbuf bench --methods help 2>/dev/null | sed 's/ .*//' ;;
-	cost,--clock)		echo nanoseconds instructions ;;
+	compare,-M|compare,--methods|bench,-M|bench,--methods)
+		fbuf "$1" --methods help 2>/dev/null | sed 's/ .*//' ;;
 	*,--clock)		echo nanoseconds instructions tsc ;;
 	*,-p|*,--protect)	echo volatile secured snapshot ;;
 	*,--uid)		compgen -u ;;

@@ -71,16 +71,16 @@ static void show_progress(struct job *j)
 	fmt_bytes(done, j->sum.bytes);
 	fmt_bytes(rate, j->sum.bytes / (now - j->start));
 	if (j->size)
-		fprintf(stderr, "\r\033[K%s of %s, %s/s", done,
-			fmt_bytes(size, j->size), rate);
+		tool_progress("%s of %s, %s/s", done,
+			      fmt_bytes(size, j->size), rate);
 	else
-		fprintf(stderr, "\r\033[K%s, %s/s", done, rate);
+		tool_progress("%s, %s/s", done, rate);
 }
 
 static void end_progress(struct job *j)
 {
 	if (j->progress && j->shown > j->start)
-		fputs("\r\033[K", stderr);
+		tool_progress_end();
 	j->progress = false;
 }
 

@@ -109,6 +109,12 @@ const char *fmt_user(char buf[FMT_USER_MAX], uid_t uid);
 /* CLOCK_MONOTONIC in seconds. */
 double tool_now(void);
 void tool_sleep(double seconds);
+/*
+ * Say what is going on, on a terminal alone; each line takes the place of the one
+ * before, and the last one goes.
+ */
+void tool_progress(const char *fmt, ...) __printf(1, 2);
+void tool_progress_end(void);
 /* Let the reader have what was printed; false if there is none any more. */
 bool tool_flush(void);
 
