@@ -240,14 +240,11 @@ static int gather_protect(struct fbuf_gather *g, struct fbuf_handle *h,
 	struct fbuf_waiter w;
 	int err;
 
-	err = gather_try_protect(g, h, at, prot);
-	if (likely(err != -EAGAIN))
-		return err;
-	fbuf_waiter_begin(&w, h->pool, FBUF_GRACE_MS, TASK_KILLABLE);
-	while (err == -EAGAIN && !fbuf_waiter_sleep(&w, true))
+	fbuf_grace_begin(&w);
+	do {
 		err = gather_try_protect(g, h, at, prot);
-	fbuf_waiter_end(&w);
-	return err == -EAGAIN ? -EBUSY : err;
+	} while (err == -EAGAIN && fbuf_grace_sleep(&w, h->pool));
+	return fbuf_grace_end(&w, err);
 }
 
 static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,

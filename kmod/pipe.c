@@ -86,14 +86,11 @@ static int pipe_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
 	struct fbuf_waiter w;
 	int err;
 
-	err = pipe_try_fill(h, spd, pos, len);
-	if (err != -EAGAIN)
-		return err;
-	fbuf_waiter_begin(&w, h->pool, FBUF_GRACE_MS, TASK_KILLABLE);
-	while (err == -EAGAIN && !fbuf_waiter_sleep(&w, true))
+	fbuf_grace_begin(&w);
+	do {
 		err = pipe_try_fill(h, spd, pos, len);
-	fbuf_waiter_end(&w);
-	return err == -EAGAIN ? -EBUSY : err;
+	} while (err == -EAGAIN && fbuf_grace_sleep(&w, h->pool));
+	return fbuf_grace_end(&w, err);
 }
 
 /**

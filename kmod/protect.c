@@ -224,14 +224,11 @@ int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count)
 
 	if (fbuf_is_volatile(h->pool))
 		return -EOPNOTSUPP;
-	ret = secure_try(h, names, count);
-	if (ret != -EAGAIN)
-		return ret;
-	fbuf_waiter_begin(&w, h->pool, FBUF_GRACE_MS, TASK_KILLABLE);
-	while (ret == -EAGAIN && !fbuf_waiter_sleep(&w, true))
+	fbuf_grace_begin(&w);
+	do {
 		ret = secure_try(h, names, count);
-	fbuf_waiter_end(&w);
-	return ret == -EAGAIN ? -EBUSY : ret;
+	} while (ret == -EAGAIN && fbuf_grace_sleep(&w, h->pool));
+	return fbuf_grace_end(&w, ret);
 }
 
 /**

@@ -104,6 +104,39 @@ void fbuf_waiter_end(struct fbuf_waiter *w)
 	remove_wait_queue(&w->pool->wait, &w->entry);
 }
 
+/**
+ * fbuf_grace_sleep() - sleep before one more try at what others refer to
+ * @w: the waiter, of fbuf_grace_begin()
+ * @pool: the pool
+ *
+ * References that pass, as those of page faults do, are waited for, no longer than
+ * FBUF_GRACE_MS in all.
+ *
+ * Context: may sleep.
+ * Return: whether to try once more.
+ */
+bool fbuf_grace_sleep(struct fbuf_waiter *w, struct fbuf_pool *pool)
+{
+	if (!w->pool)
+		fbuf_waiter_begin(w, pool, FBUF_GRACE_MS, TASK_KILLABLE);
+	return !fbuf_waiter_sleep(w, true);
+}
+
+/**
+ * fbuf_grace_end() - what came of it
+ * @w: the waiter; it is none any more
+ * @err: what the last try returned
+ *
+ * Context: any.
+ * Return: @err, or -EBUSY if that is -EAGAIN.
+ */
+int fbuf_grace_end(struct fbuf_waiter *w, int err)
+{
+	if (w->pool)
+		fbuf_waiter_end(w);
+	return err == -EAGAIN ? -EBUSY : err;
+}
+
 static enum hrtimer_restart watch_fire(struct hrtimer *timer)
 {
 	struct fbuf_pool *pool = container_of(timer, struct fbuf_pool,

@@ -44,6 +44,14 @@ void fbuf_waiter_begin(struct fbuf_waiter *w, struct fbuf_pool *pool,
 		       int timeout, unsigned int mode);
 int fbuf_waiter_sleep(struct fbuf_waiter *w, bool in_flight);
 void fbuf_waiter_end(struct fbuf_waiter *w);
+bool fbuf_grace_sleep(struct fbuf_waiter *w, struct fbuf_pool *pool);
+int fbuf_grace_end(struct fbuf_waiter *w, int err);
+
+/* Before the first try of what fbuf_grace_sleep() is for. */
+static inline void fbuf_grace_begin(struct fbuf_waiter *w)
+{
+	w->pool = NULL;
+}
 void fbuf_wake(struct fbuf_pool *pool);
 void fbuf_watch(struct fbuf_pool *pool);
 void fbuf_watch_after(struct fbuf_pool *pool, ktime_t nap);
