@@ -36,7 +36,7 @@ static __always_inline int fbuf_args_get(void *args, size_t size, size_t min,
 
 	if (_IOC_DIR(cmd) != (_IOC_READ | _IOC_WRITE))
 		return -ENOTTY;
-	if (likely(usize == size))
+	if (usize == size)
 		err = copy_from_user(args, uargs, size) ? -EFAULT : 0;
 	else
 		err = fbuf_args_get_grown(args, size, min, usize, uargs);

@@ -50,7 +50,7 @@ static void limbo_count(struct fbuf_pool *pool, int change)
 static bool buf_renew(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
-	if (likely(!fbuf_buf_marked(pool, buf)))
+	if (!fbuf_buf_marked(pool, buf))
 		return true;
 	fbuf_unmap(pool, buf);
 	if (!fbuf_buf_idle(pool, buf, NULL))

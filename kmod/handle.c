@@ -324,7 +324,7 @@ static long handle_ioctl(struct file *file, unsigned int cmd,
 	struct fbuf_handle *h = file->private_data;
 
 	/* Ahead of the table. */
-	if (likely(cmd == FBUF_IOC_SEND))
+	if (cmd == FBUF_IOC_SEND)
 		return fbuf_send_user(h, (void __user *)arg);
 	return handle_call(h, cmd, arg);
 }

@@ -108,7 +108,7 @@ static __always_inline int pageref_fill(struct sk_buff *skb,
 	unsigned int len = min(length, from->count);
 	bool ends = len == room;
 
-	if (unlikely(shinfo->nr_frags || len > room))
+	if (shinfo->nr_frags || len > room)
 		return pageref_fill_runs(fm, skb, len);
 	/* The usual case, by itself: an empty packet that one run fills. */
 	__skb_fill_page_desc_noacc(shinfo, 0, run_page(run, ends && fm->give),

@@ -33,7 +33,7 @@ static __always_inline bool fbuf_pageref_takes(const struct socket *sock,
 	if (!test_bit(SOCK_SUPPORT_ZC, &sock->flags) ||
 	    (sk->sk_family != AF_INET && sk->sk_family != AF_INET6))
 		return false;
-	if (likely(sock->type == SOCK_STREAM))
+	if (sock->type == SOCK_STREAM)
 		return sk->sk_route_caps & NETIF_F_SG;
 	return sock->type == SOCK_DGRAM && g->nr <= MAX_SKB_FRAGS;
 }
@@ -58,7 +58,7 @@ static __always_inline bool fbuf_route_copies(const struct sock *sk)
 	if (dst)
 		features &= dst->dev->features;
 	rcu_read_unlock_sched();
-	return unlikely(features != (NETIF_F_SG | NETIF_F_HW_CSUM)) &&
+	return features != (NETIF_F_SG | NETIF_F_HW_CSUM) &&
 	       fbuf_route_copies_slow(sk);
 }
 
@@ -84,9 +84,9 @@ static __always_inline int fbuf_pageref_sendmsg(struct socket *sock,
 	fm->msg.msg_flags |= MSG_ZEROCOPY;
 	fm->taken = 0;
 	ret = sock_sendmsg(sock, &fm->msg);
-	if (unlikely(ret <= 0))
+	if (ret <= 0)
 		return ret;
-	if (unlikely(fm->taken < ret))
+	if (fm->taken < ret)
 		*copied = ret - fm->taken;
 	else if (sock->type == SOCK_STREAM && fbuf_route_copies(sock->sk))
 		*copied = ret;

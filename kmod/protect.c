@@ -124,7 +124,7 @@ static int reserve(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	if (!list_empty(&buf->reserved))
 		return 0;
 	err = fbuf_charge(pool, nr);
-	if (unlikely(err)) {
+	if (err) {
 		unsigned int looks = fbuf_looks(pool);
 
 		fbuf_orphans_reap(pool, looks);

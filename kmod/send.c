@@ -71,11 +71,11 @@ static __always_inline int send_check(const struct fbuf_handle *h,
 {
 	int err;
 
-	if (unlikely(!(h->rights & FBUF_RIGHT_SEND)))
+	if (!(h->rights & FBUF_RIGHT_SEND))
 		return -EACCES;
-	if (unlikely(engines & ~SEND_ENGINES))
+	if (engines & ~SEND_ENGINES)
 		return -EINVAL;
-	if (likely(!(flags & ~SEND_PLAIN)))
+	if (!(flags & ~SEND_PLAIN))
 		return h->pool->prot;
 	err = send_check_flags(h, flags);
 	if (err)
@@ -102,7 +102,7 @@ static bool send_may_copy(unsigned int flags, unsigned int engines)
 /* The address and the like: 0, or an error. */
 static __always_inline int send_check_to(const struct fbuf_send *args)
 {
-	if (likely(!(args->namelen | args->segment | args->name)))
+	if (!(args->namelen | args->segment | args->name))
 		return 0;
 	if (args->namelen > FBUF_NAME_MAX || args->segment > U16_MAX)
 		return -EINVAL;
@@ -129,7 +129,7 @@ static __always_inline int send_check_gather(struct fbuf_pool *pool,
 					     struct fbuf_gather *g,
 					     unsigned int engines)
 {
-	if (likely(!g->must_copy && !READ_ONCE(pool->crowded)))
+	if (!g->must_copy && !READ_ONCE(pool->crowded))
 		return 0;
 	return send_must_copy(pool, g, engines);
 }
@@ -145,9 +145,9 @@ static __always_inline int send_by_engine(struct fbuf_handle *h,
 	int ret;
 
 	args->copied = 0;
-	if (unlikely(g->must_copy))
+	if (g->must_copy)
 		engines = FBUF_ENGINE_COPY;
-	if (unlikely(engines & FBUF_ENGINE_UBUF) &&
+	if ((engines & FBUF_ENGINE_UBUF) &&
 	    fbuf_pageref_takes(sock, g)) {
 		args->engine = FBUF_ENGINE_UBUF;
 		return fbuf_ubuf_send(sock, fm, h, g, &args->copied);
@@ -242,19 +242,19 @@ static __always_inline int send_one(struct fbuf_handle *h,
 	fbuf_iov_iter_bvec(&fm.msg.msg_iter, g->runs, g->nr, g->len);
 	if (done)
 		iov_iter_advance(&fm.msg.msg_iter, done);
-	if (unlikely(args->namelen || args->segment))
+	if (args->namelen || args->segment)
 		ret = send_with_extra(h, sock, &fm, g, args);
 	else
 		ret = send_by_engine(h, sock, &fm, g, args);
 	trace_fbuf_send(pool, g->nr, g->len, SOCK_INODE(sock)->i_ino,
 			args->engine, ret);
-	if (unlikely(ret < 0))
+	if (ret < 0)
 		return ret;
-	if (unlikely(g->copied) && args->engine != FBUF_ENGINE_COPY)
+	if (g->copied && args->engine != FBUF_ENGINE_COPY)
 		args->copied = min_t(u64, args->copied + g->copied, ret);
 	this_cpu_inc(pool->counters->sends);
 	this_cpu_add(pool->counters->bytes, ret);
-	if (unlikely(args->copied)) {
+	if (args->copied) {
 		this_cpu_add(pool->counters->copied, args->copied);
 		trace_fbuf_copy(pool, args->copied);
 	}
@@ -332,15 +332,15 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 		return -EBADF;
 	ret = -ENOTSOCK;
 	sock = sock_from_file(fd_file(f));
-	if (unlikely(!sock))
+	if (!sock)
 		goto out;
 	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
 				 args->nr_segs, SOCK_INODE(sock)->i_ino, prot,
 				 send_may_copy(args->flags, args->engines));
-	if (unlikely(ret))
+	if (ret)
 		goto out;
 	ret = send_check_gather(h->pool, &g, args->engines);
-	if (unlikely(ret))
+	if (ret)
 		goto out_release;
 	ret = send_one(h, &g, sock, args, !notify && !later, 0);
 	if (later) {
@@ -348,7 +348,7 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 		if (later->rest)
 			goto out;
 	}
-	if (unlikely(notify) && ret >= 0)
+	if (notify && ret >= 0)
 		fbuf_ring_expect(h, g.runs, g.nr);
 out_release:
 	fbuf_gather_release(&g);
@@ -363,7 +363,7 @@ static noinline int send_called(struct fbuf_handle *h, struct fbuf_send *args,
 	int prot, err;
 
 	prot = send_check(h, args->flags, args->engines);
-	if (unlikely(prot < 0))
+	if (prot < 0)
 		return prot;
 	err = send_check_to(args);
 	return err ?: send_checked(h, args, prot, later);
@@ -500,16 +500,16 @@ long fbuf_send_user(struct fbuf_handle *h, struct fbuf_send __user *uargs)
 	int prot, ret;
 
 	ret = send_get(&args, uargs);
-	if (unlikely(ret))
+	if (ret)
 		return ret;
 	prot = send_check(h, args.flags, args.engines);
-	if (unlikely(prot < 0))
+	if (prot < 0)
 		return prot;
 	ret = send_check_to(&args);
-	if (unlikely(ret))
+	if (ret)
 		return ret;
 	ret = send_checked(h, &args, prot, NULL);
-	if (likely(ret >= 0))
+	if (ret >= 0)
 		send_put(uargs, &args);
 	return ret;
 }
@@ -604,10 +604,10 @@ static int fanout_one(struct fbuf_handle *h, const struct fbuf_gather *g,
 	if (!fd_file(f))
 		return -EBADF;
 	sock = sock_from_file(fd_file(f));
-	if (likely(sock)) {
+	if (sock) {
 		ret = send_one(h, g, sock, one, false, 0);
 		/* If buffers stay in flight, this is a socket to look at. */
-		if (unlikely(ret < (int)g->len))
+		if (ret < (int)g->len)
 			fanout_short(h->pool, g, sock, ret);
 	}
 	fdput(f);
