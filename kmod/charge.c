@@ -188,8 +188,7 @@ void fbuf_charge_exit(struct fbuf_pool *pool)
 		user_check(pool->owner);
 		xa_unlock(&users);
 	}
-	if (pool->cred)
-		put_cred(pool->cred);
+	put_cred(pool->cred);
 }
 
 /**

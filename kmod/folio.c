@@ -83,8 +83,7 @@ static void folio_clear_owner(struct folio *folio)
 
 /**
  * fbuf_depopulate() - give pages back
- * @pages: whole folios; the entries become NULL, and where there is no page they
- *         are NULL before
+ * @pages: whole folios; the entries become NULL
  * @nr: number of entries
  *
  * Others may still have references.
@@ -98,9 +97,6 @@ void fbuf_depopulate(struct page **pages, unsigned long nr)
 	for (i = 0; i < nr; i += n) {
 		struct page *page = pages[i];
 
-		n = 1;
-		if (!page)
-			continue;
 		n = compound_nr(page);
 		for (j = i; j < i + n; j++)
 			WRITE_ONCE(pages[j], NULL);

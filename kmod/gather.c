@@ -426,42 +426,42 @@ static __always_inline void short_copy(void *to, const void *from, unsigned int 
 }
 
 /*
- * Copy short segments that have names to where there is @room; the one before them
- * ends at @end. Stops at one that is not of the usual kind, in one page, of a buffer
- * that the handle holds: that is for the slow path to look at. Returns how many;
- * *bytes says how much that was.
+ * Copy short segments that have names to where there is @room; the first does not
+ * adjoin the one before it. Stops at one that is not of the usual kind, in one page,
+ * of a buffer that the handle holds: that is for the slow path to look at. Returns how
+ * many; *bytes says how much that was.
  */
 static noinline unsigned int short_locked(const struct fbuf_handle *h,
 					  const struct fbuf_seg *first,
-					  const struct fbuf_seg *last, u64 end,
-					  void *to, unsigned int room,
+					  const struct fbuf_seg *last, void *to,
+					  unsigned int room,
 					  unsigned int *bytes)
 	__must_hold(&h->pool->lock)
 {
 	const struct fbuf_pool *pool = h->pool;
 	const struct fbuf_seg *seg;
-	unsigned int len = 0;
+	u64 end = U64_MAX;
 	void *start = to;
 
 	for (seg = first; seg <= last; seg++) {
 		unsigned int offset = seg->flags / FBUF_SEG_OFFSET(1);
 		unsigned long index = FBUF_NAME_INDEX(seg->addr);
+		unsigned int len = seg->len;
 		struct page *page;
 		u64 addr;
 
 		if ((seg->flags & SEG_FLAGS) != FBUF_SEG_NAMED ||
-		    seg->len - 1 >= min_t(u32, FBUF_COPY_MAX, room) ||
+		    len - 1 >= min_t(u32, FBUF_COPY_MAX, room) ||
 		    index >= pool->nr_bufs || offset >> pool->buf_shift)
 			break;
 		index = array_index_nospec(index, pool->nr_bufs);
 		addr = ((u64)index << pool->buf_shift) + offset;
 		if (unlikely(addr == end)) {
 			/* It goes on where the one before ends: they are one run. */
-			seg -= seg > first;
-			to -= len;
+			seg--;
+			to -= seg->len;
 			break;
 		}
-		len = seg->len;
 		offset = offset_in_page(offset);
 		if (offset + len > PAGE_SIZE || !test_bit(index, h->holds) ||
 		    FBUF_NAME_GEN(seg->addr) != pool->bufs[index].gen)
@@ -503,10 +503,7 @@ static noinline int gather_short(struct fbuf_gather *g,
 		return -ENOMEM;
 	/* Others are not for short_locked(). */
 	if (named && mutex_trylock(&pool->lock)) {
-		u64 end = i ? seg_start(pool, &segs[i - 1]) + segs[i - 1].len :
-			      U64_MAX;
-
-		n = short_locked(h, &segs[i], &segs[nr - 1], end,
+		n = short_locked(h, &segs[i], &segs[nr - 1],
 				 page_address(frag->page) + frag->offset,
 				 frag->size - frag->offset, &bytes);
 		mutex_unlock(&pool->lock);
