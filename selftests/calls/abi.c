@@ -754,6 +754,17 @@ TEST_F(create, no_fd_left)
 	EXPECT_EQ(last, create(self));
 }
 
+/* An fd as good as any. */
+TEST_F(create, fd_0)
+{
+	struct fbuf_info info;
+
+	close(0);
+	ASSERT_EQ(0, create(self));
+	EXPECT_EQ(0, pool_info(0, &info));
+	close(0);
+}
+
 /* ALLOC and FREE */
 FIXTURE(bufs)
 {
@@ -1198,6 +1209,10 @@ TEST_F(send, segment_beyond_pool)
 	EXPECT_SEND_FAILS(EINVAL);
 	self->seg[1].addr = ~0ULL - 99;
 	EXPECT_SEND_FAILS(EINVAL);
+	/* Its end is in the first buffer, as far as 64 bits can tell. */
+	self->seg[1].len = 200;
+	EXPECT_SEND_FAILS(EINVAL);
+	self->seg[1].len = 100;
 	/* An offset that only 64 bits can tell from the first buffer's. */
 	self->seg[1].addr = 1ULL << 32;
 	EXPECT_SEND_FAILS(EINVAL);

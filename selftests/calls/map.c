@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -437,6 +438,7 @@ TEST_F(map, vmspliced_while_free)
 {
 	__u64 names[NR_BUFS];
 	struct iovec iov = { .iov_base = self->pool.map, .iov_len = 1 };
+	struct pollfd p = { .fd = self->pool.fd, .events = POLLOUT };
 	struct fbuf_info info;
 	char c;
 	int fd[2], i;
@@ -449,6 +451,8 @@ TEST_F(map, vmspliced_while_free)
 		EXPECT_NE(0U, FBUF_NAME_INDEX(names[i]));
 	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
 	EXPECT_EQ(1U, info.nr_in_flight);
+	/* Nor is it said to be to be had. */
+	EXPECT_EQ(0, poll(&p, 1, 0));
 	ASSERT_EQ(1, read(fd[0], &c, 1));
 	EXPECT_EQ(1, pool_alloc_wait(self->pool.fd, names, 1, 2000));
 	close(fd[0]);

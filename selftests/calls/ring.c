@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -1310,6 +1311,56 @@ TEST_F(wait, alloc_woken_by_another_process)
 		  FBUF_NAME_INDEX(self->more[0]));
 	EXPECT_EQ(0, child_status(pid));
 	close(fd);
+}
+
+/* One that waits from when another has the last buffer. */
+static void *late_alloc(void *arg)
+{
+	struct _test_data_wait *self = arg;
+
+	__atomic_store_n(&self->wait.tid, 1, __ATOMIC_RELEASE);
+	while (wait_held(self) != NR_BUFS &&
+	       __atomic_load_n(&self->wait.tid, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return waiter_run(&self->alloc);
+}
+
+/*
+ * The other one's ALLOC cannot tell what it got, and that takes a moment, as it is
+ * to be written to a buffer in flight: who waits gets it.
+ */
+TEST_F(wait, alloc_woken_by_one_that_failed)
+{
+	struct fbuf_seg seg;
+	struct pool full;
+	__u64 name;
+	int i, sock[2];
+
+	ASSERT_EQ(0, page_pair(sock));
+	ASSERT_EQ(0, pool_make_flags(&full, BUF_SIZE, 1, FBUF_POOL_SECURED));
+	ASSERT_EQ(1, pool_alloc(full.fd, &name, 1));
+	seg = buf_seg(&full, name, 0, 1);
+	ASSERT_EQ(1, pool_send(full.fd, sock[0], &seg, 1, 0, 0, NULL));
+	self->alloc.timeout = 4000;
+	for (i = 0; i < 10; i++) {
+		ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+		ASSERT_EQ(0, pthread_create(&self->alloc.thread, NULL,
+					    late_alloc, self));
+		ASSERT_TRUE(wait_for(__atomic_load_n(&self->wait.tid,
+						     __ATOMIC_ACQUIRE),
+				     DEADLINE_MS));
+		EXPECT_EQ(-EFAULT, pool_alloc(self->pool.fd, (void *)full.map,
+					      1));
+		/* If that was too short for it to see, there it is. */
+		__atomic_store_n(&self->wait.tid, 0, __ATOMIC_RELEASE);
+		ASSERT_EQ(1, waiter_join(&self->alloc));
+		/* Not when it looked for the last time. */
+		ASSERT_GT(3000, self->alloc.took);
+		self->names[0] = self->more[0];
+	}
+	pool_unmake(&full);
+	close(sock[0]);
+	close(sock[1]);
 }
 
 TEST_F(wait, alloc_woken_by_a_reader)
