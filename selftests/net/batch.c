@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -513,18 +514,25 @@ static ssize_t send_shorts(struct _test_data_shorts *self, unsigned int nr,
 			 engines, &self->sent);
 }
 
-static bool shorts_come(struct _test_data_shorts *self, unsigned int nr,
-			size_t len)
+static bool shorts_read(struct _test_data_shorts *self, int sock,
+			unsigned int nr, size_t len)
 {
 	unsigned int i;
 
-	if (read_full(self->sock[1], self->got, nr * len) != (ssize_t)(nr * len))
+	if (read_full(sock, self->got, nr * len) != (ssize_t)(nr * len))
 		return false;
 	for (i = 0; i < nr; i++) {
 		if (pattern_differs(self->got + i * len, i, 100 + i, len) != -1)
 			return false;
 	}
-	return sock_empty(self->sock[1]);
+	return true;
+}
+
+static bool shorts_come(struct _test_data_shorts *self, unsigned int nr,
+			size_t len)
+{
+	return shorts_read(self, self->sock[1], nr, len) &&
+	       sock_empty(self->sock[1]);
 }
 
 TEST_F(shorts, many_are_copied)
@@ -557,26 +565,87 @@ TEST_F(shorts, longer_ones_are_not)
 	EXPECT_TRUE(shorts_come(self, MANY, 513));
 }
 
+/* One byte longer than those that are copied, between these. */
 TEST_F(shorts, mixed)
 {
 	unsigned int i;
 	size_t len, sum = 0;
 
 	for (i = 0; i < MANY; i++) {
-		len = i % 3 ? 100 : 900;
+		len = i % 3 ? 512 : 513;
 		self->segs[i] = short_seg(self, i, 0, len);
 		sum += len;
 	}
 	ASSERT_EQ((ssize_t)sum, pool_send(self->pool.fd, self->sock[0],
 					  self->segs, MANY, 0, 0, &self->sent));
-	EXPECT_EQ(26 * 100ULL, self->sent.copied);
+	EXPECT_EQ(26 * 512ULL, self->sent.copied);
 	ASSERT_EQ((ssize_t)sum, read_full(self->sock[1], self->got, sum));
 	for (i = 0, sum = 0; i < MANY; i++, sum += len) {
-		len = i % 3 ? 100 : 900;
+		len = i % 3 ? 512 : 513;
 		EXPECT_EQ(-1, pattern_differs(self->got + sum, i, 0, len));
 	}
 	EXPECT_EQ((int)MANY, pool_free(self->pool.fd, self->names, MANY));
 	EXPECT_EQ(0, pool_wait_idle(self->pool.fd, MANY, DEADLINE_MS));
+}
+
+/*
+ * A task copies to 32 KiB of its own, from where it was on. Those of others, who
+ * have sent before, are beside it: that nothing is written there, they tell.
+ */
+#define NR_TASKS	8U
+#define TASK_LEN	500U
+
+struct task {
+	pthread_t thread;
+	pthread_barrier_t *turn;
+	struct _test_data_shorts *test;
+	int sock[2];
+	ssize_t sent[2];
+};
+
+static void *task_run(void *arg)
+{
+	struct task *t = arg;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		pthread_barrier_wait(t->turn);
+		t->sent[i] = pool_send(t->test->pool.fd, t->sock[0],
+				       t->test->segs, MANY, 0, 0, NULL);
+	}
+	/* Their memory is theirs until all have sent. */
+	pthread_barrier_wait(t->turn);
+	return NULL;
+}
+
+TEST_F(shorts, copies_stay_where_they_belong)
+{
+	struct task task[NR_TASKS];
+	pthread_barrier_t turn;
+	unsigned int i;
+	int j;
+
+	ASSERT_EQ(0, pthread_barrier_init(&turn, NULL, NR_TASKS));
+	for (i = 0; i < MANY; i++)
+		self->segs[i] = short_seg(self, i, 100 + i, TASK_LEN);
+	for (i = 0; i < NR_TASKS; i++) {
+		task[i].turn = &turn;
+		task[i].test = self;
+		ASSERT_EQ(0, tcp_pair(AF_INET, task[i].sock));
+		ASSERT_EQ(0, pthread_create(&task[i].thread, NULL, task_run,
+					    &task[i]));
+	}
+	for (i = 0; i < NR_TASKS; i++)
+		pthread_join(task[i].thread, NULL);
+	for (i = 0; i < NR_TASKS; i++) {
+		for (j = 0; j < 2; j++) {
+			EXPECT_EQ((ssize_t)(MANY * TASK_LEN), task[i].sent[j]);
+			EXPECT_TRUE(shorts_read(self, task[i].sock[1], MANY,
+						TASK_LEN));
+		}
+		close(task[i].sock[0]);
+		close(task[i].sock[1]);
+	}
 }
 
 TEST_F(shorts, forbidden)
@@ -697,6 +766,59 @@ TEST_F(shorts, one_that_is_wrong)
 		EXPECT_FALSE(send_64(self, NR_64));
 		self->segs[where] = named_seg(self->names[7], 2 * PAGE, 64);
 		EXPECT_FALSE(send_64(self, NR_64));
+		EXPECT_TRUE(sock_empty(self->sock[1]));
+	}
+}
+
+/* Not by the same call either. */
+TEST_F(shorts, few_after_many_are_not)
+{
+	static const unsigned int nr[] = { MANY, 3 };
+	struct fbuf_send_item items[ARRAY_SIZE(nr)] = { 0 };
+	struct fbuf_send_batch arg = {
+		.size = sizeof(arg),
+		.items = (uintptr_t)items,
+		.count = ARRAY_SIZE(nr),
+	};
+	unsigned int i;
+
+	for (i = 0; i < MANY; i++)
+		self->segs[i] = short_seg(self, i, 100 + i, 64);
+	for (i = 0; i < ARRAY_SIZE(nr); i++) {
+		items[i].segs = (uintptr_t)self->segs;
+		items[i].nr_segs = nr[i];
+		items[i].fd = self->sock[0];
+	}
+	ASSERT_EQ(2, ioctl(self->pool.fd, FBUF_IOC_SEND_BATCH, &arg));
+	EXPECT_EQ(MANY * 64ULL, items[0].copied);
+	EXPECT_EQ(0ULL, items[1].copied);
+	for (i = 0; i < ARRAY_SIZE(nr); i++) {
+		EXPECT_EQ(nr[i] * 64LL, items[i].result);
+		EXPECT_TRUE(shorts_read(self, self->sock[1], nr[i], 64));
+	}
+}
+
+/* What an earlier call left where this one looks is none of its segments. */
+TEST_F(shorts, nothing_of_an_earlier_call)
+{
+	static const unsigned int nr[] = { 2, 18 };
+	struct fbuf_seg segs[18];
+	unsigned int i, j;
+	ssize_t len;
+
+	for (i = 0; i < ARRAY_SIZE(nr); i++) {
+		for (j = 1, len = 10; j < nr[i]; j++, len += 64)
+			segs[j] = short_seg(self, j, 0, 64);
+		segs[0] = inline_seg("0123456789", 10);
+		/* All but the last are good. */
+		for (j = 0; j < 32; j++)
+			self->segs[j] = short_seg(self, j, 100 + j, 64);
+		self->segs[31].len = 0;
+		EXPECT_EQ(-EINVAL, pool_send(self->pool.fd, self->sock[0],
+					     self->segs, 32, 0, 0, NULL));
+		ASSERT_EQ(len, pool_send(self->pool.fd, self->sock[0], segs,
+					 nr[i], 0, 0, NULL));
+		EXPECT_EQ(len, read_full(self->sock[1], self->got, len));
 		EXPECT_TRUE(sock_empty(self->sock[1]));
 	}
 }

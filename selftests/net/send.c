@@ -348,6 +348,19 @@ TEST_F(conn, adjoining_segments)
 	EXPECT_EQ(best_engine(variant, !one_piece(self)), self->sent.engine);
 }
 
+/* However many they are, they are one of the few runs of a packet. */
+TEST_F(conn, adjoining_segments_and_others)
+{
+	unsigned int i;
+
+	for (i = 0; i < 16; i++)
+		add(self, 9, i * 1000, 1000);
+	add(self, 3, 0, 1000);
+	add(self, 5, 100, 1000);
+	exchange(_metadata, self, !variant->max, 0);
+	EXPECT_EQ(best_engine(variant, true), self->sent.engine);
+}
+
 TEST_F(conn, same_buffer_twice)
 {
 	add(self, 2, 100, 5000);
