@@ -1177,27 +1177,31 @@ TEST_F(snap, pool_closed)
 	EXPECT_EQ(-1, conn_recv(&self->c));
 }
 
-/*
- * A pool of a user who can be charged for one snapshot and no more. Its buffers
- * are held, and filled.
- */
-static int snap_limited(struct conn *c)
+/* A pool of a user who can be charged for so many bytes, and no more. */
+static int limited_pool(struct pool *pool, size_t buf_size,
+			unsigned int nr_bufs, size_t most)
 {
-	struct rlimit limit;
+	struct rlimit limit = { most, most };
 	int control = control_open();
-	unsigned int i;
 	int fd;
 
-	limit.rlim_cur = (NR_BUFS + 1) * BUF_SIZE;
-	limit.rlim_max = limit.rlim_cur;
 	/* A user of this test's own, who owes nothing. */
 	if (control < 0 || setrlimit(RLIMIT_MEMLOCK, &limit) ||
 	    become(100000 + getpid()))
 		return -EPERM;
-	fd = pool_create_on(control, BUF_SIZE, NR_BUFS, SNAPSHOT);
+	fd = pool_create_on(control, buf_size, nr_bufs, SNAPSHOT);
 	close(control);
-	if (fd < 0 || pool_map(&c->pool, fd, PROT_READ | PROT_WRITE) ||
-	    pool_alloc(fd, c->names, NR_BUFS) != (int)NR_BUFS)
+	return fd < 0 ? fd : pool_map(pool, fd, PROT_READ | PROT_WRITE);
+}
+
+/* Of one snapshot; all buffers are held, and filled. */
+static int snap_limited(struct conn *c)
+{
+	unsigned int i;
+
+	if (limited_pool(&c->pool, BUF_SIZE, NR_BUFS,
+			 (NR_BUFS + 1) * BUF_SIZE) ||
+	    pool_alloc(c->pool.fd, c->names, NR_BUFS) != (int)NR_BUFS)
 		return -EIO;
 	for (i = 0; i < NR_BUFS; i++)
 		pattern_fill(conn_addr(c, i), OLD, 0, BUF_SIZE);
@@ -1249,26 +1253,89 @@ TEST_F(snap, at_the_limit)
 	EXPECT_EQ(-1, conn_recv(&self->c));
 }
 
-/* What idle buffers are charged for, though nobody has looked, is to be had. */
-TEST_F(snap, idle_buffers_leave_room)
+/*
+ * What is charged for idle buffers, and for what snapshots replaced, is to be had,
+ * though nobody has looked.
+ */
+TEST_F(snap, what_is_idle_leaves_room)
 {
 	struct sent sent;
 	unsigned int i;
 
 	if (geteuid())
 		SKIP(return, "needs root");
+	close(self->c.sock[0]);
+	close(self->c.sock[1]);
+	ASSERT_EQ(0, page_pair(self->c.sock));
 	ASSERT_EQ(0, snap_limited(&self->c));
 	for (i = 0; i < 3 * NR_BUFS; i++) {
-		ASSERT_EQ((ssize_t)BUF_SIZE,
-			  snap_send(&self->c, i % NR_BUFS, 0, &sent));
-		EXPECT_EQ(FBUF_ENGINE_PAGEREF, sent.engine)
+		unsigned int buf = i % NR_BUFS;
+
+		ASSERT_EQ((ssize_t)BUF_SIZE, snap_send(&self->c, buf, 0,
+						       &sent));
+		EXPECT_EQ(0ULL, sent.copied)
 			TH_LOG("send number %u", i);
+		if (i & 1)
+			EXPECT_TRUE(try_write(conn_addr(&self->c, buf), OLD, 0,
+					      BUF_SIZE));
 		EXPECT_EQ(-1, conn_recv(&self->c));
-		/* Packets may be let go of a little later. */
-		ASSERT_EQ(1, pool_wait(self->c.pool.fd,
-				       &self->c.names[i % NR_BUFS], 1,
-				       DEADLINE_MS));
 	}
+}
+
+/* It is found behind others that stay in flight, more than one call looks at. */
+#define NR_STAY		70U
+
+static void found_behind_others(struct __test_metadata *const _metadata,
+				struct _test_data_snap *self, bool snapshots)
+{
+	__u64 names[NR_STAY + 2];
+	unsigned int i, tries;
+	struct fbuf_seg seg;
+	struct sent sent;
+	struct pool *pool = &self->c.pool;
+	int sock[2];
+	char byte;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	ASSERT_EQ(0, page_pair(sock));
+	ASSERT_EQ(0, limited_pool(pool, PAGE, NR_STAY + 2,
+				  PAGE * (2 * NR_STAY + 3)));
+	ASSERT_EQ((int)NR_STAY + 2, pool_alloc(pool->fd, names, NR_STAY + 2));
+	for (i = 0; i <= NR_STAY; i++) {
+		seg = buf_seg(pool, names[i], 0, 1);
+		ASSERT_EQ(1, pool_send(pool->fd, i < NR_STAY ?
+				       self->c.sock[0] : sock[0], &seg, 1, 0, 0,
+				       &sent));
+		ASSERT_EQ(0ULL, sent.copied);
+		if (snapshots)
+			ASSERT_TRUE(try_write(buf_addr(pool, names[i]), NEW, 0,
+					      1));
+	}
+	ASSERT_EQ(1, read(sock[1], &byte, 1));
+	seg = buf_seg(pool, names[i], 0, 1);
+	for (tries = 0; tries < 4; tries++) {
+		ASSERT_EQ(1, pool_send(pool->fd, sock[0], &seg, 1, 0, 0,
+				       &sent));
+		if (!sent.copied)
+			break;
+		ASSERT_EQ(1, read(sock[1], &byte, 1));
+	}
+	/* Not by the first: it was behind more than one looks at. */
+	EXPECT_LT(0U, tries);
+	EXPECT_GT(4U, tries);
+	close(sock[0]);
+	close(sock[1]);
+}
+
+TEST_F(snap, idle_buffer_is_found_behind_others)
+{
+	found_behind_others(_metadata, self, false);
+}
+
+TEST_F(snap, idle_snapshot_is_found_behind_others)
+{
+	found_behind_others(_metadata, self, true);
 }
 
 /* Some of the gather is protected and some cannot be: all of it is copied. */
@@ -1998,6 +2065,109 @@ TEST_F(pinned, by_a_plain_reference)
 	EXPECT_EQ(-1, conn_recv(&self->c));
 	ASSERT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
 	EXPECT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
+	free(self->c.got);
+}
+
+/* A thread that lets go of such a reference when another sleeps for it. */
+struct passer {
+	pthread_t thread;
+	pid_t waiter;
+	int fd;
+	bool go;
+	bool stop;
+};
+
+static void *passer_run(void *arg)
+{
+	struct passer *p = arg;
+	char c;
+
+	while (!__atomic_load_n(&p->stop, __ATOMIC_ACQUIRE)) {
+		if (__atomic_load_n(&p->go, __ATOMIC_ACQUIRE) &&
+		    !wait_state(getpid(), p->waiter, "D", 0) &&
+		    read(p->fd, &c, 1) == 1)
+			__atomic_store_n(&p->go, false, __ATOMIC_RELEASE);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* Calls that protect a buffer, each in its way. */
+static ssize_t pinned_secure(struct conn *c)
+{
+	int ret = pool_secure(c->pool.fd, c->names, 1);
+
+	if (ret == 1 && (pool_free(c->pool.fd, c->names, 1) != 1 ||
+			 pool_alloc(c->pool.fd, c->names, 1) != 1))
+		return -EIO;
+	return ret;
+}
+
+static ssize_t pinned_send(struct conn *c)
+{
+	ssize_t ret = conn_send(c, 0, 0);
+
+	return ret < 0 || conn_recv(c) == -1 ? ret : -EILSEQ;
+}
+
+static ssize_t pinned_splice(struct conn *c)
+{
+	loff_t pos = buf_offset(&c->pool, c->names[0]);
+	ssize_t ret;
+	int fd[2];
+
+	if (pipe(fd))
+		return -errno;
+	ret = splice(c->pool.fd, &pos, fd[1], NULL, 100, 0);
+	if (ret < 0)
+		ret = -errno;
+	close(fd[0]);
+	close(fd[1]);
+	return ret;
+}
+
+static const struct {
+	ssize_t (*call)(struct conn *c);
+	ssize_t ret;
+} pinned_calls[] = {
+	{ pinned_secure, 1 },
+	{ pinned_send, BUF_SIZE },
+	{ pinned_splice, 100 },
+};
+
+/* One that passes is waited for, but not for long: it may take some tries. */
+TEST_F(pinned, by_a_reference_that_passes)
+{
+	struct passer p = { .waiter = syscall(SYS_gettid) };
+	struct iovec iov = { .iov_len = 1 };
+	long end = now_ms() + DEADLINE_MS / 2;
+	unsigned int i;
+	ssize_t ret;
+	int fd[2];
+	char c;
+
+	self->c.got = malloc(BUF_SIZE);
+	ASSERT_NE(NULL, self->c.got);
+	ASSERT_EQ(0, pipe2(fd, O_NONBLOCK));
+	p.fd = fd[0];
+	ASSERT_EQ(0, pthread_create(&p.thread, NULL, passer_run, &p));
+	for (i = 0; i < ARRAY_SIZE(pinned_calls); i++) {
+		do {
+			iov.iov_base = conn_addr(&self->c, 0);
+			/* Not protected any more. */
+			pattern_fill(iov.iov_base, OLD, 0, BUF_SIZE);
+			ASSERT_EQ(1, vmsplice(fd[1], &iov, 1, 0));
+			__atomic_store_n(&p.go, true, __ATOMIC_RELEASE);
+			ret = pinned_calls[i].call(&self->c);
+			__atomic_store_n(&p.go, false, __ATOMIC_RELEASE);
+			while (read(fd[0], &c, 1) == 1)
+				;
+		} while (ret == -EBUSY && time_left(end));
+		EXPECT_EQ(pinned_calls[i].ret, ret)
+			TH_LOG("call %u", i);
+	}
+	__atomic_store_n(&p.stop, true, __ATOMIC_RELEASE);
+	pthread_join(p.thread, NULL);
 	free(self->c.got);
 }
 
