@@ -1251,6 +1251,18 @@ TEST_F(pass, many_times)
 	}
 }
 
+/* What a batch has named before it is not named twice. */
+TEST_F(pass, between_batches)
+{
+	__u64 again;
+
+	ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	ASSERT_EQ(1, pool_alloc(self->pool.fd, &again, 1));
+	ASSERT_EQ(FBUF_NAME_INDEX(self->names[0]), FBUF_NAME_INDEX(again));
+	EXPECT_EQ(1, pool_pass_one(self->pool.fd, self->to, self->names[1], 0));
+	EXPECT_EQ(1, pool_free(self->pool.fd, &again, 1));
+}
+
 TEST_F(pass, receiver_has_a_hold)
 {
 	struct fbuf_ring_entry e;

@@ -264,6 +264,15 @@ TEST_F(limit, memlock_of_root)
 	close(fd);
 }
 
+/* Is there a row for the user, if only with nothing in it? */
+static bool known(struct _test_data_limit *self)
+{
+	struct nl_row row;
+
+	return nl_user(&self->nl, self->uid, &row) ||
+	       row.has[FBUF_A_LIMIT_UID];
+}
+
 TEST_F(limit, one_user)
 {
 	int fd;
@@ -275,8 +284,12 @@ TEST_F(limit, one_user)
 	fd = make(self, 3);
 	EXPECT_LE(0, fd);
 	close(fd);
+	EXPECT_TRUE(known(self));
 	ASSERT_EQ(0, user_limit_off(self));
+	EXPECT_FALSE(known(self));
 	EXPECT_EQ(0, as_user(self, 3));
+	/* He is forgotten with the last of his pools. */
+	EXPECT_TRUE(wait_for(!known(self), DEADLINE_MS));
 }
 
 /* His own goes before that for all. */
@@ -748,6 +761,24 @@ TEST_F(stuck, oldest_of_two_sockets)
 	ASSERT_EQ(1000, read_full(self->sock[1], self->got, 1000));
 	EXPECT_EQ(1, pool_wait(self->pool.fd, self->names, 1, DEADLINE_MS));
 	EXPECT_EQ((__s64)st.st_ino, look(self, FBUF_A_POOL_OLDEST_SOCK));
+	close(other[1]);
+}
+
+/* Of a fan-out, a socket that has no room is the one to look at. */
+TEST_F(stuck, fan_out)
+{
+	struct fbuf_seg seg = buf_seg(&self->pool, self->names[0], 0, BUF_SIZE);
+	struct fbuf_target targets[2] = { 0 };
+	int other[2];
+
+	ASSERT_EQ(0, sock_pair(variant->family, SOCK_STREAM, other));
+	ASSERT_LT(0, sock_fill(self->sock[0]));
+	targets[0].fd = other[0];
+	targets[1].fd = self->sock[0];
+	ASSERT_EQ(1, pool_fanout(self->pool.fd, &seg, 1, targets, 2, 0));
+	EXPECT_EQ(-EAGAIN, targets[1].result);
+	EXPECT_EQ((__s64)self->inode, look(self, FBUF_A_POOL_OLDEST_SOCK));
+	close(other[0]);
 	close(other[1]);
 }
 
