@@ -1282,6 +1282,30 @@ TEST_F(snap, what_is_idle_leaves_room)
 	}
 }
 
+/* What they replaced is given up by the next ALLOC, which is not for them. */
+TEST_F(snap, alloc_gives_up_what_is_idle)
+{
+	int control = control_open(), fd;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	close(self->c.sock[0]);
+	close(self->c.sock[1]);
+	ASSERT_EQ(0, page_pair(self->c.sock));
+	ASSERT_EQ(0, snap_limited(&self->c));
+	ASSERT_EQ(1, pool_free(self->c.pool.fd, &self->c.names[1], 1));
+	ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
+	EXPECT_TRUE(try_write(conn_addr(&self->c, 0), NEW, 0, BUF_SIZE));
+	EXPECT_EQ(-1, conn_recv(&self->c));
+	/* Another pool is at the limit until then. */
+	EXPECT_EQ(-ENOMEM, pool_create_on(control, BUF_SIZE, 1, 0));
+	ASSERT_EQ(1, pool_alloc(self->c.pool.fd, &self->c.names[1], 1));
+	fd = pool_create_on(control, BUF_SIZE, 1, 0);
+	EXPECT_LE(0, fd);
+	close(fd);
+	close(control);
+}
+
 /* It is found behind others that stay in flight, more than one call looks at. */
 #define NR_STAY		70U
 
