@@ -890,6 +890,23 @@ TEST_F(memcg, alloc_all)
 
 #define MEMCG_BIG	(2U << 20)
 
+/* Of more than one piece: all of them go. */
+TEST_F(memcg, large_buffers_go)
+{
+	struct pool pool;
+	long long with;
+
+	if (access("/proc/sys/vm/drop_caches", W_OK))
+		SKIP(return, "no drop_caches");
+	ASSERT_EQ(0, pool_make(&pool, MEMCG_BIG, 4));
+	with = get_file(self->path, "memory.current", NULL);
+	ASSERT_TRUE(wait_for(!put_file("/proc/sys/vm", "drop_caches", "2") &&
+			     !pool_resident(pool.fd), DEADLINE_MS));
+	EXPECT_TRUE(wait_for(get_file(self->path, "memory.current", NULL) <=
+			     with - 3LL * MEMCG_BIG, DEADLINE_MS));
+	pool_unmake(&pool);
+}
+
 /* A thread that writes a byte when told to. */
 struct memcg_writer {
 	pthread_t thread;
