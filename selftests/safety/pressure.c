@@ -772,6 +772,7 @@ TEST_F(stuck, fan_out)
 	int other[2];
 
 	ASSERT_EQ(0, sock_pair(variant->family, SOCK_STREAM, other));
+	sock_small(self->sock);
 	ASSERT_LT(0, sock_fill(self->sock[0]));
 	targets[0].fd = other[0];
 	targets[1].fd = self->sock[0];
