@@ -764,7 +764,7 @@ TEST_F(stuck, oldest_of_two_sockets)
 	close(other[1]);
 }
 
-/* Of a fan-out, a socket that has no room is the one to look at. */
+/* Of a fan-out, a socket without room for all of it is the one to look at. */
 TEST_F(stuck, fan_out)
 {
 	struct fbuf_seg seg = buf_seg(&self->pool, self->names[0], 0, BUF_SIZE);
@@ -772,12 +772,13 @@ TEST_F(stuck, fan_out)
 	int other[2];
 
 	ASSERT_EQ(0, sock_pair(variant->family, SOCK_STREAM, other));
-	sock_small(self->sock);
-	ASSERT_LT(0, sock_fill(self->sock[0]));
+	memset(self->got, 0, BUF_SIZE);
+	while (send(self->sock[0], self->got, BUF_SIZE, MSG_DONTWAIT) > 0)
+		;
 	targets[0].fd = other[0];
 	targets[1].fd = self->sock[0];
-	ASSERT_EQ(1, pool_fanout(self->pool.fd, &seg, 1, targets, 2, 0));
-	EXPECT_EQ(-EAGAIN, targets[1].result);
+	ASSERT_LE(1, pool_fanout(self->pool.fd, &seg, 1, targets, 2, 0));
+	EXPECT_GT((int)BUF_SIZE, targets[1].result);
 	EXPECT_EQ((__s64)self->inode, look(self, FBUF_A_POOL_OLDEST_SOCK));
 	close(other[0]);
 	close(other[1]);
