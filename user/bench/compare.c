@@ -9,19 +9,24 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "compare.h"
 #include "options.h"
+#include "workload.h"
 
-#define ROWS_MAX	32	/* of one size */
+#define ROWS_MAX	64	/* of one size */
+#define CONSUMERS_MAX	1024
 
 static const char help[] =
 "Usage: fbuf compare [OPTION]...\n"
-"Measure ways to send a message over TCP loopback, and fbuf, side by side.\n"
+"Measure ways to send a message over TCP loopback, and fbuf, side by side: what\n"
+"fbuf costs of the best of the others comes first.\n"
 "\n"
 "  -m, --mode MODE      lockstep (one thread sends, then receives), stream\n"
 "                       (a sender and a receiver run free) or both (default)\n"
 "  -s, --sizes LIST     message sizes (default 1K,4K,64K,1M)\n"
 "  -M, --methods LIST   which ways (default all): \"fbuf compare -M help\"\n"
+"  -w, --workload LIST  measure instead what programs do, each way to do it: log,\n"
+"                       queue, churn, pass, tail, or all\n"
+"      --consumers LIST consumers of the workload log (default 1,16,64,256)\n"
 "  -r, --repeats N      messages timed in lockstep (default 201 to 31, by\n"
 "                       size), repetitions in stream (default 5)\n"
 "  -S, --seconds S      length of a repetition in stream (default 0.5)\n"
@@ -51,14 +56,19 @@ struct options {
 	bool use[METHODS_MAX];	/* by the number of method_get() */
 	double seconds;		/* 0: the default */
 	const char *from;
+	unsigned int workloads;	/* by workload_parse() */
+	bool has_sizes;		/* which the workloads have of their own */
+	struct list consumers;
 };
 
-enum { OPT_SOURCE = OPT_OWN };
+enum { OPT_SOURCE = OPT_OWN, OPT_CONSUMERS };
 
 static const struct option longopts[] = {
 	{ "mode", required_argument, NULL, 'm' },
 	{ "sizes", required_argument, NULL, 's' },
 	{ "methods", required_argument, NULL, 'M' },
+	{ "workload", required_argument, NULL, 'w' },
+	{ "consumers", required_argument, NULL, OPT_CONSUMERS },
 	{ "seconds", required_argument, NULL, 'S' },
 	{ "dir", required_argument, NULL, 'd' },
 	{ "quick", no_argument, NULL, 'q' },
@@ -100,12 +110,18 @@ static bool parse_option(struct options *o, int opt)
 	case 'm':
 		return parse_mode(o, optarg);
 	case 's':
+		o->has_sizes = true;
 		return parse_list(&o->sizes, "The size of a message", optarg,
 				  FBUF_BUF_SIZE_MAX);
 	case 'M':
 		return parse_methods(o->use, IN_COMPARE, optarg, "compare");
 	case 'S':
 		return parse_seconds(o, optarg);
+	case 'w':
+		return workload_parse(optarg, &o->workloads);
+	case OPT_CONSUMERS:
+		return parse_list(&o->consumers, "The number of consumers",
+				  optarg, CONSUMERS_MAX);
 	case OPT_SOURCE:
 		if (!tool_size("The source", optarg, 1, 1ULL << 40, &val))
 			return false;
@@ -174,13 +190,14 @@ static json_t *make_conditions(const struct options *o, const json_t *where)
 
 	strftime(date, sizeof(date), "%FT%TZ", gmtime(&now));
 	first_line("/sys/module/fbuf/version", "", module, sizeof(module));
-	set(c, "mode", !o->stream ? "lockstep" :
+	set(c, "mode", o->workloads ? "workloads" : !o->stream ? "lockstep" :
 		       !o->lockstep ? "stream" : "lockstep, stream");
 	set(c, "transport", "tcp loopback");
 	set(c, "date", date);
 	set(c, "fbuf_version", fbuf_version());
 	set(c, "module_version", module);
-	set(c, "source", source_size ?
+	set(c, "source", o->workloads ? "as each workload has it" :
+	    source_size ?
 	    "many messages, of which each send takes the next" :
 	    "one message, sent over and over: hot in the cache");
 	json_object_set_new(c, "source_bytes", json_integer(source_size));
@@ -190,6 +207,7 @@ static json_t *make_conditions(const struct options *o, const json_t *where)
 	set(c, "files", file_dir ?: "memfd");
 	set(c, "sockets",
 	    "TCP_NODELAY; buffers: lockstep 8 MiB if allowed, stream default");
+	json_object_set_new(c, "socket_buffers", json_object());
 	set(c, "notices",
 	    "of msg-zerocopy, send-zc: lockstep untimed, stream every 16 sends");
 	return c;
@@ -209,9 +227,9 @@ static unsigned int make_rows(const struct options *o, struct row *rows,
 	unsigned int i, nr = 0;
 	int read;
 
-	for (read = 0; read < 2; read++) {
+	for (read = 1; read >= 0; read--) {
 		for (i = 0; (m = method_get(i)); i++) {
-			if (!o->use[i] || (read && !m->reads))
+			if (!o->use[i])
 				continue;
 			rows[nr++] = (struct row){
 				.method = m, .stream = stream,
@@ -226,8 +244,17 @@ static unsigned int make_rows(const struct options *o, struct row *rows,
 	return nr;
 }
 
+/* What the sockets had in the end, whatever was asked for. */
+static void note_buffers(json_t *buffers, const struct row *r)
+{
+	if (r->sndbuf)
+		json_object_set_new(buffers, r->stream ? "stream" : "lockstep",
+				    json_pack("{s:i, s:i}", "send", r->sndbuf,
+					      "receive", r->rcvbuf));
+}
+
 static void measure_size(const struct options *o, bool stream, size_t size,
-			 json_t *out, const json_t *where)
+			 json_t *out, json_t *buffers, const json_t *where)
 {
 	struct row rows[ROWS_MAX];
 	unsigned int nr = make_rows(o, rows, stream, size), i;
@@ -245,22 +272,51 @@ static void measure_size(const struct options *o, bool stream, size_t size,
 			measure_lockstep(&rows[i], lockstep_calls(o, size));
 		}
 		json_array_append_new(out, report_row(&rows[i], where));
+		note_buffers(buffers, &rows[i]);
 	}
+}
+
+static void measure_modes(const struct options *o, json_t *rows,
+			  json_t *buffers, const json_t *where)
+{
+	unsigned int i;
+
+	for (i = 0; o->lockstep && i < o->sizes.nr; i++)
+		measure_size(o, false, o->sizes.v[i], rows, buffers, where);
+	for (i = 0; o->stream && i < o->sizes.nr; i++)
+		measure_size(o, true, o->sizes.v[i], rows, buffers, where);
+}
+
+static void measure_workloads(const struct options *o, json_t *rows,
+			      json_t *buffers, const json_t *where)
+{
+	struct load_options load = {
+		.consumers = o->consumers, .repeats = o->m.repeats,
+		.seconds = o->seconds, .quick = o->quick,
+	};
+	struct load_run r = {
+		.o = &load, .where = where, .rows = rows, .buffers = buffers,
+	};
+
+	if (o->has_sizes)
+		load.sizes = o->sizes;
+	workload_run(o->workloads, &r);
 }
 
 static json_t *measure(const struct options *o)
 {
 	json_t *where = report_where(o->m.cpu_label);
+	json_t *conditions = make_conditions(o, where);
+	json_t *buffers = json_object_get(conditions, "socket_buffers");
 	json_t *rows = json_array(), *report;
-	unsigned int i;
 
-	for (i = 0; o->lockstep && i < o->sizes.nr; i++)
-		measure_size(o, false, o->sizes.v[i], rows, where);
-	for (i = 0; o->stream && i < o->sizes.nr; i++)
-		measure_size(o, true, o->sizes.v[i], rows, where);
+	if (o->workloads)
+		measure_workloads(o, rows, buffers, where);
+	else
+		measure_modes(o, rows, buffers, where);
 	tool_progress_end();
-	report = json_pack("{s:o, s:o}", "conditions",
-			   make_conditions(o, where), "rows", rows);
+	report = json_pack("{s:o, s:o}", "conditions", conditions, "rows",
+			   rows);
 	report_ratios(report);
 	json_decref(where);
 	return report;
@@ -291,7 +347,8 @@ static bool fbuf_missing(const struct options *o)
 	unsigned int i;
 
 	for (i = 0; (m = method_get(i)); i++) {
-		if (!o->use[i] || strcmp(m->name, "fbuf"))
+		if (!o->workloads &&
+		    (!o->use[i] || strncmp(m->name, "fbuf", 4)))
 			continue;
 		if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1)) {
 			tool_err("The rows of fbuf will be missing.");
@@ -345,7 +402,7 @@ int cmd_compare(int argc, char **argv)
 	for (i = 0; (m = method_get(i)); i++)
 		o.use[i] = m->in & IN_COMPARE;
 	while ((opt = tool_getopt(argc, argv,
-				  "m:s:M:S:d:qf:" MEASURE_SHORTS,
+				  "m:s:M:w:S:d:qf:" MEASURE_SHORTS,
 				  longopts)) != -1) {
 		if (opt == 'h') {
 			fputs(help, stdout);

@@ -27,6 +27,7 @@ struct row {
 	double copied;			/* bytes a message */
 	double calls;			/* system calls a message */
 	unsigned int engine;
+	int sndbuf, rcvbuf;		/* bytes, as the kernel says */
 	char note[NOTE_MAX];
 };
 
@@ -36,7 +37,6 @@ void measure_lockstep(struct row *r, unsigned int calls);
 void measure_stream(struct row *rows, unsigned int nr, unsigned int repeats,
 		    double seconds);
 
-uint64_t now_ns(void);
 /*
  * The clock of --clock: nanoseconds (the default), tsc or instructions. To choose
  * says whether there is one of this name; to start, whether this machine has it.

@@ -14,27 +14,22 @@
 #include "compare.h"
 
 #define WARM_UP		16		/* calls that open the TCP window */
-#define VERIFY_CALLS	2
+#define VERIFY_CALLS	2		/* before all others */
+#define VERIFY_EVERY	8		/* of those that are dropped, one is not */
 #define REAP_EVERY	16		/* sends, free running */
 #define STALL_NS	200000000ULL	/* without progress: it would block */
 
-/* All of a message is sent: go on to the next. */
-static void flow_next(struct flow *f)
-{
-	f->at += f->stride;
-	if (f->at == f->source)
-		f->at = 0;
-}
-
 /*
  * One message, sent and received in turns by this thread: as a rule one turn.
- * patient is how long it may wait for the kernel to bring the bytes over, and
- * whether it may sleep meanwhile; that is not for what is timed.
+ * What is read has to be the message; that is not in the times. patient is how
+ * long it may wait for the kernel to bring the bytes over, and whether it may
+ * sleep meanwhile; that is not for what is timed.
  */
-static int step(struct flow *f, int flags, bool patient, struct tool_sha *sha,
-		uint64_t *send, uint64_t *total)
+static int step(struct flow *f, bool read, bool patient, uint64_t *send,
+		uint64_t *total)
 {
 	struct pollfd pfd = { .fd = f->rx, .events = POLLIN };
+	int flags = MSG_DONTWAIT | (read ? 0 : MSG_TRUNC);
 	uint64_t start = now_ns(), t = start, moved = start;
 	size_t sent = 0, got = 0;
 	ssize_t n, m;
@@ -52,13 +47,12 @@ static int step(struct flow *f, int flags, bool patient, struct tool_sha *sha,
 				return n;
 			sent += n > 0 ? n : 0;
 		}
-		m = flow_drain(f, f->size - got, flags | MSG_DONTWAIT);
+		m = flow_result(recv(f->rx, f->sink + got, f->size - got,
+				     flags));
 		f->calls++;
 		t = now_ns();
 		if (m < 0 && m != -EAGAIN)
 			return m;
-		if (m > 0 && sha)
-			tool_sha_update(sha, f->sink, m);
 		got += m > 0 ? m : 0;
 		if (got == f->size && sent == f->size)
 			break;
@@ -72,6 +66,8 @@ static int step(struct flow *f, int flags, bool patient, struct tool_sha *sha,
 			return -EINPROGRESS;
 	}
 	*total = t - start;
+	if (read && !flow_check(f, f->seed, f->sink))
+		return -EBADMSG;
 	flow_next(f);
 	if (f->method->reap)
 		f->method->reap(f);
@@ -98,53 +94,78 @@ static void row_note(struct row *r, const char *what, int err)
 			 strerror(-err));
 }
 
-static void row_verified(struct row *r, int err, const char *sent,
-			 const char *got)
+static void row_changed(struct row *r)
 {
-	r->verified = !err && !strcmp(sent, got);
-	if (err)
-		row_note(r, "verifying", err);
-	else if (!r->verified)
-		snprintf(r->note, sizeof(r->note), "the data arrived changed");
+	r->verified = false;
+	snprintf(r->note, sizeof(r->note), "the data arrived changed");
 }
 
-static void lockstep_verify(struct row *r)
+/*
+ * No message is like one before it in its place. Where many go round, those of
+ * a round are written together: each is as cold as the source is big.
+ */
+static int lockstep_fresh(struct flow *f)
 {
-	char sent[TOOL_SHA_HEX], got[TOOL_SHA_HEX];
-	struct tool_sha *tx, *rx;
-	uint64_t send, total;
-	struct flow f;
-	int i, err;
+	uint64_t nr = f->source / f->stride, i;
+	int err = 0;
 
-	err = flow_open(&f, r->method, r->size, false);
-	if (err) {
-		memcpy(r->note, f.why, sizeof(r->note));
-		return;
+	if (nr == 1 || f->method->rewrites)
+		return flow_fresh(f);
+	if (f->number < nr) {
+		f->seed = f->number;
+		return 0;
 	}
-	tx = tool_sha_new();
-	rx = tool_sha_new();
+	f->seed = FLOW_SEED + f->number;
+	if (f->at)
+		return 0;
+	for (i = 0; !err && i < nr; i++, f->at += f->stride)
+		err = flow_fill(f, f->seed + i);
+	f->at = 0;
+	return err;
+}
+
+static int lockstep_verify(struct row *r, struct flow *f)
+{
+	uint64_t send, total;
+	int i, err = 0;
+
 	for (i = 0; !err && i < VERIFY_CALLS; i++) {
-		err = flow_fill(&f, FLOW_SEED + i, tx);
+		err = flow_fresh(f);
 		if (!err)
-			err = step(&f, 0, true, rx, &send, &total);
+			err = step(f, true, true, &send, &total);
 	}
-	flow_close(&f);
-	tool_sha_end(tx, sent);
-	tool_sha_end(rx, got);
-	row_verified(r, err, sent, got);
+	r->verified = !err;
+	return err;
+}
+
+/* The next message; if the row's are dropped, before some one that is read. */
+static int lockstep_step(const struct row *r, struct flow *f, unsigned int i,
+			 uint64_t *send, uint64_t *total)
+{
+	uint64_t calls = f->calls;
+	int err = 0;
+
+	if (!r->read && !(i % VERIFY_EVERY)) {
+		err = lockstep_fresh(f);
+		if (!err)
+			err = step(f, true, false, send, total);
+		f->calls = calls;
+	}
+	if (!err)
+		err = lockstep_fresh(f);
+	return err ? err : step(f, r->read, false, send, total);
 }
 
 static int lockstep_calls(struct row *r, struct flow *f, double *send,
 			  double *total, unsigned int calls)
 {
-	int flags = r->read ? 0 : MSG_TRUNC, err;
 	uint64_t s, t;
 	unsigned int i;
+	int err;
 
-	for (i = 0; i < WARM_UP + calls; i++) {
-		err = step(f, flags, false, NULL, &s, &t);
-		if (err)
-			return err;
+	err = flow_warm_up(f);
+	for (i = 0; !err && i < WARM_UP + calls; i++) {
+		err = lockstep_step(r, f, i, &s, &t);
 		if (i < WARM_UP) {
 			f->calls = 0;
 			continue;
@@ -152,6 +173,8 @@ static int lockstep_calls(struct row *r, struct flow *f, double *send,
 		send[i - WARM_UP] = s;
 		total[i - WARM_UP] = t;
 	}
+	if (err)
+		return err;
 	r->send = median(send, calls);
 	r->total = median(total, calls);
 	r->min = total[0];
@@ -169,50 +192,74 @@ static void row_flow(struct row *r, const struct flow *f)
 	if (f->reported)
 		r->copied = (double)f->copied / f->reported * f->size;
 	r->engine = f->engine;
+	r->sndbuf = f->sndbuf;
+	r->rcvbuf = f->rcvbuf;
+}
+
+/* Why there is no figure. */
+static void lockstep_note(struct row *r, int err)
+{
+	switch (err) {
+	case 0:
+		break;
+	case -EBADMSG:
+		row_changed(r);
+		break;
+	case -EINPROGRESS:
+		snprintf(r->note, sizeof(r->note),
+			 "goes to a worker thread: not measurable in lock step");
+		break;
+	case -ETIMEDOUT:
+		snprintf(r->note, sizeof(r->note),
+			 "would block: not measurable in lock step");
+		break;
+	default:
+		row_note(r, r->verified ? "measuring" : "verifying", err);
+	}
 }
 
 void measure_lockstep(struct row *r, unsigned int calls)
 {
-	double *send, *total;
+	double *send = calloc(calls, sizeof(*send));
+	double *total = calloc(calls, sizeof(*total));
 	struct flow f;
 	int err;
 
-	lockstep_verify(r);
-	if (!r->verified)
-		return;
-	send = calloc(calls, sizeof(*send));
-	total = calloc(calls, sizeof(*total));
-	err = send && total ? flow_open(&f, r->method, r->size, false) : -ENOMEM;
+	err = flow_open(&f, r->method, r->size, false);
 	if (err) {
-		row_note(r, "measuring", err);
+		memcpy(r->note, f.why, sizeof(r->note));
 		goto free;
 	}
-	err = lockstep_calls(r, &f, send, total, calls);
+	err = send && total ? lockstep_verify(r, &f) : -ENOMEM;
+	f.punted = false;
+	if (!err)
+		err = lockstep_calls(r, &f, send, total, calls);
 	row_flow(r, &f);
 	flow_close(&f);
-	if (err == -EINPROGRESS)
-		snprintf(r->note, sizeof(r->note),
-			 "goes to a worker thread: not measurable in lock step");
-	else if (err == -ETIMEDOUT)
-		snprintf(r->note, sizeof(r->note),
-			 "would block: not measurable in lock step");
-	else if (err)
-		row_note(r, "measuring", err);
+	lockstep_note(r, err);
 free:
 	free(send);
 	free(total);
 }
 
-/* One free run: a sender and a receiver, each in a thread. */
+/*
+ * One free run: a sender and a receiver, each in a thread. First and last, on the
+ * same connection, come messages that are checked, one by one; what is between
+ * them is timed.
+ */
 struct run {
 	struct flow f;
 	bool read;
-	unsigned int limit;	/* messages, or 0: until stop */
-	struct tool_sha *tx, *rx;	/* of what is sent and what comes, or NULL */
-	sem_t arrived;		/* with them: a message, or nothing more will */
+	double seconds;
+	sem_t checks_end;	/* the first: what is timed starts */
+	sem_t arrived;		/* a message that is checked, or what is timed */
+	uint64_t seed;		/* of the message on its way, to be checked */
+	unsigned int checked, wrong;	/* messages */
 	atomic_bool stop;
-	uint64_t calls, start, sent, end;	/* end: ns, at the receiver's EOF */
-	uint64_t cpu;		/* ns, of the sender */
+	atomic_uint_least64_t last;	/* bytes at whose end the timed part ends */
+	uint64_t calls, start, sent, end;	/* end: ns, when all has arrived */
+	uint64_t cpu;		/* ns, of the sender, */
+	double cpu_all;		/* and s, of both */
 	int err;
 };
 
@@ -221,6 +268,7 @@ static int send_message(struct flow *f)
 	size_t sent = 0;
 	ssize_t n;
 
+	f->seed = FLOW_SEED + f->number;
 	while (sent < f->size) {
 		n = f->method->send(f, f->at + sent, f->size - sent);
 		/* Being stopped and going on is no failure. */
@@ -234,122 +282,31 @@ static int send_message(struct flow *f)
 	return 0;
 }
 
-/*
- * A message like none before it; else a method that sends an old one would pass.
- * Where all share one place, each has to wait for the one before.
- */
-static int send_fresh(struct run *run)
+static void await(sem_t *sem)
 {
-	struct flow *f = &run->f;
-	int err;
-
-	err = flow_fill(f, FLOW_SEED + run->calls, run->tx);
-	if (!err)
-		err = send_message(f);
-	while (!err && f->source == f->stride && sem_wait(&run->arrived))
+	while (sem_wait(sem))
 		;
-	return err;
 }
 
-static void *sender(void *arg)
+/*
+ * Messages like none before; else a method that sends an old one would pass. The
+ * one before has arrived when the next is written.
+ */
+static int send_checked(struct run *run)
 {
-	struct run *run = arg;
 	struct flow *f = &run->f;
-	struct timespec ts;
-
-	do {
-		run->err = run->tx ? send_fresh(run) : send_message(f);
-		if (run->err)
-			break;
-		run->calls++;
-		if (f->method->reap && !(run->calls % REAP_EVERY))
-			f->method->reap(f);
-	} while (run->calls != run->limit &&
-		 !atomic_load_explicit(&run->stop, memory_order_relaxed));
-	run->sent = now_ns();
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	run->cpu = ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-	shutdown(f->tx, SHUT_WR);
-	return NULL;
-}
-
-/* Bytes of a message that is to be verified; the rest of the one before is left. */
-static size_t take_fresh(struct run *run, size_t left, size_t len)
-{
-	tool_sha_update(run->rx, run->f.sink, len);
-	for (left += len; left >= run->f.size; left -= run->f.size)
-		sem_post(&run->arrived);
-	return left;
-}
-
-static void *receiver(void *arg)
-{
-	struct run *run = arg;
-	int flags = run->read ? 0 : MSG_TRUNC;
-	size_t left = 0;
 	unsigned int i;
-	ssize_t n;
+	int err = 0;
 
-	do {
-		n = flow_drain(&run->f, SINK_SIZE, flags);
-		if (n > 0 && run->rx)
-			left = take_fresh(run, left, n);
-	} while (n > 0 || n == -EINTR);
-	run->end = now_ns();
-	/* Nothing more to wait for. */
-	for (i = 0; run->rx && i < run->limit; i++)
-		sem_post(&run->arrived);
-	return NULL;
-}
-
-/* seconds is not used when run->limit is set. */
-static int run_threads(struct run *run, double seconds)
-{
-	struct timespec ts = {
-		.tv_sec = seconds,
-		.tv_nsec = (seconds - (time_t)seconds) * 1e9,
-	};
-	pthread_t tx, rx;
-	int err;
-
-	err = pthread_create(&rx, NULL, receiver, run);
-	if (err)
-		return -err;
-	run->start = now_ns();
-	err = pthread_create(&tx, NULL, sender, run);
-	if (err) {
-		shutdown(run->f.tx, SHUT_WR);
-	} else {
-		if (!run->limit) {
-			nanosleep(&ts, NULL);
-			atomic_store(&run->stop, true);
-		}
-		pthread_join(tx, NULL);
+	for (i = 0; !err && i < VERIFY_CALLS; i++) {
+		err = flow_fresh(f);
+		run->seed = f->seed;
+		if (!err)
+			err = send_message(f);
+		if (!err)
+			await(&run->arrived);
 	}
-	pthread_join(rx, NULL);
-	return err ? -err : run->err;
-}
-
-static void stream_verify(struct row *r)
-{
-	struct run run = { .read = true, .limit = VERIFY_CALLS };
-	char sent[TOOL_SHA_HEX], got[TOOL_SHA_HEX];
-	int err;
-
-	err = flow_open(&run.f, r->method, r->size, true);
-	if (err) {
-		memcpy(r->note, run.f.why, sizeof(r->note));
-		return;
-	}
-	run.tx = tool_sha_new();
-	run.rx = tool_sha_new();
-	sem_init(&run.arrived, 0, 0);
-	err = run_threads(&run, 0);
-	sem_destroy(&run.arrived);
-	flow_close(&run.f);
-	tool_sha_end(run.tx, sent);
-	tool_sha_end(run.rx, got);
-	row_verified(r, err, sent, got);
+	return err;
 }
 
 static double cpu_seconds(void)
@@ -361,38 +318,184 @@ static double cpu_seconds(void)
 	       (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
+static uint64_t thread_cpu(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+static int send_timed(struct run *run)
+{
+	double cpu_all = cpu_seconds();
+	struct flow *f = &run->f;
+	uint64_t cpu = thread_cpu();
+	bool last;
+	int err;
+
+	run->start = now_ns();
+	do {
+		last = atomic_load_explicit(&run->stop, memory_order_relaxed);
+		if (last)
+			atomic_store(&run->last, (f->number + 1) * f->size);
+		err = send_message(f);
+		if (err)
+			return err;
+		run->calls++;
+		if (f->method->reap && !(run->calls % REAP_EVERY))
+			f->method->reap(f);
+	} while (!last);
+	run->sent = now_ns();
+	run->cpu = thread_cpu() - cpu;
+	await(&run->arrived);
+	run->cpu_all = cpu_seconds() - cpu_all;
+	return 0;
+}
+
+static void *sender(void *arg)
+{
+	struct run *run = arg;
+
+	run->err = send_checked(run);
+	sem_post(&run->checks_end);
+	if (!run->err)
+		run->err = send_timed(run);
+	if (!run->err)
+		run->err = send_checked(run);
+	shutdown(run->f.tx, SHUT_WR);
+	return NULL;
+}
+
+/* Returns 0 at the end of the stream, or when it breaks. */
+static ssize_t receive(struct flow *f, size_t at, size_t len, int flags)
+{
+	ssize_t n;
+
+	do {
+		n = flow_result(recv(f->rx, f->sink + at, len, flags));
+	} while (n == -EINTR);
+	return n < 0 ? 0 : n;
+}
+
+static bool receive_checked(struct run *run)
+{
+	struct flow *f = &run->f;
+	unsigned int i;
+	size_t got;
+	ssize_t n;
+
+	for (i = 0; i < VERIFY_CALLS; i++) {
+		for (got = 0; got < f->size; got += n) {
+			n = receive(f, got, f->size - got, 0);
+			if (!n)
+				return false;
+		}
+		run->checked++;
+		run->wrong += !flow_check(f, run->seed, f->sink);
+		sem_post(&run->arrived);
+	}
+	return true;
+}
+
+static bool receive_timed(struct run *run)
+{
+	uint64_t got = VERIFY_CALLS * run->f.size;
+	int flags = run->read ? 0 : MSG_TRUNC;
+	ssize_t n;
+
+	do {
+		n = receive(&run->f, 0, SINK_SIZE, flags);
+		got += n;
+	} while (n && got < atomic_load(&run->last));
+	run->end = now_ns();
+	sem_post(&run->arrived);
+	return n;
+}
+
+static void *receiver(void *arg)
+{
+	struct run *run = arg;
+	unsigned int i;
+
+	if (receive_checked(run) && receive_timed(run))
+		receive_checked(run);
+	while (receive(&run->f, 0, SINK_SIZE, MSG_TRUNC))
+		;
+	/* Nothing more to wait for. */
+	for (i = 0; i < 2 * VERIFY_CALLS + 1; i++)
+		sem_post(&run->arrived);
+	return NULL;
+}
+
+static int run_threads(struct run *run)
+{
+	struct timespec ts = {
+		.tv_sec = run->seconds,
+		.tv_nsec = (run->seconds - (time_t)run->seconds) * 1e9,
+	};
+	pthread_t tx, rx;
+	int err;
+
+	sem_init(&run->checks_end, 0, 0);
+	sem_init(&run->arrived, 0, 0);
+	atomic_store(&run->last, UINT64_MAX);
+	err = pthread_create(&rx, NULL, receiver, run);
+	if (err)
+		return -err;
+	err = pthread_create(&tx, NULL, sender, run);
+	if (err) {
+		shutdown(run->f.tx, SHUT_WR);
+	} else {
+		await(&run->checks_end);
+		nanosleep(&ts, NULL);
+		atomic_store(&run->stop, true);
+		pthread_join(tx, NULL);
+	}
+	pthread_join(rx, NULL);
+	sem_destroy(&run->checks_end);
+	sem_destroy(&run->arrived);
+	return err ? -err : run->err;
+}
+
 /* What the repetitions of one row gave. */
 struct samples {
 	double *send, *total, *cpu, *rate, *cpu_gib;
 	unsigned int nr;
 };
 
-static int stream_once(struct row *r, struct samples *samples, double seconds)
+static void stream_once(struct row *r, struct samples *samples, double seconds)
 {
-	struct run run = { .read = r->read };
+	struct run run = { .read = r->read, .seconds = seconds };
 	unsigned int i = samples->nr;
-	double cpu, bytes, ns;
+	double bytes, ns;
 	int err;
 
 	err = flow_open(&run.f, r->method, r->size, true);
-	if (err)
-		return err;
-	cpu = cpu_seconds();
-	err = run_threads(&run, seconds);
-	cpu = cpu_seconds() - cpu;
+	if (err) {
+		memcpy(r->note, run.f.why, sizeof(r->note));
+		return;
+	}
+	err = run_threads(&run);
 	row_flow(r, &run.f);
 	flow_close(&run.f);
-	if (err)
-		return err;
+	r->verified = run.checked >= VERIFY_CALLS;
+	if (run.wrong)
+		row_changed(r);
+	else if (err)
+		row_note(r, r->verified ? "measuring" : "verifying", err);
+	else if (run.checked != 2 * VERIFY_CALLS)
+		row_note(r, "measuring", -EPIPE);
+	if (r->note[0])
+		return;
 	ns = run.end - run.start;
 	bytes = (double)run.calls * r->size;
 	samples->send[i] = (double)(run.sent - run.start) / run.calls;
 	samples->total[i] = ns / run.calls;
 	samples->cpu[i] = (double)run.cpu / run.calls;
 	samples->rate[i] = bytes / ns;
-	samples->cpu_gib[i] = cpu / bytes * (1 << 30);
+	samples->cpu_gib[i] = run.cpu_all / bytes * (1 << 30);
 	samples->nr++;
-	return 0;
 }
 
 static void stream_medians(struct row *r, struct samples *samples)
@@ -413,7 +516,6 @@ void measure_stream(struct row *rows, unsigned int nr, unsigned int repeats,
 	double *values = calloc((size_t)nr * repeats * 5, sizeof(*values));
 	struct samples *samples = calloc(nr, sizeof(*samples));
 	unsigned int i, j;
-	int err;
 
 	for (i = 0; values && samples && i < nr; i++) {
 		double *v = values + (size_t)i * repeats * 5;
@@ -422,15 +524,11 @@ void measure_stream(struct row *rows, unsigned int nr, unsigned int repeats,
 			.send = v, .total = v + repeats, .cpu = v + 2 * repeats,
 			.rate = v + 3 * repeats, .cpu_gib = v + 4 * repeats,
 		};
-		stream_verify(&rows[i]);
 	}
 	for (j = 0; values && samples && j < repeats; j++) {
 		for (i = 0; i < nr; i++) {
-			if (!rows[i].verified || rows[i].note[0])
-				continue;
-			err = stream_once(&rows[i], &samples[i], seconds);
-			if (err)
-				row_note(&rows[i], "measuring", err);
+			if (!rows[i].note[0])
+				stream_once(&rows[i], &samples[i], seconds);
 		}
 	}
 	for (i = 0; i < nr; i++) {

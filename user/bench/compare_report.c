@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compare.h"
+#include "workload.h"
 
 #define CELL_MAX	32
 #define METHOD_MAX	32
@@ -53,6 +53,10 @@ json_t *report_row(const struct row *r, const json_t *where)
 	json_object_set_new(row, "cpu_s_per_gib",
 			    number(rates ? r->cpu_s_per_gib : NAN));
 	json_object_set_new(row, "ratio_to_sendfile", json_null());
+	json_object_set_new(row, "ratio_to_best", json_null());
+	json_object_set_new(row, "best", json_null());
+	json_object_set_new(row, "send_ratio_to_best", json_null());
+	json_object_set_new(row, "send_best", json_null());
 	json_object_set_new(row, "copied", whole(r->copied));
 	json_object_set_new(row, "calls", number(r->calls));
 	if (r->engine)
@@ -82,11 +86,19 @@ static bool same_text(const json_t *a, const json_t *b, const char *key)
 	return !strcmp(text(a, key), text(b, key));
 }
 
+static bool same_number(const json_t *a, const json_t *b, const char *key)
+{
+	double x = num(a, key), y = num(b, key);
+
+	return x == y || (isnan(x) && isnan(y));
+}
+
 /* Measured on the same machine, in the same way: they share a table. */
 static bool same_table(const json_t *a, const json_t *b)
 {
 	return same_text(a, b, "kernel") && same_text(a, b, "cpu") &&
-	       same_text(a, b, "mode") && same_text(a, b, "clock");
+	       same_text(a, b, "mode") && same_text(a, b, "clock") &&
+	       same_text(a, b, "receiver") && same_text(a, b, "workload");
 }
 
 static bool is_stream(const json_t *row)
@@ -103,10 +115,96 @@ static const json_t *find(const json_t *rows, const json_t *like,
 
 	json_array_foreach(rows, i, row) {
 		if (same_table(row, like) && num(row, "size") == size &&
+		    same_number(row, like, "consumers") &&
 		    !strcmp(text(row, "method"), method))
 			return row;
 	}
 	return NULL;
+}
+
+/* Not measured because this system cannot: that is no failure. */
+static bool unsupported(const json_t *row)
+{
+	return !strncmp(text(row, "note"), "unsupported", 11);
+}
+
+static bool failed(const json_t *row)
+{
+	return !json_is_true(json_object_get(row, "verified")) &&
+	       !unsupported(row);
+}
+
+/* Cost of a row: less is better. */
+static double cost(const json_t *row)
+{
+	if (!row || failed(row))
+		return NAN;
+	if (json_object_get(row, "p99"))
+		return num(row, "p99");
+	return is_stream(row) ? 1 / num(row, "gbytes_per_s") : num(row, "total");
+}
+
+static double send_cost(const json_t *row)
+{
+	return failed(row) || is_stream(row) ? NAN : num(row, "send");
+}
+
+/* Makes each message anew: costs that others do not have. */
+static bool rewrites(const json_t *row)
+{
+	return strstr(text(row, "method"), "-rewrite");
+}
+
+/* A stock way that does the same as a row. */
+static bool is_peer(const json_t *row, const json_t *like)
+{
+	return same_table(row, like) && rewrites(row) == rewrites(like) &&
+	       num(row, "size") == num(like, "size") &&
+	       same_number(row, like, "consumers") &&
+	       strncmp(text(row, "method"), "fbuf", 4) &&
+	       strcmp(text(row, "method"), "none");
+}
+
+static const json_t *best_peer(const json_t *rows, const json_t *like,
+			       double (*of)(const json_t *row))
+{
+	const json_t *best = NULL, *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) {
+		if (is_peer(row, like) && !isnan(of(row)) &&
+		    (!best || of(row) < of(best)))
+			best = row;
+	}
+	return best;
+}
+
+static void set_best(json_t *row, const json_t *best, const char *ratio_key,
+		     double ratio, const char *best_key)
+{
+	if (!best || isnan(ratio))
+		return;
+	json_object_set_new(row, ratio_key, json_real(ratio));
+	json_object_set(row, best_key, json_object_get(best, "method"));
+}
+
+static void row_ratios(const json_t *rows, json_t *row)
+{
+	bool load = text(row, "workload")[0];
+	const char *key = load && is_stream(row) ? "p99" :
+			  is_stream(row) ? "gbytes_per_s" : "total";
+	bool read = !load && !strcmp(text(row, "receiver"), "read");
+	const json_t *base = find(rows, row, read ? "sendfile+read" :
+				  "sendfile", num(row, "size"));
+	const json_t *best = best_peer(rows, row, cost);
+	double ratio = base ? num(row, key) / num(base, key) : NAN;
+
+	json_object_set_new(row, "ratio_to_sendfile", number(ratio));
+	set_best(row, best, "ratio_to_best",
+		 best ? num(row, key) / num(best, key) : NAN, "best");
+	best = best_peer(rows, row, send_cost);
+	set_best(row, best, "send_ratio_to_best",
+		 best ? send_cost(row) / send_cost(best) : NAN, "send_best");
 }
 
 void report_ratios(json_t *report)
@@ -114,15 +212,8 @@ void report_ratios(json_t *report)
 	json_t *rows = json_object_get(report, "rows"), *row;
 	size_t i;
 
-	json_array_foreach(rows, i, row) {
-		const char *key = is_stream(row) ? "gbytes_per_s" : "total";
-		bool read = !strcmp(text(row, "receiver"), "read");
-		const json_t *base = find(rows, row, read ? "sendfile+read" :
-					  "sendfile", num(row, "size"));
-		double ratio = base ? num(row, key) / num(base, key) : NAN;
-
-		json_object_set_new(row, "ratio_to_sendfile", number(ratio));
-	}
+	json_array_foreach(rows, i, row)
+		row_ratios(rows, row);
 }
 
 /* What a row gives a table, the text for one cell. */
@@ -162,21 +253,9 @@ static void cell_cpu(const json_t *row, char *cell)
 
 static void cell_ratio(const json_t *row, char *cell)
 {
-	double ratio = num(row, "ratio_to_sendfile");
+	double ratio = num(row, "ratio_to_best");
 
 	snprintf(cell, CELL_MAX, isnan(ratio) ? "-" : "%.2f", ratio);
-}
-
-/* Not measured because this system cannot: that is no failure. */
-static bool unsupported(const json_t *row)
-{
-	return !strncmp(text(row, "note"), "unsupported", 11);
-}
-
-static bool failed(const json_t *row)
-{
-	return !json_is_true(json_object_get(row, "verified")) &&
-	       !unsupported(row);
 }
 
 /* A table's rows, and what it has columns and lines for. */
@@ -309,32 +388,6 @@ static void print_copied(const struct table *t, unsigned int line)
 		       copied == bytes ? "all" : copied ? "some" : "no");
 }
 
-/* Cost of a row: less is better. */
-static double cost(const json_t *row)
-{
-	if (!row || failed(row))
-		return NAN;
-	return is_stream(row) ? 1 / num(row, "gbytes_per_s") : num(row, "total");
-}
-
-static const json_t *best_peer(const struct table *t, const json_t *fbuf)
-{
-	const json_t *best = NULL, *row;
-	unsigned int i;
-
-	for (i = 0; i < t->nr_lines; i++) {
-		row = find(t->rows, t->like, text(t->lines[i], "method"),
-			   num(fbuf, "size"));
-		if (!row || same_text(row, fbuf, "method") ||
-		    !same_text(t->lines[i], fbuf, "receiver") ||
-		    isnan(cost(row)))
-			continue;
-		if (!best || cost(row) < cost(best))
-			best = row;
-	}
-	return best;
-}
-
 static bool overlap(const json_t *a, const json_t *b)
 {
 	return num(a, "min") <= num(b, "max") && num(b, "min") <= num(a, "max");
@@ -349,7 +402,8 @@ static void print_losses(const struct table *t, const char *method)
 	for (j = 0; j < t->nr_sizes; j++) {
 		const json_t *fbuf = find(t->rows, t->like, method,
 					  t->sizes[j]);
-		const json_t *best = fbuf ? best_peer(t, fbuf) : NULL;
+		const json_t *best = fbuf ? best_peer(t->rows, fbuf, cost) :
+					    NULL;
 
 		if (!best || isnan(cost(fbuf)))
 			continue;
@@ -379,7 +433,7 @@ static void print_lockstep(const struct table *t)
 	print_block(t, title, cell_total);
 	print_block(t, "of these, in the send: median", cell_send);
 	print_block(t, "lowest and highest, thousands", cell_range);
-	print_block(t, "cost / cost of sendfile (below 1: cheaper)",
+	print_block(t, "cost / cost of the best stock way (below 1: cheaper)",
 		    cell_ratio);
 }
 
@@ -389,19 +443,82 @@ static void print_stream(const struct table *t)
 	print_block(t, "spread of the repetitions, (max - min) / median",
 		    cell_spread);
 	print_block(t, "CPU seconds a GiB, sender and receiver", cell_cpu);
-	print_block(t, "throughput / throughput of sendfile (above 1: faster)",
+	print_block(t, "throughput / throughput of the best stock way (above 1: faster)",
 		    cell_ratio);
+}
+
+/* A ratio to the best stock way, and which that was. */
+static void best_cells(struct tool_table *out, const json_t *row,
+		       const char *ratio_key, const char *best_key)
+{
+	const char *best = text(row, best_key);
+
+	if (!best[0]) {
+		table_cell(out, "-");
+		table_cell(out, "-");
+		return;
+	}
+	table_cell(out, "%.2f", num(row, ratio_key));
+	table_cell(out, "%.*s", (int)strcspn(best, "+"), best);
+}
+
+static void headline_row(struct tool_table *out, const json_t *row, bool stream)
+{
+	const char *method = text(row, "method");
+
+	table_cell(out, "%.*s", (int)strcspn(method, "+"), method);
+	table_cell(out, "%s", size_text(num(row, "size")));
+	if (!stream)
+		best_cells(out, row, "send_ratio_to_best", "send_best");
+	best_cells(out, row, "ratio_to_best", "best");
+}
+
+/* First what is asked first: fbuf, to the best that there is without it. */
+static void print_headline(const struct table *t, bool stream)
+{
+	static const char * const lockstep_heads[] = {
+		"", "message", "send", "of", "with receiving", "of", NULL
+	};
+	static const char * const stream_heads[] = {
+		"", "message", "throughput", "of", NULL
+	};
+	struct tool_table out = {
+		.keys = 2, .left = 1U << 0 | 1U << 3 | 1U << 5,
+	};
+	unsigned int i, j, seen = 0;
+
+	table_heads(&out, stream ? stream_heads : lockstep_heads);
+	for (i = 0; i < t->nr_lines; i++) {
+		if (strncmp(text(t->lines[i], "method"), "fbuf", 4))
+			continue;
+		for (j = 0; j < t->nr_sizes; j++) {
+			const json_t *row = at(t, i, j);
+
+			if (!row || !text(row, "best")[0])
+				continue;
+			headline_row(&out, row, stream);
+			seen++;
+		}
+	}
+	printf("\nfbuf to the best stock way (%s)\n", stream ?
+	       "above 1: faster" : "below 1: cheaper");
+	if (!seen)
+		puts("not measured");
+	table_print(&out, seen ? SIZE_MAX : 0);
 }
 
 static void print_table(const struct table *t)
 {
+	bool read = !strcmp(text(t->like, "receiver"), "read");
 	bool stream = is_stream(t->like);
 	unsigned int i;
 
-	printf("\n== Linux %s, CPU %s (%.0f), %s\n", text(t->like, "kernel"),
+	printf("\n== Linux %s, CPU %s (%.0f), %s; %s\n", text(t->like, "kernel"),
 	       text(t->like, "cpu"), num(t->like, "cpus"), stream ?
 	       "stream: sender and receiver run free, each in a thread" :
-	       "lockstep: one thread sends a message, then receives it");
+	       "lockstep: one thread sends a message, then receives it",
+	       read ? "receivers read" : "receivers drop (MSG_TRUNC)");
+	print_headline(t, stream);
 	if (stream)
 		print_stream(t);
 	else
@@ -411,8 +528,8 @@ static void print_table(const struct table *t)
 		print_notes(t, i);
 		print_copied(t, i);
 	}
-	print_losses(t, "fbuf");
-	print_losses(t, "fbuf+read");
+	print_losses(t, read ? "fbuf+read" : "fbuf");
+	print_losses(t, read ? "fbuf-rewrite+read" : "fbuf-rewrite");
 }
 
 static void print_conditions(const json_t *conditions)
@@ -428,8 +545,8 @@ static void print_conditions(const json_t *conditions)
 		free(s);
 	}
 	printf("%-14s %s\n%-14s %s\n", "receiver",
-	       "drops the bytes uncopied (MSG_TRUNC); with +read, reads them",
-	       "verified", "SHA-256 of the data of every row, untimed");
+	       "with +read, reads the bytes; else drops them (MSG_TRUNC)",
+	       "verified", "on the connection that is timed, byte by byte, untimed");
 }
 
 bool report_failed(const json_t *report)
@@ -485,6 +602,8 @@ void report_print(const json_t *report)
 	print_conditions(json_object_get(report, "conditions"));
 	for (i = 0; i < nr; i++) {
 		t.like = json_array_get(t.rows, i);
+		if (text(t.like, "workload")[0])
+			continue;
 		for (j = 0; j < i; j++) {
 			if (same_table(json_array_get(t.rows, j), t.like))
 				break;
@@ -504,4 +623,5 @@ void report_print(const json_t *report)
 		print_table(&t);
 	}
 	free(t.lines);
+	workload_print(t.rows);
 }

@@ -8,11 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/futex.h>
 
 #include "cost.h"
 
@@ -43,7 +47,8 @@ struct pair {
 	struct fbuf_pool *pool;
 	struct fbuf_gather *g;
 	unsigned int peer;	/* number of the other side's handle */
-	uint8_t *mem;		/* private memory */
+	uint8_t *mem;		/* private memory, or of both: */
+	struct both *both;	/* mapped before it */
 	int tcp[2];
 };
 
@@ -335,6 +340,156 @@ static int copy_receive(struct pair *p)
 	return write_all(p->out, &sum, sizeof(sum));
 }
 
+/* Memory of both processes: what tells whose turn it is, and after it a buffer. */
+struct both {
+	uint32_t turn;		/* of the child, else of the parent */
+	uint64_t answer;
+};
+
+static int map_both(struct pair *p, int fd)
+{
+	p->both = mmap(NULL, p->page + p->size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_POPULATE, fd, 0);
+	if (p->both == MAP_FAILED) {
+		p->both = NULL;
+		return failed("memory", -errno);
+	}
+	return 0;
+}
+
+static void *shared_mem(const struct pair *p)
+{
+	return (char *)p->both + p->page;
+}
+
+static int give_fd(const struct pair *p, int fd)
+{
+	int ret = fd < 0 ? -errno : fbuf_pool_fd_send(p->control, fd);
+
+	return ret < 0 ? failed("handing memory over", ret) : 0;
+}
+
+static int shared_open(struct pair *p)
+{
+	int fd, ret;
+
+	fd = p->child ? memfd_create("fbuf-cost", MFD_CLOEXEC) :
+			fbuf_pool_fd_recv(p->control);
+	if (p->child && fd >= 0 && ftruncate(fd, p->page + p->size))
+		ret = failed("memory", -errno);
+	else
+		ret = p->child ? give_fd(p, fd) : fd < 0 ? fd : 0;
+	if (!ret)
+		ret = map_both(p, fd);
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+static int futex_wait_turn(const struct pair *p, uint32_t turn)
+{
+	uint32_t *word = &p->both->turn;
+
+	while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != turn) {
+		if (syscall(SYS_futex, word, FUTEX_WAIT, !turn, NULL, NULL,
+			    0) && errno != EAGAIN && errno != EINTR)
+			return failed("waiting on a futex", -errno);
+	}
+	return 0;
+}
+
+static int futex_set_turn(const struct pair *p, uint32_t turn)
+{
+	uint32_t *word = &p->both->turn;
+
+	__atomic_store_n(word, turn, __ATOMIC_RELEASE);
+	if (syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0) < 0)
+		return failed("waking a futex", -errno);
+	return 0;
+}
+
+static int right_answer(const struct pair *p, uint64_t seq)
+{
+	if (p->both->answer == expected(p, seq))
+		return 0;
+	return failed("the receiver read something else", -EBADMSG);
+}
+
+static int futex_transfer(struct pair *p, uint64_t seq, uint64_t *ns)
+{
+	uint64_t start = now_ns();
+	int ret;
+
+	touch(p, shared_mem(p), seq);
+	ret = futex_set_turn(p, 1);
+	if (!ret)
+		ret = futex_wait_turn(p, 0);
+	*ns = now_ns() - start;
+	return ret ? ret : right_answer(p, seq);
+}
+
+static int futex_receive(struct pair *p)
+{
+	int ret = futex_wait_turn(p, 1);
+
+	if (ret)
+		return ret;
+	p->both->answer = look(p, shared_mem(p));
+	return futex_set_turn(p, 0);
+}
+
+/* One for each way; each side has both. */
+static int eventfd_open(struct pair *p)
+{
+	int ret = shared_open(p), i, fd[2];
+
+	for (i = 0; !ret && i < 2; i++) {
+		if (p->child) {
+			fd[i] = eventfd(0, EFD_CLOEXEC);
+			ret = give_fd(p, fd[i]);
+		} else {
+			fd[i] = fbuf_pool_fd_recv(p->control);
+			ret = fd[i] < 0 ? fd[i] : 0;
+		}
+	}
+	if (ret)
+		return ret;
+	/* To be closed as the pipe, which nobody uses, would be. */
+	for (i = 0; i < 2; i++) {
+		close(p->pipe[i]);
+		p->pipe[i] = fd[i];
+	}
+	p->in = p->pipe[p->child ? 0 : 1];
+	p->out = p->pipe[p->child ? 1 : 0];
+	return 0;
+}
+
+static int eventfd_transfer(struct pair *p, uint64_t seq, uint64_t *ns)
+{
+	uint64_t start = now_ns(), one = 1;
+	int ret;
+
+	touch(p, shared_mem(p), seq);
+	ret = write_all(p->out, &one, sizeof(one));
+	if (!ret)
+		ret = read_all(p->in, &one, sizeof(one));
+	*ns = now_ns() - start;
+	if (ret)
+		return failed("an eventfd", ret);
+	return right_answer(p, seq);
+}
+
+static int eventfd_receive(struct pair *p)
+{
+	uint64_t one;
+	int ret = read_all(p->in, &one, sizeof(one));
+
+	if (ret < 0)
+		return failed("an eventfd", ret);
+	p->both->answer = look(p, shared_mem(p));
+	return write_all(p->out, &one, sizeof(one));
+}
+
 /* One process, a pool, and TCP to itself. */
 static int tcp_open(struct pair *p)
 {
@@ -425,6 +580,16 @@ const struct cost_row cost_rows[] = {
 	  "as the first, and both sides map the buffer before use and unmap it after: each page faults on each side",
 	  .open = pool_open,
 	  .receive = uncached_receive, .transfer = uncached_transfer },
+	{ .name = "shared, futex",
+	  .what =
+	  "memory that both have mapped, without a pool: a word written in each page, a futex woken, a word read in each page, the futex woken again; nothing is taken, protected or given back",
+	  .open = shared_open,
+	  .receive = futex_receive, .transfer = futex_transfer },
+	{ .name = "shared, eventfd",
+	  .what =
+	  "the same with an eventfd for each way",
+	  .open = eventfd_open,
+	  .receive = eventfd_receive, .transfer = eventfd_transfer },
 	{ .name = "copy, socket",
 	  .what =
 	  "a word written in each page of private memory, write() to an AF_UNIX stream, read() into private memory, a word read in each page, an answer of 8 bytes",
@@ -521,6 +686,8 @@ static void lab_close(struct pair *p)
 	fbuf_pool_close(p->pool);
 	if (p->mem)
 		munmap(p->mem, p->size);
+	if (p->both)
+		munmap(p->both, p->page + p->size);
 	close_pair(p->pair);
 	close_pair(p->pipe);
 	close_pair(p->tcp);

@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "flow.h"
@@ -18,6 +20,9 @@
 /* Takes a message without waiting; less for each of many. */
 #define SOCKBUF		(8 << 20)
 #define SOCKBUF_MANY	(256 << 10)
+#define STALL_NS	2000000000ULL	/* nothing comes: it would block */
+#define HUGE_PAGE	((size_t)2 << 20)
+#define STAT_BLOCK	512	/* bytes that st_blocks counts in */
 
 const char *file_dir, *disk_dir;
 size_t source_size;
@@ -91,6 +96,14 @@ static int connect_one(struct flow *f, int listener,
 	return 0;
 }
 
+static int sockbuf_get(int fd, int name)
+{
+	socklen_t len = sizeof(int);
+	int size;
+
+	return getsockopt(fd, SOL_SOCKET, name, &size, &len) ? -1 : size;
+}
+
 static int connect_all(struct flow *f, int listener, struct sockaddr *addr,
 		       socklen_t len)
 {
@@ -113,6 +126,8 @@ static int connect_all(struct flow *f, int listener, struct sockaddr *addr,
 	}
 	f->tx = f->txs[0];
 	f->rx = f->rxs[0];
+	f->sndbuf = sockbuf_get(f->tx, SO_SNDBUF);
+	f->rcvbuf = sockbuf_get(f->rx, SO_RCVBUF);
 	return 0;
 }
 
@@ -181,6 +196,35 @@ static int flow_arrays(struct flow *f)
 	return 0;
 }
 
+int huge_file(void)
+{
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mount = -1, fd = -1, err;
+
+	if (fs >= 0 &&
+	    !fsconfig(fs, FSCONFIG_SET_STRING, "huge", "always", 0) &&
+	    !fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	/* It stays mounted, nowhere, for as long as the file is open. */
+	if (mount >= 0)
+		fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	err = errno;
+	if (mount >= 0)
+		close(mount);
+	if (fs >= 0)
+		close(fs);
+	return fd < 0 ? -err : fd;
+}
+
+/* A kernel that was told so has a memfd in huge pages, too. */
+static int huge_open(void)
+{
+	int fd = huge_file();
+
+	if (fd == -EPERM)
+		fd = memfd_create("fbuf-compare", MFD_CLOEXEC);
+	return fd;
+}
+
 static int flow_file(struct flow *f, const struct method *m)
 {
 	const char *dir = m->disk ? disk_dir : file_dir;
@@ -189,9 +233,31 @@ static int flow_file(struct flow *f, const struct method *m)
 		snprintf(f->why, sizeof(f->why), "unsupported: no --dir given");
 		return -EINVAL;
 	}
+	if (m->huge) {
+		f->file = huge_open();
+		return f->file < 0 ? flow_fail(f, f->file,
+					       "unsupported: a huge tmpfs") : 0;
+	}
 	f->file = dir ? open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) :
 			memfd_create("fbuf-compare", MFD_CLOEXEC);
 	return f->file < 0 ? flow_fail(f, -errno, dir ?: "memfd") : 0;
+}
+
+/* Of a file that small pages hold, no figure is one of huge pages. */
+static int check_huge(struct flow *f)
+{
+	size_t want = (f->source + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+	struct stat st;
+
+	if (fstat(f->file, &st))
+		return flow_fail(f, -errno, "file");
+	if ((size_t)st.st_blocks * STAT_BLOCK >= want)
+		return 0;
+	snprintf(f->why, sizeof(f->why),
+		 "unsupported: the kernel gave no huge pages%s",
+		 geteuid() ? ": it takes root to mount a tmpfs with huge=always" :
+		 "");
+	return -EOPNOTSUPP;
 }
 
 static int flow_fill_all(struct flow *f)
@@ -199,10 +265,11 @@ static int flow_fill_all(struct flow *f)
 	uint64_t seed = 0;
 	int err = 0;
 
-	for (f->at = 0; !err && f->at < f->source; f->at += f->stride)
-		err = flow_fill(f, seed++, NULL);
+	for (f->at = 0; !err && !f->method->rewrites && f->at < f->source;
+	     f->at += f->stride)
+		err = flow_fill(f, seed++);
 	f->at = 0;
-	return err;
+	return err || !f->method->huge ? err : check_huge(f);
 }
 
 int flow_open_wide(struct flow *f, const struct method *m, size_t size,
@@ -222,7 +289,8 @@ int flow_open_wide(struct flow *f, const struct method *m, size_t size,
 	if (err)
 		goto fail;
 	err = -ENOMEM;
-	f->sink = memory(f, SINK_SIZE);
+	f->sink_size = size > SINK_SIZE ? size : SINK_SIZE;
+	f->sink = memory(f, f->sink_size);
 	if (!f->sink)
 		goto fail;
 	if (!m->memory) {
@@ -273,10 +341,13 @@ void flow_close(struct flow *f)
 	if (f->mem)
 		munmap(f->mem, f->mapped);
 	if (f->sink)
-		munmap(f->sink, SINK_SIZE);
+		munmap(f->sink, f->sink_size);
 	free(f->txs);
 	free(f->rxs);
 	free(f->iov);
+	f->txs = NULL;
+	f->rxs = NULL;
+	f->iov = NULL;
 }
 
 /* Bytes of a message, eight at a time: another one for every method. */
@@ -287,27 +358,65 @@ static uint64_t message_start(const struct flow *f, uint64_t seed)
 
 	for (p = f->method->name; *p; p++)
 		x = (x ^ *p) * 0x100000001b3ULL;
-	return x | 1;
+	return x ^ x >> 29;
 }
 
+/* Cheap, as some methods write a message in the time that is measured. */
 static uint64_t message_next(uint64_t *x)
 {
-	*x ^= *x << 13;
-	*x ^= *x >> 7;
-	*x ^= *x << 17;
+	*x += 0xd1342543de82ef95ULL;
 	return *x;
 }
 
-static size_t word_len(size_t left)
+static void message_write(uint64_t *x, uint8_t *to, size_t len)
 {
-	return left < sizeof(uint64_t) ? left : sizeof(uint64_t);
+	uint64_t word;
+
+	for (; len >= sizeof(word); len -= sizeof(word), to += sizeof(word)) {
+		word = message_next(x);
+		memcpy(to, &word, sizeof(word));
+	}
+	if (len) {
+		word = message_next(x);
+		memcpy(to, &word, len);
+	}
 }
 
-int flow_fill(struct flow *f, uint64_t seed, struct tool_sha *sha)
+static bool message_is(uint64_t *x, const uint8_t *message, size_t len)
 {
-	uint64_t x = message_start(f, seed), word;
+	uint64_t word, is;
+
+	for (; len >= sizeof(word);
+	     len -= sizeof(word), message += sizeof(word)) {
+		word = message_next(x);
+		memcpy(&is, message, sizeof(is));
+		if (is != word)
+			return false;
+	}
+	if (!len)
+		return true;
+	word = message_next(x);
+	return !memcmp(message, &word, len);
+}
+
+void flow_message(const struct flow *f, uint64_t seed, void *to)
+{
+	uint64_t x = message_start(f, seed);
+
+	message_write(&x, to, f->size);
+}
+
+uint64_t flow_first(const struct flow *f, uint64_t seed)
+{
+	uint64_t x = message_start(f, seed);
+
+	return message_next(&x);
+}
+
+int flow_fill(struct flow *f, uint64_t seed)
+{
+	uint64_t x = message_start(f, seed);
 	unsigned int i;
-	size_t at;
 	ssize_t n;
 
 	for (i = 0; i < f->nr_iov; i++) {
@@ -315,13 +424,7 @@ int flow_fill(struct flow *f, uint64_t seed, struct tool_sha *sha)
 
 		if (f->file < 0)
 			base += f->at;
-		for (at = 0; at < f->iov[i].iov_len; at += sizeof(word)) {
-			word = message_next(&x);
-			memcpy(base + at, &word,
-			       word_len(f->iov[i].iov_len - at));
-		}
-		if (sha)
-			tool_sha_update(sha, base, f->iov[i].iov_len);
+		message_write(&x, base, f->iov[i].iov_len);
 		if (f->file < 0)
 			continue;
 		n = pwrite(f->file, base, f->iov[i].iov_len,
@@ -333,19 +436,77 @@ int flow_fill(struct flow *f, uint64_t seed, struct tool_sha *sha)
 	return 0;
 }
 
+int flow_fresh(struct flow *f)
+{
+	f->seed = FLOW_SEED + f->number;
+	return f->method->rewrites ? 0 : flow_fill(f, f->seed);
+}
+
+void flow_next(struct flow *f)
+{
+	f->number++;
+	f->at += f->stride;
+	if (f->at == f->source)
+		f->at = 0;
+}
+
 bool flow_check(const struct flow *f, uint64_t seed, const uint8_t *message)
 {
-	uint64_t x = message_start(f, seed), word;
-	size_t piece = f->size / f->nr_iov, i, at;
+	uint64_t x = message_start(f, seed);
+	size_t piece = f->size / f->nr_iov;
+	unsigned int i;
 
 	for (i = 0; i < f->nr_iov; i++, message += piece) {
-		for (at = 0; at < piece; at += sizeof(word)) {
-			word = message_next(&x);
-			if (memcmp(message + at, &word, word_len(piece - at)))
-				return false;
-		}
+		if (!message_is(&x, message, piece))
+			return false;
 	}
 	return true;
+}
+
+/*
+ * Only when the receiver's window has grown as far as its buffer allows does it
+ * stop to acknowledge each segment at once, inside the send. Messages would take
+ * hundreds of turns for that.
+ */
+static int warm_up_one(struct flow *f)
+{
+	uint64_t moved = now_ns();
+	size_t left, size;
+	ssize_t n, m;
+
+	for (left = f->rcvbuf; left; left -= n) {
+		size = left < SINK_SIZE ? left : SINK_SIZE;
+		n = flow_result(write(f->tx, f->sink, size));
+		if (n == -EAGAIN && now_ns() - moved < STALL_NS)
+			n = 0;
+		if (n < 0)
+			return n;
+		for (size = n; size; size -= m) {
+			m = flow_drain(f, size, MSG_TRUNC | MSG_DONTWAIT);
+			if (m > 0)
+				moved = now_ns();
+			else if (m == -EAGAIN && now_ns() - moved < STALL_NS)
+				m = 0;
+			else
+				return m ? m : -EPIPE;
+		}
+	}
+	return 0;
+}
+
+int flow_warm_up(struct flow *f)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; !err && i < f->nr; i++) {
+		f->tx = f->txs[i];
+		f->rx = f->rxs[i];
+		err = warm_up_one(f);
+	}
+	f->tx = f->txs[0];
+	f->rx = f->rxs[0];
+	return err;
 }
 
 ssize_t flow_drain(struct flow *f, size_t len, int flags)

@@ -21,6 +21,7 @@ struct flow;
 #define IN_ONE		(1U << 1)	/* bench: one message, one socket */
 #define IN_FAN		(1U << 2)	/* bench: one message, many sockets */
 #define IN_GATHER	(1U << 3)	/* bench: many pieces, one socket */
+#define IN_CHURN	(1U << 4)	/* the workload of that name */
 
 /*
  * A way to send. send() sends bytes off .. off + len - 1 of the flow's source,
@@ -34,12 +35,14 @@ struct flow;
 struct method {
 	const char *name;
 	unsigned int in;	/* IN_* */
-	bool reads;		/* compare: also with a receiver that reads */
 	bool file;		/* the message is in a file, not in memory */
-	bool disk;		/* which is in disk_dir */
+	bool disk;		/* which is in disk_dir, */
+	bool huge;		/* or in huge pages of a tmpfs */
+	bool rewrites;		/* send() makes the message, number f->seed */
 	bool memory;		/* init() makes flow.mem */
 	unsigned int calls;	/* compare: system calls in a send() */
-	unsigned int engines;	/* of fbuf: those that may run, or 0 */
+	unsigned int engines;	/* of fbuf: those that may run, or 0, */
+	unsigned int protect;	/* and what its pool is: FBUF_POOL_* */
 	int (*init)(struct flow *f);
 	ssize_t (*send)(struct flow *f, size_t off, size_t len);
 	ssize_t (*fan)(struct flow *f);
@@ -71,6 +74,9 @@ extern const char *file_dir, *disk_dir;
 /* Bytes that the messages of a flow go round in, or 0: one message. */
 extern size_t source_size;
 
+/* The time, by the clock of the report. */
+uint64_t now_ns(void);
+
 /* How the sockets are connected; set before the first flow is opened. */
 struct transport {
 	const char *addr;	/* numeric, where the receiver is */
@@ -85,9 +91,12 @@ struct flow {
 	size_t size;		/* bytes in a message */
 	size_t stride;		/* from one message in the source to the next */
 	size_t source;		/* bytes in the source: strides */
-	size_t at;		/* where the next message starts */
+	size_t at;		/* where the next message starts, */
+	uint64_t number;	/* how many were before it, */
+	uint64_t seed;		/* and what it is made from */
 	bool wait;		/* sends may sleep */
 	bool punted;		/* the kernel gave a send to a worker thread */
+	int sndbuf, rcvbuf;	/* bytes, as the kernel says */
 	int tx, rx;		/* the pair in use, one of: */
 	int *txs, *rxs;
 	unsigned int nr;	/* pairs */
@@ -97,7 +106,8 @@ struct flow {
 	struct iovec *iov;	/* the pieces of the first message in it, */
 	unsigned int nr_iov;
 	size_t apart;		/* so many bytes apart */
-	uint8_t *sink;		/* where the receiver reads to */
+	uint8_t *sink;		/* where the receiver reads to: */
+	size_t sink_size;	/* room for a message, at least */
 	void *priv;		/* of the method */
 	uint64_t took;		/* ns of the last send, if told by the kernel */
 	unsigned int engine;	/* of fbuf: the one that ran last */
@@ -118,15 +128,35 @@ void flow_close(struct flow *f);
 /* Note what failed; returns err. */
 int flow_fail(struct flow *f, int err, const char *what);
 /*
- * Write a new message at f->at, and add it to a hash if there is one. Those that
- * flow_open() wrote have the seeds before FLOW_SEED: no later one is like them.
+ * Write the message of a seed at f->at. Those that flow_open() wrote have the
+ * seeds before FLOW_SEED: no later one is like them.
  */
 #define FLOW_SEED	(1ULL << 40)
-int flow_fill(struct flow *f, uint64_t seed, struct tool_sha *sha);
+int flow_fill(struct flow *f, uint64_t seed);
+/* Have the next message be like none before it. */
+int flow_fresh(struct flow *f);
+/* A message is sent: go on to the next. */
+void flow_next(struct flow *f);
+/* Write the message of that seed, of one piece, to any memory. */
+void flow_message(const struct flow *f, uint64_t seed, void *to);
+/* Its first bytes, as they are in memory: for a short look. */
+uint64_t flow_first(const struct flow *f, uint64_t seed);
 /* Is this the message of that seed? */
 bool flow_check(const struct flow *f, uint64_t seed, const uint8_t *message);
+/*
+ * Bring the connections to where they stay. Nothing may be on its way; it takes
+ * turns of sending and receiving, as lock step does.
+ */
+int flow_warm_up(struct flow *f);
 /* Receive up to len bytes from f->rx; with MSG_TRUNC TCP drops them uncopied. */
 ssize_t flow_drain(struct flow *f, size_t len, int flags);
+
+/*
+ * A file that is kept in huge pages, as far as there are any: of a tmpfs, as
+ * sendfile() does not take those of hugetlbfs. A negative errno value where that
+ * is not allowed.
+ */
+int huge_file(void);
 
 static inline ssize_t flow_result(ssize_t n)
 {

@@ -25,6 +25,8 @@ struct fbuf_flow {
 	uint64_t *names;	/* by index: where they are in the source */
 	size_t buf_size;
 	size_t off, len;	/* of what is in the gather */
+	uint64_t name;		/* by turns: the buffer in use, */
+	bool taken;		/* if there is one */
 };
 
 static void fbuf_flow_free(struct fbuf_flow *b)
@@ -64,12 +66,16 @@ static int fbuf_alloc_all(struct fbuf_flow *b, unsigned int nr)
 /* Pieces are a buffer apart: buffers may touch, and would be sent as one. */
 static int fbuf_take(struct flow *f, struct fbuf_flow *b)
 {
+	struct fbuf_pool_options options = FBUF_POOL_OPTIONS_INIT;
 	unsigned int nr, i;
 	int err;
 
 	b->buf_size = f->nr_iov > 1 ? f->apart / 2 : f->apart;
 	nr = f->source / b->buf_size;
-	err = fbuf_pool_create(&b->pool, b->buf_size, nr);
+	options.buf_size = b->buf_size;
+	options.nr_bufs = nr;
+	options.flags = f->method->protect;
+	err = fbuf_pool_create_with(&b->pool, &options);
 	if (err)
 		return flow_fail(f, err, "unsupported: making a pool");
 	b->names = calloc(nr, sizeof(*b->names));
@@ -315,6 +321,67 @@ static ssize_t pool_sendfile(struct flow *f, size_t off, size_t len)
 	return flow_result(sendfile(f->tx, fbuf_pool_fd(b->pool), &pos, len));
 }
 
+/*
+ * As a program uses it: takes a buffer, writes every byte, sends and frees it.
+ * Enough of them that those in flight do not stop it.
+ */
+#define TURNS_BYTES	((size_t)16 << 20)
+#define TURNS_LEAST	16U
+#define TURNS_MOST	4096U
+
+static int turns_init(struct flow *f)
+{
+	struct fbuf_pool_options options = FBUF_POOL_OPTIONS_INIT;
+	struct fbuf_flow *b = calloc(1, sizeof(*b));
+	int err;
+
+	if (!b)
+		return flow_fail(f, -ENOMEM, "fbuf");
+	options.buf_size = f->stride;
+	options.nr_bufs = f->wait ? TURNS_BYTES / f->stride : TURNS_LEAST;
+	if (options.nr_bufs < TURNS_LEAST)
+		options.nr_bufs = TURNS_LEAST;
+	if (options.nr_bufs > TURNS_MOST)
+		options.nr_bufs = TURNS_MOST;
+	options.flags = f->method->protect;
+	err = fbuf_pool_create_with(&b->pool, &options);
+	if (!err) {
+		b->gather = fbuf_gather_new(b->pool);
+		err = b->gather ? 0 : -ENOMEM;
+	}
+	if (err) {
+		fbuf_flow_free(b);
+		return flow_fail(f, err, "unsupported: making a pool");
+	}
+	f->priv = b;
+	return 0;
+}
+
+/* What one call does not take stays in the buffer for the next. */
+static ssize_t turns_send(struct flow *f, size_t off, size_t len)
+{
+	struct fbuf_flow *b = f->priv;
+	ssize_t n;
+	int err;
+
+	if (!b->taken) {
+		n = fbuf_alloc(b->pool, &b->name, 1, f->wait ? -1 : 0);
+		if (n < 0)
+			return n;
+		b->taken = true;
+		flow_message(f, f->seed, fbuf_addr(b->pool, b->name));
+	}
+	fbuf_gather_reset(b->gather);
+	n = fbuf_gather_append(b->gather, b->name, off - f->at, len);
+	if (!n)
+		n = fbuf_whole(f);
+	if (n != (ssize_t)len)
+		return n;
+	b->taken = false;
+	err = fbuf_free(b->pool, &b->name, 1);
+	return err ? err : n;
+}
+
 /* selftests/bench/floor/fbuf_floor.c: its clock, and its pages. */
 static int floor_init(struct flow *f)
 {
@@ -350,10 +417,22 @@ static ssize_t floor_send(struct flow *f, size_t off, size_t len)
 #define ALL	(IN_ONE | IN_FAN | IN_GATHER)
 #define POOL	.memory = true, .init = fbuf_init, .fini = fbuf_fini
 
+#define TURNS	.memory = true, .calls = 3, .init = turns_init, \
+		.send = turns_send, .fini = fbuf_fini
+
 static const struct method fbuf[] = {
-	{ .name = "fbuf", .in = IN_COMPARE | ALL, .reads = true, POOL,
-	  .calls = 1,
+	{ .name = "fbuf", .in = IN_COMPARE | ALL, POOL, .calls = 1,
 	  .send = fbuf_flow_send, .fan = fbuf_flow_fan, .gather = fbuf_whole },
+	{ .name = "fbuf-secured", .in = IN_COMPARE, POOL, .calls = 1,
+	  .protect = FBUF_POOL_SECURED, .send = fbuf_flow_send },
+	{ .name = "fbuf-snapshot", .in = IN_COMPARE, POOL, .calls = 1,
+	  .protect = FBUF_POOL_SNAPSHOT, .send = fbuf_flow_send },
+	{ .name = "fbuf-rewrite", .in = IN_COMPARE | IN_CHURN,
+	  .rewrites = true, TURNS },
+	{ .name = "fbuf-secured-rewrite", .in = IN_CHURN, .rewrites = true,
+	  .protect = FBUF_POOL_SECURED, TURNS },
+	{ .name = "fbuf-snapshot-rewrite", .in = IN_CHURN, .rewrites = true,
+	  .protect = FBUF_POOL_SNAPSHOT, TURNS },
 	{ .name = "fbuf-pageref", .in = ALL, POOL,
 	  .engines = FBUF_ENGINE_PAGEREF,
 	  .send = fbuf_flow_send, .fan = fbuf_flow_fan, .gather = fbuf_whole },

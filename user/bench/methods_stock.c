@@ -51,6 +51,31 @@ static ssize_t mmap_write_send(struct flow *f, size_t off, size_t len)
 	return n;
 }
 
+/* As RocketMQ does. The file's pages are there before any is written. */
+static int mapped_init(struct flow *f)
+{
+	void *p;
+
+	if (ftruncate(f->file, f->source))
+		return flow_fail(f, -errno, "file");
+	p = mmap(NULL, f->source, PROT_READ, MAP_SHARED | MAP_POPULATE,
+		 f->file, 0);
+	if (p == MAP_FAILED)
+		return flow_fail(f, -errno, "mapping the file");
+	f->priv = p;
+	return 0;
+}
+
+static void mapped_fini(struct flow *f)
+{
+	munmap(f->priv, f->source);
+}
+
+static ssize_t mapped_send(struct flow *f, size_t off, size_t len)
+{
+	return flow_result(write(f->tx, (uint8_t *)f->priv + off, len));
+}
+
 static ssize_t sendfile_send(struct flow *f, size_t off, size_t len)
 {
 	off_t pos = off;
@@ -316,10 +341,68 @@ static ssize_t msg_zc_send(struct flow *f, size_t off, size_t len)
 	}
 }
 
+/*
+ * The same by a program that makes each message anew, where the one before was:
+ * which is right in lock step, where that one has arrived.
+ */
+static void make_message(const struct flow *f, size_t off, uint8_t *source)
+{
+	if (off == f->at)
+		flow_message(f, f->seed, source + off);
+}
+
+static ssize_t write_anew(struct flow *f, size_t off, size_t len)
+{
+	make_message(f, off, f->mem);
+	return write_send(f, off, len);
+}
+
+/* The file's pages, for the program to write to. */
+static int shared_init(struct flow *f)
+{
+	size_t at;
+	void *p;
+
+	if (ftruncate(f->file, f->source))
+		return flow_fail(f, -errno, "file");
+	/* A page that a mapping asks for is a small one, if that is small. */
+	for (at = 0; at < f->source; at += sysconf(_SC_PAGESIZE)) {
+		if (pwrite(f->file, "", 1, at) != 1)
+			return flow_fail(f, -errno, "file");
+	}
+	p = mmap(NULL, f->source, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_POPULATE, f->file, 0);
+	if (p == MAP_FAILED)
+		return flow_fail(f, -errno, "mapping the file");
+	f->priv = p;
+	return 0;
+}
+
+static ssize_t sendfile_anew(struct flow *f, size_t off, size_t len)
+{
+	make_message(f, off, f->priv);
+	return sendfile_send(f, off, len);
+}
+
+static ssize_t vmsplice_anew(struct flow *f, size_t off, size_t len)
+{
+	make_message(f, off, f->mem);
+	return vmsplice_send(f, off, len);
+}
+
+/* Only its notice says that the memory may be written to. */
+static ssize_t msg_zc_anew(struct flow *f, size_t off, size_t len)
+{
+	if (off == f->at)
+		msg_zc_reap(f);
+	make_message(f, off, f->mem);
+	return msg_zc_send(f, off, len);
+}
+
 #define ALL	(IN_COMPARE | IN_ONE | IN_FAN | IN_GATHER)
 
 static const struct method plain[] = {
-	{ .name = "write", .in = ALL, .reads = true, .calls = 1,
+	{ .name = "write", .in = ALL, .calls = 1,
 	  .send = write_send, .gather = write_gather },
 	{ .name = "read-write", .in = IN_COMPARE | IN_ONE, .file = true,
 	  .calls = 2, .send = read_write_send },
@@ -327,12 +410,20 @@ static const struct method plain[] = {
 	  .send = read_write_send },
 	{ .name = "mmap-write", .in = IN_COMPARE | IN_ONE, .file = true,
 	  .calls = 3, .send = mmap_write_send },
+	{ .name = "mmap-write-once", .in = IN_COMPARE | IN_ONE, .file = true,
+	  .calls = 1, .init = mapped_init, .send = mapped_send,
+	  .fini = mapped_fini },
 	{ .name = "sendfile", .in = IN_COMPARE | IN_ONE | IN_FAN, .file = true,
-	  .reads = true, .calls = 1, .send = sendfile_send },
+	  .calls = 1, .send = sendfile_send },
+	{ .name = "sendfile-huge", .in = IN_COMPARE | IN_ONE | IN_FAN,
+	  .file = true, .huge = true, .calls = 1, .send = sendfile_send },
 	{ .name = "sendfile-disk", .in = IN_ONE | IN_FAN, .file = true,
 	  .disk = true, .send = sendfile_send },
 	{ .name = "splice", .in = IN_COMPARE | IN_ONE, .file = true,
 	  .calls = 2, .init = pipe_init, .send = splice_send, .fini = pipe_fini },
+	{ .name = "splice-huge", .in = IN_COMPARE | IN_ONE, .file = true,
+	  .huge = true, .calls = 2, .init = pipe_init, .send = splice_send,
+	  .fini = pipe_fini },
 	{ .name = "tee", .in = IN_FAN, .file = true, .init = tee_init,
 	  .fan = tee_fan, .fini = tee_fini },
 	{ .name = "vmsplice", .in = IN_COMPARE | IN_ONE | IN_GATHER,
@@ -340,6 +431,19 @@ static const struct method plain[] = {
 	  .gather = vmsplice_gather, .fini = pipe_fini },
 	{ .name = "msg-zerocopy", .in = ALL, .calls = 1, .init = msg_zc_init,
 	  .send = msg_zc_send, .gather = msg_zc_gather, .reap = msg_zc_reap },
+	{ .name = "write-rewrite", .in = IN_COMPARE | IN_CHURN,
+	  .rewrites = true, .calls = 1, .send = write_anew },
+	{ .name = "sendfile-rewrite", .in = IN_CHURN, .rewrites = true,
+	  .file = true, .calls = 1, .init = shared_init, .send = sendfile_anew,
+	  .fini = mapped_fini },
+	{ .name = "sendfile-huge-rewrite", .in = IN_CHURN, .rewrites = true,
+	  .file = true, .huge = true, .calls = 1, .init = shared_init,
+	  .send = sendfile_anew, .fini = mapped_fini },
+	{ .name = "vmsplice-rewrite", .in = IN_CHURN, .rewrites = true,
+	  .calls = 2, .init = vmsplice_init, .send = vmsplice_anew,
+	  .fini = pipe_fini },
+	{ .name = "msg-zerocopy-rewrite", .in = IN_CHURN, .rewrites = true,
+	  .calls = 2, .init = msg_zc_init, .send = msg_zc_anew },
 };
 
 static const struct method_list plain_methods = { plain, ARRAY_SIZE(plain) };

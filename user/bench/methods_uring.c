@@ -2,13 +2,15 @@
 /*
  * fbuf compare and bench: sends by io_uring, plain and SEND_ZC.
  *
- * As cheap as it gets: ring and sockets registered, one submission for all
- * sockets of a fan-out.
+ * As cheap as it gets: ring, sockets and, where the kernel takes them, buffers
+ * registered, one submission for all sockets of a fan-out.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <liburing.h>
 
@@ -22,7 +24,13 @@
 #define IORING_NOTIF_USAGE_ZC_COPIED	(1U << 31)
 #endif
 
+#ifndef IORING_RECVSEND_BUNDLE
+#define IORING_RECVSEND_BUNDLE		(1U << 4)
+#define IORING_FEAT_RECVSEND_BUNDLE	(1U << 14)
+#endif
+
 #define QUEUE	256U	/* entries to submit at once, at least */
+#define BUNDLE	1024U	/* buffers that may wait for a bundle: a power of two */
 
 struct uring {
 	struct io_uring ring;
@@ -31,7 +39,30 @@ struct uring {
 	unsigned int busy;	/* sends without a result yet */
 	int res;		/* the first error, or bytes in all */
 	struct msghdr msg;	/* of a gather */
+	bool enabled;		/* by the thread that sends */
+	struct io_uring_buf_ring *bufs;	/* that a bundle is taken from */
 };
+
+/*
+ * What the kernel can do where one thread submits, which need not be the one
+ * that opened it: so the ring starts disabled. Linux 6.1; before, without.
+ */
+static int uring_queue_init(struct uring *u, unsigned int entries,
+			    struct io_uring_params *params)
+{
+	const struct io_uring_params plain = *params;
+	int err;
+
+	params->flags |= IORING_SETUP_SINGLE_ISSUER |
+			 IORING_SETUP_DEFER_TASKRUN |
+			 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED;
+	err = io_uring_queue_init_params(entries, &u->ring, params);
+	if (err != -EINVAL)
+		return err;
+	*params = plain;
+	u->enabled = true;
+	return io_uring_queue_init_params(entries, &u->ring, params);
+}
 
 static int uring_register(struct flow *f, struct uring *u)
 {
@@ -74,8 +105,7 @@ static int uring_open(struct flow *f, bool zc)
 	u->flags = IORING_SEND_ZC_REPORT_USAGE;
 	u->msg.msg_iov = f->iov;
 	u->msg.msg_iovlen = f->nr_iov;
-	err = io_uring_queue_init_params(f->nr > QUEUE ? f->nr : QUEUE,
-					 &u->ring, &params);
+	err = uring_queue_init(u, f->nr > QUEUE ? f->nr : QUEUE, &params);
 	if (err) {
 		free(u);
 		return flow_fail(f, err, "unsupported: io_uring_setup");
@@ -105,7 +135,40 @@ static void uring_fini(struct flow *f)
 	struct uring *u = f->priv;
 
 	io_uring_queue_exit(&u->ring);
+	free(u->bufs);
 	free(u);
+}
+
+/*
+ * Pieces as provided buffers, which one send takes as many of as there are.
+ * Linux 6.10; liburing 2.3 does not know it, but the kernel does.
+ */
+static int bundle_init(struct flow *f)
+{
+	struct io_uring_buf_reg reg = { .ring_entries = BUNDLE };
+	struct uring *u;
+	int err = uring_open(f, false);
+
+	if (err)
+		return err;
+	u = f->priv;
+	if (!(u->ring.features & IORING_FEAT_RECVSEND_BUNDLE)) {
+		err = flow_fail(f, -EOPNOTSUPP, "unsupported: bundles");
+		goto fail;
+	}
+	u->bufs = aligned_alloc(sysconf(_SC_PAGESIZE),
+				BUNDLE * sizeof(struct io_uring_buf));
+	reg.ring_addr = (uintptr_t)u->bufs;
+	err = u->bufs ? io_uring_register_buf_ring(&u->ring, &reg, 0) : -ENOMEM;
+	if (err) {
+		flow_fail(f, err, "providing buffers");
+		goto fail;
+	}
+	io_uring_buf_ring_init(u->bufs);
+	return 0;
+fail:
+	uring_fini(f);
+	return err;
 }
 
 /* SEND_ZC has two completions: a result, and that the memory is free. */
@@ -119,7 +182,9 @@ static void uring_reap(struct flow *f)
 			if (u->res >= 0)
 				u->res = cqe->res < 0 ? cqe->res :
 							u->res + cqe->res;
-			u->busy--;
+			/* A bundle has results while it goes on. */
+			if (!u->bufs || !(cqe->flags & IORING_CQE_F_MORE))
+				u->busy--;
 		} else if (u->flags & IORING_SEND_ZC_REPORT_USAGE) {
 			f->reported += f->size;
 			if (cqe->res & IORING_NOTIF_USAGE_ZC_COPIED)
@@ -136,7 +201,11 @@ static void uring_prep(struct flow *f, unsigned int i, size_t off, size_t len)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 	int flags = f->wait ? MSG_WAITALL : MSG_DONTWAIT;
 
-	if (f->nr_iov > 1 && u->zc) {
+	if (u->bufs) {
+		io_uring_prep_send(sqe, i, NULL, 0, flags);
+		sqe->ioprio = IORING_RECVSEND_BUNDLE;
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+	} else if (f->nr_iov > 1 && u->zc) {
 		io_uring_prep_sendmsg_zc(sqe, i, &u->msg, flags);
 		sqe->ioprio = u->flags;
 	} else if (f->nr_iov > 1) {
@@ -151,12 +220,25 @@ static void uring_prep(struct flow *f, unsigned int i, size_t off, size_t len)
 	u->busy++;
 }
 
+/* That of liburing 2.3 is in its header and not in the library. */
+static int uring_enable(struct uring *u)
+{
+	u->enabled = true;
+	return flow_result(syscall(SYS_io_uring_register, u->ring.ring_fd,
+				   IORING_REGISTER_ENABLE_RINGS, NULL, 0));
+}
+
 static void uring_submit(struct flow *f, size_t off, size_t len)
 {
 	struct uring *u = f->priv;
 	unsigned int i;
 
 	u->res = 0;
+	if (!u->enabled) {
+		u->res = uring_enable(u);
+		if (u->res)
+			return;
+	}
 	for (i = 0; i < f->nr; i++)
 		uring_prep(f, i, off, len);
 	io_uring_submit_and_wait(&u->ring, f->wait);
@@ -195,13 +277,28 @@ static ssize_t uring_all(struct flow *f)
 	return uring_send(f, 0, f->size);
 }
 
+static ssize_t bundle_all(struct flow *f)
+{
+	struct uring *u = f->priv;
+	unsigned int i;
+
+	for (i = 0; i < f->nr_iov && !u->busy; i++)
+		io_uring_buf_ring_add(u->bufs, f->iov[i].iov_base,
+				      f->iov[i].iov_len, i, BUNDLE - 1, i);
+	if (!u->busy)
+		io_uring_buf_ring_advance(u->bufs, f->nr_iov);
+	return uring_all(f);
+}
+
 static const struct method uring[] = {
-	{ .name = "uring-send", .in = IN_ONE | IN_FAN | IN_GATHER,
-	  .init = send_init, .send = uring_send, .fan = uring_all,
+	{ .name = "uring-send", .in = IN_COMPARE | IN_ONE | IN_FAN | IN_GATHER,
+	  .calls = 1, .init = send_init, .send = uring_send, .fan = uring_all,
 	  .gather = uring_all, .reap = uring_reap, .fini = uring_fini },
 	{ .name = "send-zc", .in = IN_COMPARE | IN_ONE | IN_FAN | IN_GATHER,
 	  .calls = 1, .init = send_zc_init, .send = uring_send, .fan = uring_all,
 	  .gather = uring_all, .reap = uring_reap, .fini = uring_fini },
+	{ .name = "uring-bundle", .in = IN_GATHER, .init = bundle_init,
+	  .gather = bundle_all, .reap = uring_reap, .fini = uring_fini },
 };
 
 const struct method_list uring_methods = { uring, ARRAY_SIZE(uring) };

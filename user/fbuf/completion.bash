@@ -33,6 +33,7 @@ _fbuf_values()
 	*,-e|*,--engine)	echo pageref splice ubuf copy ;;
 	*,-m|*,--mode)		echo lockstep stream both ;;
 	*,-k|*,--kinds)		echo one fan gather ;;
+	*,-w|*,--workload)	echo log queue churn pass tail all ;;
 	compare,-M|compare,--methods|bench,-M|bench,--methods)
 		fbuf "$1" --methods help 2>/dev/null | sed 's/ .*//' ;;
 	*,--clock)		echo nanoseconds instructions tsc ;;
