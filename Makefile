@@ -99,6 +99,9 @@ bench: deps
 	@$(VM)/deps bench
 	@$(BENCH)/bench
 
+workloads: deps
+	@$(BENCH)/workloads
+
 # Where the instructions of one send go: METHOD=sendfile SIZE=64K
 METHOD	?= fbuf
 SIZE	?= 4K
@@ -166,6 +169,7 @@ help:
 	@echo 'make cost         what a buffer costs between processes, in VMs'
 	@echo 'make scale        what calls cost with up to a million buffers in flight'
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
+	@echo 'make workloads    what programs do that send, each way to do it, in VMs'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, 6.12-rt,'
@@ -189,5 +193,5 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
-	deps vm demo cost scale bench profile native check check-all check-headers \
+	deps vm demo cost scale bench workloads profile native check check-all check-headers \
 	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help
