@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "html.h"
 #include "options.h"
 #include "workload.h"
 
@@ -36,6 +37,10 @@ static const char help[] =
 "  -j, --json           print JSON, not tables\n"
 "  -o, --out FILE       write the JSON to FILE, too\n"
 "  -f, --from FILE      print the tables of a JSON report; measure nothing\n"
+"      --html FILE      write a page with tables and plots to FILE, too; gnuplot\n"
+"                       draws them\n"
+"      --also FILE      put another JSON report on that page as well: of fbuf\n"
+"                       compare or bench, or of what was counted\n"
 "      --source SIZE    let messages go round in so many bytes of memory, file\n"
 "                       or pool (default: one message, over and over)\n"
 "      --cpu-label TEXT name the CPU in the report\n"
@@ -49,7 +54,12 @@ static const char help[] =
 "could not be measured, for instance as the module is not there (its note says\n"
 "why); 2 for a bad command line.\n";
 
+/* Of the page. */
+enum { OPT_HTML = OPT_OWN + 32, OPT_ALSO };
+
 struct options {
+	struct html html;
+	char command[COMMAND_MAX];
 	struct measure_options m;
 	bool lockstep, stream, quick;
 	struct list sizes;
@@ -73,6 +83,8 @@ static const struct option longopts[] = {
 	{ "dir", required_argument, NULL, 'd' },
 	{ "quick", no_argument, NULL, 'q' },
 	{ "from", required_argument, NULL, 'f' },
+	{ "html", required_argument, NULL, OPT_HTML },
+	{ "also", required_argument, NULL, OPT_ALSO },
 	{ "source", required_argument, NULL, OPT_SOURCE },
 	LONG_REPEATS, LONG_OUT, LONG_CLOCK, LONG_CPU_LABEL,
 	TOOL_LONG_JSON, TOOL_LONG_HELP,
@@ -136,6 +148,11 @@ static bool parse_option(struct options *o, int opt)
 	case 'f':
 		o->from = optarg;
 		return true;
+	case OPT_HTML:
+		o->html.path = optarg;
+		return true;
+	case OPT_ALSO:
+		return html_also(&o->html, optarg);
 	}
 	return measure_option(&o->m, opt);
 }
@@ -210,6 +227,7 @@ static json_t *make_conditions(const struct options *o, const json_t *where)
 	json_object_set_new(c, "socket_buffers", json_object());
 	set(c, "notices",
 	    "of msg-zerocopy, send-zc: lockstep untimed, stream every 16 sends");
+	set(c, "command", o->command);
 	return c;
 }
 
@@ -322,8 +340,7 @@ static json_t *measure(const struct options *o)
 	return report;
 }
 
-/* The report of an earlier run, or NULL after a message. */
-static json_t *load(const char *path)
+json_t *report_load(const char *path)
 {
 	json_error_t err;
 	json_t *report = json_load_file(path, 0, &err);
@@ -359,7 +376,7 @@ static bool fbuf_missing(const struct options *o)
 	return false;
 }
 
-static int run(const struct options *o)
+static int run(struct options *o)
 {
 	const size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(5);
 	int status = TOOL_OK, out = -1;
@@ -370,12 +387,16 @@ static int run(const struct options *o)
 		if (out < 0)
 			return TOOL_FAIL;
 	}
+	if (o->html.path && !html_open(&o->html))
+		return TOOL_FAIL;
 	if (!o->from && fbuf_missing(o))
 		status = TOOL_FAIL;
-	report = o->from ? load(o->from) : measure(o);
+	report = o->from ? report_load(o->from) : measure(o);
 	if (!report)
 		return TOOL_FAIL;
 	if (o->m.out && !report_write(out, o->m.out, report, flags))
+		status = TOOL_FAIL;
+	if (o->html.path && !html_write(&o->html, report))
 		status = TOOL_FAIL;
 	if (tool_json) {
 		json_dumpf(report, stdout, flags);
@@ -399,6 +420,7 @@ int cmd_compare(int argc, char **argv)
 	unsigned int i;
 	int opt;
 
+	report_command(o.command, argc, argv);
 	for (i = 0; (m = method_get(i)); i++)
 		o.use[i] = m->in & IN_COMPARE;
 	while ((opt = tool_getopt(argc, argv,
@@ -419,6 +441,9 @@ int cmd_compare(int argc, char **argv)
 	}
 	if (tool_no_args("compare", argc, argv))
 		return TOOL_USAGE;
+	if (o.html.nr_also && !o.html.path)
+		return tool_usage("compare",
+				  "--also is for the page of --html.");
 	if (!o.from && !clock_start())
 		return TOOL_FAIL;
 	signal(SIGPIPE, SIG_IGN);

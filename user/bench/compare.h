@@ -54,12 +54,17 @@ double median(double *v, unsigned int nr);
 
 /* Where it is measured: {kernel, cpu, cpus, clock}. */
 json_t *report_where(const char *cpu_label);
+/* What was asked for, words as a shell takes them: too long, it ends in "...". */
+#define COMMAND_MAX	512
+void report_command(char buf[COMMAND_MAX], int argc, char **argv);
 /* A row for the report. */
 json_t *report_row(const struct row *r, const json_t *where);
 /* Fill in ratio_to_sendfile in every row. */
 void report_ratios(json_t *report);
 /* Did data arrive changed, or was a row not measured? Then after a message. */
 bool report_failed(const json_t *report);
+/* The report of an earlier run, or NULL after a message. */
+json_t *report_load(const char *path);
 /* Print conditions, tables and losses. */
 void report_print(const json_t *report);
 
