@@ -87,6 +87,7 @@ vm: deps user
 	$(MAKE) modules KDIR=$$dir/headers && { $(VM)/run --kernel $$dir $(if $(NIC),--nic $(NIC)) || true; }
 
 demo: deps
+	@$(VM)/deps plot
 	@$(BENCH)/demo
 
 cost: deps
@@ -112,7 +113,9 @@ profile: deps user
 native: deps
 	@$(BENCH)/native
 
+# Without a browser no page is looked at, which is no reason to test nothing.
 check: deps
+	@$(VM)/deps page || true
 	@$(VM)/check 6.1 6.12
 
 check-debug: deps
@@ -128,6 +131,7 @@ check-headers:
 
 check-all: check-headers
 	@$(VM)/deps all
+	@$(VM)/deps page
 	@$(VM)/check 6.1 6.12 6.12-rt newest debug kcsan uml-debug
 
 inject: deps
@@ -165,7 +169,8 @@ help:
 	@echo 'make install-user the library and the tool alone; as root'
 	@echo 'make uninstall    takes it all away, the modules of all kernels too; as root'
 	@echo 'make load         insmod; make unload: rmmod; as root'
-	@echo 'make demo         a file sent, and the comparison, in VMs; under 10 minutes'
+	@echo 'make demo         a file sent, and the comparison, in VMs, and a page of it;'
+	@echo '                  under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
 	@echo 'make scale        what calls cost with up to a million buffers in flight'
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
