@@ -23,15 +23,20 @@ double row_num(const json_t *row, const char *key)
 	return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-bool row_is_send(const json_t *row)
+/* What is looked at: the send if it can be told apart, and is not free to wait. */
+static const char *figure(const json_t *row)
 {
-	return strcmp(row_text(row, "mode"), "stream") &&
-	       json_object_get(row, "send");
+	if (json_object_get(row, "p99"))
+		return "p99";
+	if (!strcmp(row_text(row, "mode"), "stream") ||
+	    (isnan(row_num(row, "send")) && !isnan(row_num(row, "total"))))
+		return "total";
+	return "send";
 }
 
-static double cost(const json_t *row)
+static double cost(const json_t *row, const char *key)
 {
-	double val = row_num(row, row_is_send(row) ? "send" : "total");
+	double val = row_num(row, key);
 
 	/* Nothing costs nothing, and a plot has no place for it. */
 	return json_is_true(json_object_get(row, "verified")) && val > 0 ?
@@ -50,12 +55,15 @@ static enum chart_axis axis(const json_t *row)
 	const char *kind = row_text(row, "kind");
 
 	return !strcmp(kind, "fan") ? BY_SOCKETS :
-	       !strcmp(kind, "gather") ? BY_PIECES : BY_SIZE;
+	       !strcmp(kind, "gather") ? BY_PIECES :
+	       row_num(row, "consumers") > 0 ? BY_CONSUMERS : BY_SIZE;
 }
 
 static double x_of(const json_t *row)
 {
-	static const char * const keys[] = { "size", "sockets", "segments" };
+	static const char * const keys[] = {
+		"size", "sockets", "segments", "consumers"
+	};
 
 	return row_num(row, keys[axis(row)]);
 }
@@ -65,6 +73,7 @@ static double fixed(const json_t *row)
 {
 	switch (axis(row)) {
 	case BY_SOCKETS:
+	case BY_CONSUMERS:
 		return row_num(row, "size");
 	case BY_PIECES:
 		return row_num(row, "size") / row_num(row, "segments");
@@ -84,7 +93,7 @@ static bool same_chart(const json_t *a, const json_t *b)
 {
 	static const char * const keys[] = {
 		"kernel", "cpu", "cpus", "clock", "accelerator", "transport",
-		"mode", "kind", "workload", "receiver",
+		"mode", "kind", "workload", "receiver", "pieces",
 	};
 	size_t i;
 
@@ -137,7 +146,8 @@ static void add_line(struct chart *c, const char *method)
 	name = more(NULL, len + 1, 1);
 	memcpy(name, method, len);
 	name[len] = '\0';
-	if (!strcmp(name, "fbuf"))
+	if (!strcmp(name, "fbuf") ||
+	    (c->ours < 0 && !strcmp(name, "fbuf-rewrite")))
 		c->ours = c->nr_methods;
 	c->methods[c->nr_methods++] = name;
 }
@@ -162,7 +172,7 @@ static void add_x(struct chart *c, double x)
 	c->xs[i] = x;
 }
 
-static void fill(struct chart *c, const json_t *rows, size_t from)
+static void fill_lines(struct chart *c, const json_t *rows, size_t from)
 {
 	const json_t *row;
 	size_t i;
@@ -174,20 +184,29 @@ static void fill(struct chart *c, const json_t *rows, size_t from)
 		add_line(c, row_text(row, "method"));
 		add_x(c, x_of(row));
 	}
-	c->cells = calloc((size_t)c->nr_methods * c->nr_xs, sizeof(*c->cells));
-	if (!c->cells)
-		more(NULL, SIZE_MAX / 2, 1);
-	for (i = from; i < json_array_size(rows); i++) {
-		const json_t **cell;
+}
 
+/* When all lines and columns are known. */
+static void fill_cells(struct chart *c, const json_t *rows, size_t from)
+{
+	size_t nr = (size_t)c->nr_methods * c->nr_xs, i, at;
+	const json_t *row;
+
+	c->cells = more(NULL, nr + 1, sizeof(*c->cells));
+	memset(c->cells, 0, (nr + 1) * sizeof(*c->cells));
+	for (i = from; i < json_array_size(rows); i++) {
 		row = json_array_get(rows, i);
 		if (!is_row(row) || !same_chart(row, c->like))
 			continue;
-		cell = c->cells + find_x(c, x_of(row)) + (size_t)c->nr_xs *
-		       find_line(c, row_text(row, "method"));
-		if (!*cell)
-			*cell = row;
+		at = find_x(c, x_of(row)) + (size_t)c->nr_xs *
+		     find_line(c, row_text(row, "method"));
+		if (!c->cells[at])
+			c->cells[at] = row;
+		if (!c->figure && !isnan(cost(row, figure(row))))
+			c->figure = figure(row);
 	}
+	if (!c->figure)
+		c->figure = figure(c->like);
 }
 
 void charts_make(struct charts *c, const json_t *rows)
@@ -208,7 +227,8 @@ void charts_make(struct charts *c, const json_t *rows)
 		c->v[c->nr] = (struct chart){
 			.like = row, .axis = axis(row), .ours = -1,
 		};
-		fill(&c->v[c->nr++], rows, i);
+		fill_lines(&c->v[c->nr], rows, i);
+		fill_cells(&c->v[c->nr++], rows, i);
 	}
 }
 
@@ -236,16 +256,22 @@ double chart_cost(const struct chart *c, unsigned int line, unsigned int x)
 {
 	const json_t *row = chart_row(c, line, x);
 
-	return row ? cost(row) : NAN;
+	return row ? cost(row, c->figure) : NAN;
 }
 
 /* What anybody has without the module. */
 static bool is_stock(const char *method)
 {
-	return strncmp(method, "fbuf", 4) && strcmp(method, "floor");
+	return strncmp(method, "fbuf", 4) && strcmp(method, "floor") &&
+	       strcmp(method, "none");
 }
 
-int chart_best(const struct chart *c, unsigned int x)
+static bool rewrites(const struct chart *c, unsigned int line)
+{
+	return strstr(c->methods[line], "-rewrite");
+}
+
+int chart_best(const struct chart *c, unsigned int line, unsigned int x)
 {
 	double val, least = INFINITY;
 	unsigned int i;
@@ -253,7 +279,8 @@ int chart_best(const struct chart *c, unsigned int x)
 
 	for (i = 0; i < c->nr_methods; i++) {
 		val = chart_cost(c, i, x);
-		if (is_stock(c->methods[i]) && val < least) {
+		if (is_stock(c->methods[i]) && val < least &&
+		    rewrites(c, i) == rewrites(c, line)) {
 			least = val;
 			best = i;
 		}
@@ -261,13 +288,29 @@ int chart_best(const struct chart *c, unsigned int x)
 	return best;
 }
 
+int chart_rival(const struct chart *c, unsigned int x)
+{
+	return c->ours < 0 ? -1 : chart_best(c, c->ours, x);
+}
+
+bool chart_is_send(const struct chart *c)
+{
+	return !strcmp(c->figure, "send");
+}
+
 double chart_ratio(const struct chart *c, unsigned int x)
 {
-	int best = chart_best(c, x);
+	int best = chart_rival(c, x);
 
-	if (best < 0 || c->ours < 0)
+	if (best < 0)
 		return NAN;
 	return chart_cost(c, c->ours, x) / chart_cost(c, best, x);
+}
+
+static bool is_free(const struct chart *c)
+{
+	return !strcmp(row_text(c->like, "mode"), "stream") &&
+	       !*row_text(c->like, "workload");
 }
 
 bool chart_beside(const struct chart *a, const struct chart *b)
@@ -281,7 +324,7 @@ bool chart_beside(const struct chart *a, const struct chart *b)
 		if (!row_same(a->like, b->like, keys[i]))
 			return false;
 	}
-	return row_is_send(a->like) == row_is_send(b->like);
+	return is_free(a) == is_free(b);
 }
 
 bool chart_noise(const struct chart *c)
@@ -333,7 +376,7 @@ static int by_weight(const struct chart *a, const struct chart *b)
 	diff = diff ?: chart_noise(a) - chart_noise(b);
 	diff = diff ?: !!*row_text(a->like, "workload") -
 		       !!*row_text(b->like, "workload");
-	diff = diff ?: !row_is_send(a->like) - !row_is_send(b->like);
+	diff = diff ?: is_free(a) - is_free(b);
 	diff = diff ?: !is_loopback(a) - !is_loopback(b);
 	diff = diff ?: strverscmp(row_text(b->like, "kernel"),
 				  row_text(a->like, "kernel"));

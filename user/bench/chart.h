@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 /* What differs from column to column. */
-enum chart_axis { BY_SIZE, BY_SOCKETS, BY_PIECES };
+enum chart_axis { BY_SIZE, BY_SOCKETS, BY_PIECES, BY_CONSUMERS };
 
 /*
  * Rows measured on one machine, in one way: a line for each method, without the
@@ -18,12 +18,13 @@ enum chart_axis { BY_SIZE, BY_SOCKETS, BY_PIECES };
 struct chart {
 	const json_t *like;	/* its first row */
 	enum chart_axis axis;
+	const char *figure;	/* of a row: "send", "total" or "p99" */
 	char **methods;
 	unsigned int nr_methods;
 	double *xs;		/* ascending */
 	unsigned int nr_xs;
 	const json_t **cells;	/* nr_methods lines of nr_xs; NULL: none */
-	int ours;		/* the line of fbuf, or -1 */
+	int ours;		/* the line that is fbuf as it comes, or -1 */
 };
 
 struct charts {
@@ -46,17 +47,21 @@ const json_t *chart_row(const struct chart *c, unsigned int line,
 			unsigned int x);
 /* What a message costs there; NAN if that was not measured. */
 double chart_cost(const struct chart *c, unsigned int line, unsigned int x);
-/* The line of the cheapest stock way, or -1. */
-int chart_best(const struct chart *c, unsigned int x);
-/* Cost of fbuf, over that of the best stock way; or NAN. */
+/*
+ * The line of the cheapest stock way that does what a line does, or -1: making each
+ * message anew is more than sending one again.
+ */
+int chart_best(const struct chart *c, unsigned int line, unsigned int x);
+/* Cost of fbuf, over that of the best stock way; and the line of this. */
 double chart_ratio(const struct chart *c, unsigned int x);
+int chart_rival(const struct chart *c, unsigned int x);
+/* Is it what the sender alone does? */
+bool chart_is_send(const struct chart *c);
 
 /* Of a row: "" and NAN if it has no such text, or number. */
 const char *row_text(const json_t *row, const char *key);
 double row_num(const json_t *row, const char *key);
 /* The same, or both without. */
 bool row_same(const json_t *a, const json_t *b, const char *key);
-/* Is the figure in question that of the send alone? */
-bool row_is_send(const json_t *row);
 
 #endif /* FBUF_CHART_H */

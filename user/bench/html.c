@@ -106,6 +106,8 @@ static void put_counted(FILE *to, const struct page *p)
 	fputs("commonly taught of the mechanism. Where the two differ, ", to);
 	fputs("the figure is marked, and the line below says why.</p>\n", to);
 	html_counted(to, p->rows);
+	for (i = 0; i < p->nr_reports; i++)
+		html_hazards(to, p->reports[i]);
 	fputs("</section>\n", to);
 }
 
@@ -133,19 +135,23 @@ static void put_conditions(FILE *to, const struct page *p)
 	fputs("</section>\n", to);
 }
 
-static unsigned int put_command(FILE *to, const json_t *command)
+/* A report that was put together of many has a list of them. */
+static unsigned int put_commands(FILE *to, const json_t *val)
 {
 	unsigned int nr = 0;
 	const json_t *one;
 	size_t i;
 
-	if (json_is_string(command)) {
-		html_text(to, json_string_value(command));
+	if (json_is_string(val)) {
+		html_text(to, json_string_value(val));
 		fputc('\n', to);
 		return 1;
 	}
-	json_array_foreach(command, i, one)
-		nr += put_command(to, one);
+	json_array_foreach(val, i, one) {
+		html_value(to, one);
+		fputc('\n', to);
+		nr++;
+	}
 	return nr;
 }
 
@@ -157,7 +163,7 @@ static void put_again(FILE *to, const struct page *p)
 	fputs("<section><h2>To run it again</h2>\n<pre>", to);
 	for (i = 0; i < p->nr_reports; i++) {
 		conditions = json_object_get(p->reports[i], "conditions");
-		nr += put_command(to, json_object_get(conditions, "command"));
+		nr += put_commands(to, json_object_get(conditions, "command"));
 	}
 	if (!nr)
 		fputs("fbuf compare --html report.html\n", to);
@@ -261,14 +267,23 @@ bool html_also(struct html *h, const char *path)
 		tool_err("A page takes up to %u reports more.", HTML_ALSO_MAX);
 		return false;
 	}
-	h->also[h->nr_also] = report_load(path);
-	return h->also[h->nr_also] && ++h->nr_also;
+	h->also[h->nr_also++] = path;
+	return true;
 }
 
 bool html_open(struct html *h)
 {
+	json_t *report;
+	unsigned int i;
+
 	if (!plot_ready())
 		return false;
+	for (i = 0; i < h->nr_also; i++) {
+		report = report_load(h->also[i]);
+		if (!report)
+			return false;
+		json_decref(report);
+	}
 	h->fd = report_open(h->path);
 	return h->fd >= 0;
 }
@@ -303,8 +318,11 @@ bool html_write(struct html *h, json_t *report)
 
 	/* It is changed below, and is the caller's. */
 	reports[p.nr_reports++] = json_deep_copy(report);
-	for (i = 0; i < h->nr_also; i++)
-		reports[p.nr_reports++] = h->also[i];
+	for (i = 0; i < h->nr_also; i++) {
+		reports[p.nr_reports] = report_load(h->also[i]);
+		if (reports[p.nr_reports])
+			p.nr_reports++;
+	}
 	for (i = 0; i < p.nr_reports; i++) {
 		name_columns(reports[i]);
 		name_machine(reports[i]);

@@ -14,13 +14,13 @@
 struct html {
 	const char *path;
 	int fd;
-	json_t *also[HTML_ALSO_MAX];	/* more reports to be on it */
+	const char *also[HTML_ALSO_MAX];	/* more reports to be on it */
 	unsigned int nr_also;
 };
 
 /*
- * Read one more report; and, before anything is measured, see that the page can be
- * written. Both say what is wrong.
+ * One report more; and, before anything is measured, see that the page can be made.
+ * Both say what is wrong.
  */
 bool html_also(struct html *h, const char *path);
 bool html_open(struct html *h);
@@ -41,6 +41,8 @@ const char *html_size(char *buf, double size);
 void html_count(char *buf, double val);
 void html_time(char *buf, double ns);
 bool html_instructions(const struct chart *c);
+/* "send side": what the figures are of. */
+const char *html_figure(const struct chart *c);
 /* The column's head: "64 KiB", or "16" sockets. */
 const char *html_x(char *buf, const struct chart *c, unsigned int x);
 
@@ -58,6 +60,8 @@ void html_chart_table(FILE *to, const struct chart *c);
 void html_losses(FILE *to, const struct charts *c);
 /* What was counted, beside what is taught; rows with a mechanism. */
 void html_counted(FILE *to, const json_t *rows);
+/* What was tried of its hazards, and what was refused. */
+void html_hazards(FILE *to, const json_t *report);
 /* All of each row that there is. */
 void html_rows(FILE *to, const json_t *rows);
 

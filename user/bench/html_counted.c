@@ -14,7 +14,8 @@ struct column {
 };
 
 static const struct column columns[] = {
-	{ "bytes copied by CPU", { "cpu_copied" }, "cpu_copies", 2 },
+	{ "bytes copied", { "cpu_copied" }, "cpu_copies", 2 },
+	{ "by the receiver", { "cpu_copied_receive" }, NULL, 2 },
 	{ "bytes by DMA", { "dma_in", "dma_out" }, "dma_copies", 2 },
 	{ "calls", { "calls" }, "calls", 1 },
 	{ "crossings", { "crossings" }, "crossings", 1 },
@@ -174,4 +175,48 @@ void html_counted(FILE *to, const json_t *rows)
 		put_table(to, rows, row);
 		fputs("</details>\n", to);
 	}
+}
+
+/* A table of texts: keys and their heads, up to a NULL. */
+static void put_texts(FILE *to, const json_t *rows, const char * const *keys,
+		      const char *what)
+{
+	json_t *row;
+	size_t i, j;
+
+	if (!json_array_size(rows))
+		return;
+	fprintf(to, "<h3>%s</h3>\n<table class=\"texts\"><thead><tr>", what);
+	for (j = 0; keys[j]; j += 2)
+		fprintf(to, "<th scope=\"col\">%s</th>", keys[j + 1]);
+	fputs("</tr></thead><tbody>\n", to);
+	json_array_foreach(rows, i, row) {
+		fputs("<tr>", to);
+		for (j = 0; keys[j]; j += 2) {
+			fprintf(to, j ? "<td class=\"text\" data-head=\"%s\">" :
+				"<th scope=\"row\">", keys[j + 1]);
+			html_value(to, json_object_get(row, keys[j]));
+			fputs(j ? "</td>" : "</th>", to);
+		}
+		fputs("</tr>\n", to);
+	}
+	fputs("</tbody></table>\n", to);
+}
+
+void html_hazards(FILE *to, const json_t *report)
+{
+	static const char * const hazards[] = {
+		"mechanism", "mechanism", "hazard", "tried",
+		"peer_saw", "the peer saw", "what", "what happened",
+		"kernel", "Linux", NULL,
+	};
+	static const char * const refused[] = {
+		"mechanism", "mechanism", "source", "from",
+		"destination", "to", "note", "why", "kernel", "Linux", NULL,
+	};
+
+	put_texts(to, json_object_get(report, "hazards"), hazards,
+		  "Hazards, tried");
+	put_texts(to, json_object_get(report, "refused"), refused,
+		  "What a kernel refuses");
 }

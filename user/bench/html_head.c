@@ -70,7 +70,7 @@ static void put_stock_headline(FILE *to, const struct chart *c)
 	int i, best = -1;
 
 	for (i = c ? (int)c->nr_xs - 1 : -1; i >= 0; i--) {
-		best = chart_best(c, i);
+		best = chart_best(c, 0, i);
 		if (best >= 0)
 			break;
 	}
@@ -114,7 +114,7 @@ static void put_tiles(FILE *to, const struct chart *c)
 		fprintf(to, "<li class=\"%s\"><span>%s</span><b>%.2f</b><small>%s",
 			ratio > 1 ? "lose" : "win", html_size(size, c->xs[i]),
 			ratio, ratio > 1 ? "loses to " : "of ");
-		html_text(to, c->methods[chart_best(c, i)]);
+		html_text(to, c->methods[chart_rival(c, i)]);
 		fputs("</small></li>\n", to);
 	}
 	fputs("</ul>\n", to);
@@ -124,19 +124,17 @@ void html_lede(FILE *to, const struct chart *c)
 {
 	void (*fmt)(char *buf, double val) = html_instructions(c) ?
 					     html_count : html_time;
-	int x = headline_x(c), best = x < 0 ? -1 : chart_best(c, x);
+	int x = headline_x(c), best = x < 0 ? -1 : chart_rival(c, x);
 	char ours[PLOT_NAME_MAX], theirs[PLOT_NAME_MAX];
 
 	if (best < 0)
 		return;
 	fmt(ours, chart_cost(c, c->ours, x));
 	fmt(theirs, chart_cost(c, best, x));
-	fprintf(to, "<p class=\"lede\">%s%s, where the best stock way, ", ours,
-		html_instructions(c) ? " instructions" : "");
+	fprintf(to, "<p class=\"lede\">%s%s, %s; the best stock way, ", ours,
+		html_instructions(c) ? " instructions" : "", html_figure(c));
 	html_text(to, c->methods[best]);
-	fprintf(to, ", takes %s: %s.</p>\n<p class=\"over\">", theirs,
-		row_is_send(c->like) ? "on the sending side" :
-		"sender and receiver running free");
+	fprintf(to, ", takes %s.</p>\n<p class=\"over\">", theirs);
 	html_place(to, c);
 	fputs(".</p>\n", to);
 	put_tiles(to, c);

@@ -42,27 +42,28 @@ static void add_line(struct plot *p, const struct chart *c, unsigned int line)
 	struct plot_line *l = &p->lines[p->nr_lines];
 	unsigned int i, dash = 0, nr = 0;
 
+	double *y = calloc(c->nr_xs, sizeof(*y));
+
+	if (!y)
+		return;
 	*l = (struct plot_line){
 		.name = c->methods[line], .colour = colour(c->methods[line]),
-		.bold = (int)line == c->ours,
+		.bold = (int)line == c->ours, .y = y,
 	};
 	for (i = 0; i < p->nr_lines; i++)
 		dash += p->lines[i].colour == l->colour;
 	l->dash = dash % 5 + 1;
-	l->y = calloc(c->nr_xs, sizeof(*l->y));
-	if (!l->y)
-		return;
 	for (i = 0; i < c->nr_xs; i++) {
-		l->y[i] = chart_cost(c, line, i);
+		y[i] = chart_cost(c, line, i);
 		/* What it costs each of them tells more than what all do. */
-		if (c->axis == BY_SOCKETS)
-			l->y[i] /= c->xs[i];
-		nr += !isnan(l->y[i]);
+		if (c->axis == BY_SOCKETS || c->axis == BY_CONSUMERS)
+			y[i] /= c->xs[i];
+		nr += !isnan(y[i]);
 	}
 	if (nr)
 		p->nr_lines++;
 	else
-		free(l->y);
+		free(y);
 }
 
 static bool draw(FILE *to, const struct chart *c, struct plot *p,
@@ -94,9 +95,9 @@ static bool draw(FILE *to, const struct chart *c, struct plot *p,
 bool html_plot(FILE *to, const struct chart *c)
 {
 	static const char * const xlabels[] = {
-		"bytes in a message", "sockets", "pieces",
+		"bytes in a message", "sockets", "pieces", "consumers",
 	};
-	bool instr = html_instructions(c), send = row_is_send(c->like);
+	bool instr = html_instructions(c);
 	char ylabel[64];
 	struct plot p = {
 		.title = "What each way to send costs: the table has the figures",
@@ -111,8 +112,9 @@ bool html_plot(FILE *to, const struct chart *c)
 
 	snprintf(ylabel, sizeof(ylabel), "%s a %s, %s",
 		 instr ? "instructions" : "time",
-		 c->axis == BY_SOCKETS ? "socket" : "message",
-		 send ? "send side" : "both sides running free");
+		 c->axis == BY_SOCKETS ? "socket" :
+		 c->axis == BY_CONSUMERS ? "consumer" : "message",
+		 html_figure(c));
 	if (p.lines && p.x_names && names)
 		ok = draw(to, c, &p, names);
 	else

@@ -34,9 +34,9 @@ static void row_head(FILE *to, const char *text)
 static void chart_cell(FILE *to, const struct chart *c, unsigned int line,
 		       unsigned int x)
 {
-	int best = chart_best(c, x);
+	int best = chart_best(c, line, x);
 	double cost = chart_cost(c, line, x), ratio = NAN;
-	char name[PLOT_NAME_MAX], val[PLOT_NAME_MAX];
+	char name[PLOT_NAME_MAX], val[PLOT_NAME_MAX] = "";
 	bool ours = (int)line == c->ours;
 
 	if (best >= 0)
@@ -101,10 +101,11 @@ void html_chart_table(FILE *to, const struct chart *c)
 			chart_cell(to, c, i, j);
 		fputs("</tr>\n", to);
 	}
-	fprintf(to, "</tbody></table>\n<p class=\"key\">%s a message%s, %s. ",
+	fprintf(to, "</tbody></table>\n<p class=\"key\">%s%s, %s. ",
 		html_instructions(c) ? "Instructions" : "Time",
-		c->axis == BY_SOCKETS ? " to all sockets" : "",
-		row_is_send(c->like) ? "send side" : "both sides running free");
+		c->axis == BY_SOCKETS ? " a message to all sockets" :
+		c->axis == BY_CONSUMERS ? " for all consumers" : " a message",
+		html_figure(c));
 	fputs("&times;: times the best stock way, which is in bold.</p>\n", to);
 	chart_notes(to, c);
 }
@@ -130,7 +131,7 @@ static void loss(FILE *to, const struct chart *c)
 		}
 		fprintf(to, "%s: %.3f of ", html_x(name, c, i),
 			chart_ratio(c, i));
-		html_text(to, c->methods[chart_best(c, i)]);
+		html_text(to, c->methods[chart_rival(c, i)]);
 	}
 	if (nr)
 		fputs("</td></tr>\n", to);

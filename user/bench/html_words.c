@@ -32,19 +32,8 @@ void html_text(FILE *to, const char *text)
 	}
 }
 
-static void put_list(FILE *to, const json_t *list)
-{
-	const json_t *val;
-	size_t i;
-
-	json_array_foreach(list, i, val) {
-		if (i)
-			fputs("; ", to);
-		html_value(to, val);
-	}
-}
-
-void html_value(FILE *to, const json_t *val)
+/* Anything but a list. */
+static void put_one(FILE *to, const json_t *val)
 {
 	char *dump;
 
@@ -54,12 +43,24 @@ void html_value(FILE *to, const json_t *val)
 		html_text(to, json_string_value(val));
 	} else if (json_is_boolean(val)) {
 		fputs(json_is_true(val) ? "yes" : "no", to);
-	} else if (json_is_array(val)) {
-		put_list(to, val);
 	} else {
 		dump = json_dumps(val, JSON_ENCODE_ANY | JSON_REAL_PRECISION(5));
 		html_text(to, dump ? dump : "");
 		free(dump);
+	}
+}
+
+void html_value(FILE *to, const json_t *val)
+{
+	const json_t *one;
+	size_t i;
+
+	if (!json_is_array(val))
+		put_one(to, val);
+	json_array_foreach(val, i, one) {
+		if (i)
+			fputs("; ", to);
+		put_one(to, one);
 	}
 }
 
@@ -109,6 +110,16 @@ bool html_instructions(const struct chart *c)
 	return !strncmp(row_text(c->like, "clock"), "instructions", 12);
 }
 
+const char *html_figure(const struct chart *c)
+{
+	if (!strcmp(c->figure, "p99"))
+		return "99 of 100 take less";
+	if (chart_is_send(c))
+		return "send side";
+	return strcmp(row_text(c->like, "mode"), "stream") ?
+	       "both sides" : "both sides running free";
+}
+
 const char *html_x(char *buf, const struct chart *c, unsigned int x)
 {
 	if (c->axis == BY_SIZE)
@@ -131,6 +142,11 @@ void html_title(FILE *to, const struct chart *c)
 		size /= row_num(c->like, "segments");
 		fprintf(to, "A message of many pieces of %s",
 			html_size(name, size));
+		break;
+	case BY_CONSUMERS:
+		fputs("Workload ", to);
+		html_text(to, workload);
+		fprintf(to, ", %s", html_size(name, size));
 		break;
 	default:
 		fputs(*workload ? "Workload " : "One message to one socket", to);

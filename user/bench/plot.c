@@ -47,7 +47,7 @@ static void put_name(FILE *to, const char *name, unsigned int max)
 	unsigned int i;
 
 	fputc('\'', to);
-	for (i = 0; name[i] && i < max; i++)
+	for (i = 0; i < max && name[i]; i++)
 		fputc(isalnum((unsigned char)name[i]) ||
 		      strchr(" +-._/", name[i]) ? name[i] : '?', to);
 	fputc('\'', to);
@@ -113,12 +113,13 @@ static void put_y_ticks(FILE *to, const struct plot *p, double low, double high)
 	unsigned int nr = high / low < 2000 ? 3 : 1, i;
 	char name[PLOT_NAME_MAX];
 	const char *sep = "";
-	double decade, y;
+	int decade;
+	double y;
 
 	fputs("set ytics scale 0 (", to);
-	for (decade = pow(10, floor(log10(low))); decade <= high; decade *= 10) {
+	for (decade = floor(log10(low)); decade <= log10(high); decade++) {
 		for (i = 0; i < nr; i++) {
-			y = decade * steps[i];
+			y = pow(10, decade) * steps[i];
 			if (y < low || y > high)
 				continue;
 			p->y_name(name, y);
@@ -354,6 +355,8 @@ static FILE *run_gnuplot(FILE *script)
 
 	if (!out || fflush(script)) {
 		tool_err("Cannot write a temporary file: %s.", strerror(errno));
+		if (out)
+			fclose(out);
 		return NULL;
 	}
 	rewind(script);
