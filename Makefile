@@ -87,7 +87,7 @@ vm: deps user
 	$(MAKE) modules KDIR=$$dir/headers && { $(VM)/run --kernel $$dir $(if $(NIC),--nic $(NIC)) || true; }
 
 demo: deps
-	@$(VM)/deps plot
+	@$(VM)/deps plot || true
 	@$(BENCH)/demo
 
 cost: deps
