@@ -17,7 +17,7 @@ static unsigned int colour(const char *method)
 		{ "sendfile" },
 		{ "splice", "vmsplice", "tee" },
 		{ "msg-zerocopy" },
-		{ "uring", "send-zc" },
+		{ "uring", "send-zc", "sendmsg-zc" },
 		{ "direct" },
 		{ "shm", "memory" },
 	};

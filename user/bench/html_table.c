@@ -106,7 +106,8 @@ void html_chart_table(FILE *to, const struct chart *c)
 		c->axis == BY_SOCKETS ? " a message to all sockets" :
 		c->axis == BY_CONSUMERS ? " for all consumers" : " a message",
 		html_figure(c));
-	fputs("&times;: times the best stock way, which is in bold.</p>\n", to);
+	fputs("&times;: times the best stock way that does the same, in bold.", to);
+	fputs("</p>\n", to);
 	chart_notes(to, c);
 }
 

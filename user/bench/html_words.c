@@ -128,6 +128,25 @@ const char *html_x(char *buf, const struct chart *c, unsigned int x)
 	return buf;
 }
 
+/* What each is about, for who has not read the manual. */
+static const char *about(const char *workload)
+{
+	static const char * const texts[][2] = {
+		{ "log", ": batches are appended, and read by many" },
+		{ "queue", ": a header and scattered messages, sent as one" },
+		{ "churn", ": each message is made, sent and forgotten" },
+		{ "pass", ": from process to process" },
+		{ "tail", ": small requests while large messages go out" },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		if (!strcmp(workload, texts[i][0]))
+			return texts[i][1];
+	}
+	return "";
+}
+
 void html_title(FILE *to, const struct chart *c)
 {
 	const char *workload = row_text(c->like, "workload");
@@ -146,11 +165,12 @@ void html_title(FILE *to, const struct chart *c)
 	case BY_CONSUMERS:
 		fputs("Workload ", to);
 		html_text(to, workload);
-		fprintf(to, ", %s", html_size(name, size));
+		fprintf(to, ", %s%s", html_size(name, size), about(workload));
 		break;
 	default:
 		fputs(*workload ? "Workload " : "One message to one socket", to);
 		html_text(to, workload);
+		fputs(about(workload), to);
 	}
 }
 
