@@ -288,7 +288,28 @@ bool html_open(struct html *h)
 	return h->fd >= 0;
 }
 
-static bool write_page(struct html *h, const struct page *p)
+bool html_put(FILE *to, json_t **reports, unsigned int nr)
+{
+	struct page p = {
+		.reports = reports, .nr_reports = nr, .rows = json_array(),
+	};
+	unsigned int i;
+	bool ok;
+
+	for (i = 0; i < nr; i++) {
+		name_columns(reports[i]);
+		name_machine(reports[i]);
+		json_array_extend(p.rows, json_object_get(reports[i], "rows"));
+	}
+	charts_make(&p.charts, p.rows);
+	p.main = charts_main(&p.charts);
+	ok = put_page(to, &p);
+	charts_free(&p.charts);
+	json_decref(p.rows);
+	return ok;
+}
+
+static bool write_page(struct html *h, json_t **reports, unsigned int nr)
 {
 	FILE *to = fdopen(h->fd, "w");
 	bool ok, drawn = false;
@@ -296,7 +317,7 @@ static bool write_page(struct html *h, const struct page *p)
 
 	ok = to && (!ftruncate(h->fd, 0) || errno == EINVAL);
 	if (ok) {
-		drawn = put_page(to, p);
+		drawn = html_put(to, reports, nr);
 		ok = !ferror(to);
 	}
 	err = errno;
@@ -312,28 +333,18 @@ static bool write_page(struct html *h, const struct page *p)
 bool html_write(struct html *h, json_t *report)
 {
 	json_t *reports[1 + HTML_ALSO_MAX];
-	struct page p = { .reports = reports, .rows = json_array() };
-	unsigned int i;
+	unsigned int nr = 0, i;
 	bool ok;
 
-	/* It is changed below, and is the caller's. */
-	reports[p.nr_reports++] = json_deep_copy(report);
+	/* It is changed, and is the caller's. */
+	reports[nr++] = json_deep_copy(report);
 	for (i = 0; i < h->nr_also; i++) {
-		reports[p.nr_reports] = report_load(h->also[i]);
-		if (reports[p.nr_reports])
-			p.nr_reports++;
+		reports[nr] = report_load(h->also[i]);
+		if (reports[nr])
+			nr++;
 	}
-	for (i = 0; i < p.nr_reports; i++) {
-		name_columns(reports[i]);
-		name_machine(reports[i]);
-		json_array_extend(p.rows, json_object_get(reports[i], "rows"));
-	}
-	charts_make(&p.charts, p.rows);
-	p.main = charts_main(&p.charts);
-	ok = write_page(h, &p);
-	charts_free(&p.charts);
-	json_decref(p.rows);
-	for (i = 0; i < p.nr_reports; i++)
+	ok = write_page(h, reports, nr);
+	for (i = 0; i < nr; i++)
 		json_decref(reports[i]);
 	return ok;
 }

@@ -26,6 +26,8 @@ bool html_also(struct html *h, const char *path);
 bool html_open(struct html *h);
 /* Write the page; false after a message. */
 bool html_write(struct html *h, json_t *report);
+/* A page of these reports, which are changed; false after a message. */
+bool html_put(FILE *to, json_t **reports, unsigned int nr);
 
 struct chart;
 struct charts;

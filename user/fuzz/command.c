@@ -10,6 +10,7 @@
 #include <netlink/netlink.h>
 
 #include "../bench/flow.h"
+#include "../bench/plot.h"
 #include "fake.h"
 
 #define FAMILY		0x20
@@ -141,4 +142,26 @@ int fake_nl_recv(struct nl_sock *sock, struct nl_cb *cb)
 	nl_cb_overwrite_recv(cb, feed);
 	nl_cb_set(cb, NL_CB_SEQ_CHECK, NL_CB_CUSTOM, any_seq, NULL);
 	return nl_recvmsgs(sock, cb);
+}
+
+/* gnuplot is not fuzzed: what it would get is looked at. */
+bool plot_ready(void)
+{
+	return false;
+}
+
+bool plot_draw(FILE *to, const struct plot *p, bool narrow)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < p->nr_xs; i++)
+		fprintf(to, "%s %g %d\n", p->x_names[i], p->xs[i],
+			p->shaded[i]);
+	for (i = 0; i < p->nr_lines; i++) {
+		fputs(p->lines[i].name, to);
+		for (j = 0; j < p->nr_xs; j++)
+			fprintf(to, " %g", p->lines[i].y[j]);
+	}
+	return fprintf(to, "%s %s %s %d\n", p->title, p->xlabel, p->ylabel,
+		       narrow) > 0;
 }
