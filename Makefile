@@ -82,7 +82,7 @@ deps:
 # The kernel in the VM: make vm KERNEL=6.1; NIC=virtio for two NICs as well
 KERNEL	?= 6.12
 vm: deps user
-	@[ $(KERNEL) != newest ] || $(VM)/deps all
+	@case $(KERNEL) in newest|uml-newest|uml-smp) $(VM)/deps all ;; esac
 	dir=$$($(VM)/kernel get $(KERNEL)) && \
 	$(MAKE) modules KDIR=$$dir/headers && { $(VM)/run --kernel $$dir $(if $(NIC),--nic $(NIC)) || true; }
 
@@ -111,6 +111,7 @@ profile: deps user
 	$(BENCH)/profile --kernel $(KERNEL) --method $(METHOD) --size $(SIZE)
 
 native: deps
+	@$(VM)/deps native
 	@$(BENCH)/native
 
 # Without a browser no page is looked at, which is no reason to test nothing.
@@ -178,7 +179,7 @@ help:
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, 6.12-rt,'
-	@echo '                  newest, debug, uml)'
+	@echo '                  newest, debug, uml, uml-newest, uml-smp)'
 	@echo '                  with two NICs: NIC=virtio, virtio-hub, e1000e or iommu'
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
