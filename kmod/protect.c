@@ -34,6 +34,7 @@
 #include "compat.h"
 #include "folio.h"
 #include "look.h"
+#include "nudge.h"
 #include "protect.h"
 #include "trace.h"
 #include "types.h"
@@ -130,8 +131,10 @@ static int reserve(struct fbuf_pool *pool, struct fbuf_buf *buf)
 		fbuf_orphans_reap(pool, looks);
 		fbuf_reserved_reap(pool, looks);
 		err = fbuf_charge(pool, nr);
-		if (err)
+		if (err) {
+			fbuf_nudge();
 			return err;
+		}
 	}
 	list_add_tail(&buf->reserved, &pool->reserved);
 	return 0;

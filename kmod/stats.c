@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "folio.h"
 #include "look.h"
+#include "nudge.h"
 #include "protect.h"
 #include "ring.h"
 #include "stats.h"
@@ -147,6 +148,7 @@ static void info_state(struct fbuf_handle *h, struct fbuf_info *info)
 {
 	struct fbuf_pool *pool = h->pool;
 	unsigned int looks;
+	bool in_flight;
 
 	mutex_lock(&pool->lock);
 	looks = fbuf_looks(pool);
@@ -161,7 +163,11 @@ static void info_state(struct fbuf_handle *h, struct fbuf_info *info)
 		info->ring_size = (u64)h->ring->nr_pages << PAGE_SHIFT;
 	info->charged = (u64)pool->charged << PAGE_SHIFT;
 	info->resident = fbuf_pool_resident(pool);
+	in_flight = pool->nr_limbo || pool->nr_orphans;
 	mutex_unlock(&pool->lock);
+	/* What was read elsewhere is not to be counted for long. */
+	if (in_flight)
+		fbuf_nudge();
 }
 
 /**

@@ -52,6 +52,7 @@ static inline void fbuf_grace_begin(struct fbuf_waiter *w)
 {
 	w->pool = NULL;
 }
+
 void fbuf_wake(struct fbuf_pool *pool);
 void fbuf_watch(struct fbuf_pool *pool);
 void fbuf_watch_after(struct fbuf_pool *pool, ktime_t nap);

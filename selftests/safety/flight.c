@@ -241,6 +241,35 @@ TEST_F(flight, read_on_another_cpu)
 	}
 }
 
+static bool all_idle(int fd)
+{
+	struct fbuf_info info;
+
+	return !pool_info(fd, &info) && !info.nr_in_flight;
+}
+
+/* The same, and nobody waits, but for the count to be right. */
+TEST_F(flight, counted_when_read_on_another_cpu)
+{
+	pthread_t thread;
+	void *ret;
+	int i;
+
+	if (nr_cpus() < 2)
+		SKIP(return, "one CPU only");
+	ASSERT_EQ(0, pin_to_cpu(0));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ((ssize_t)BUF_SIZE, send_buf(self, 0));
+		ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, recv_elsewhere,
+					    self));
+		pthread_join(thread, &ret);
+		ASSERT_EQ((ssize_t)BUF_SIZE, (ssize_t)ret);
+		EXPECT_TRUE(wait_for(all_idle(self->pool.fd), REUSE_MS));
+		ASSERT_EQ(1, pool_alloc(self->pool.fd, self->names, 1));
+	}
+}
+
 /* The peer never reads and goes: its queue's buffers come back. */
 TEST_F(flight, peer_goes_without_reading)
 {
