@@ -319,7 +319,8 @@ TEST_F(nonblock, send_timeout)
 	ASSERT_EQ(0, sender_start(&s, self, 0));
 	pthread_join(s.thread, NULL);
 	EXPECT_EQ(-EAGAIN, s.ret);
-	EXPECT_LE(190, s.ms);
+	/* It is told in ticks, which a busy host may owe the guest. */
+	EXPECT_LE(150, s.ms);
 }
 
 TEST_F(nonblock, send_timeout_after_some)

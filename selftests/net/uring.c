@@ -976,7 +976,8 @@ TEST_F(uring, send_timeout_of_the_socket)
 				sizeof(tv)));
 	EXPECT_EQ(-EAGAIN, run(&self->ring, self->pool.fd, &args,
 			       variant->sqe_flags));
-	EXPECT_LE(190, now_ms() - begin);
+	/* It is told in ticks, which a busy host may owe the guest. */
+	EXPECT_LE(150, now_ms() - begin);
 }
 
 /* Has a send wait, and returns 0. */
