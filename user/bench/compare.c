@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "count.h"
 #include "html.h"
 #include "options.h"
 #include "workload.h"
@@ -48,6 +49,8 @@ static const char help[] =
 "                       processor, where asking the kernel takes long; or\n"
 "                       instructions, which the clock must count, as under\n"
 "                       QEMU -icount\n"
+"      --count          count copies, calls and more instead, by probes: see\n"
+"                       \"fbuf compare --count --help\"\n"
 "  -h, --help           print this\n"
 "\n"
 "Exit status: 0 if every row was measured; 1 if data arrived changed, or a row\n"
@@ -420,6 +423,10 @@ int cmd_compare(int argc, char **argv)
 	unsigned int i;
 	int opt;
 
+	for (i = 1; i < (unsigned int)argc; i++) {
+		if (!strcmp(argv[i], "--count"))
+			return cmd_count(argc, argv);
+	}
 	report_command(o.command, argc, argv);
 	for (i = 0; (m = method_get(i)); i++)
 		o.use[i] = m->in & IN_COMPARE;
