@@ -93,6 +93,11 @@ demo: deps
 cost: deps
 	@$(BENCH)/cost
 
+# Counted, not timed: any machine will do.
+count: deps
+	@$(VM)/deps bench
+	@$(BENCH)/count
+
 scale: deps
 	@$(BENCH)/scale
 
@@ -173,6 +178,7 @@ help:
 	@echo 'make demo         a file sent, and the comparison, in VMs, and a page of it;'
 	@echo '                  under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
+	@echo 'make count        what each way to send copies, counted by probes, in VMs'
 	@echo 'make scale        what calls cost with up to a million buffers in flight'
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
 	@echo 'make workloads    what programs do that send, each way to do it, in VMs'
@@ -199,5 +205,6 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
-	deps vm demo cost scale bench workloads profile native check check-all check-headers \
+	deps vm demo cost count scale bench workloads profile native check check-all \
+	check-headers \
 	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help
