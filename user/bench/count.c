@@ -525,7 +525,7 @@ static const char columns[] =
 
 static void print_report(const struct report *rep)
 {
-	printf("Linux %s: %s sent once, by each way (taught in brackets)\n",
+	printf("Linux %s\n%s sent once, by each way (taught in brackets)\n",
 	       json_string_value(json_object_get(rep->conditions, "kernel")),
 	       json_string_value(json_object_get(rep->conditions, "message")));
 	print_rows(rep->rows);
