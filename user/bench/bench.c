@@ -9,6 +9,7 @@
 
 #include "bench.h"
 #include "options.h"
+#include "row.h"
 
 #define BENCH_KINDS	(IN_ONE | IN_FAN | IN_GATHER)
 #define SOCKETS_MAX	1024U
@@ -155,29 +156,13 @@ static unsigned int calls(const struct options *o, const struct bench_row *r)
 	       bytes > 4096 ? 51 : 101;
 }
 
-static const char *size_text(char buf[FMT_BYTES_MAX], size_t size)
-{
-	if (size % 1024)
-		snprintf(buf, FMT_BYTES_MAX, "%zu", size);
-	else if (size % (1 << 20))
-		snprintf(buf, FMT_BYTES_MAX, "%zuK", size >> 10);
-	else
-		snprintf(buf, FMT_BYTES_MAX, "%zuM", size >> 20);
-	return buf;
-}
-
 static void progress(const struct bench_row *r)
 {
 	char size[FMT_BYTES_MAX];
 
 	tool_progress("%s, %s, %u sockets, %u pieces: %s", kind_name(r->in),
-		      size_text(size, r->size), r->sockets, r->segs,
+		      row_size(size, r->size), r->sockets, r->segs,
 		      r->method->name);
-}
-
-static json_t *whole(double x)
-{
-	return isnan(x) ? json_null() : json_integer((json_int_t)(x + 0.5));
 }
 
 static json_t *row_json(const struct bench_row *r, const json_t *where)
@@ -189,13 +174,13 @@ static json_t *row_json(const struct bench_row *r, const json_t *where)
 	json_object_set_new(j, "size", json_integer(r->size));
 	json_object_set_new(j, "sockets", json_integer(r->sockets));
 	json_object_set_new(j, "segments", json_integer(r->segs));
-	json_object_set_new(j, "send", whole(r->send));
-	json_object_set_new(j, "total", whole(r->total));
-	json_object_set_new(j, "send_min", whole(r->min));
-	json_object_set_new(j, "send_max", whole(r->max));
+	json_object_set_new(j, "send", row_whole(r->send));
+	json_object_set_new(j, "total", row_whole(r->total));
+	json_object_set_new(j, "send_min", row_whole(r->min));
+	json_object_set_new(j, "send_max", row_whole(r->max));
 	json_object_set_new(j, "repeats", json_integer(r->repeats));
 	json_object_set_new(j, "verified", json_boolean(r->verified));
-	json_object_set_new(j, "copied", whole(r->copied));
+	json_object_set_new(j, "copied", row_whole(r->copied));
 	if (r->engine)
 		json_object_set_new(j, "engine",
 				    json_string(fbuf_engine_name(r->engine)));
@@ -276,11 +261,6 @@ static json_t *report(const struct options *o, bool *failed)
 			 b.rows);
 }
 
-static double num(const json_t *row, const char *key)
-{
-	return json_number_value(json_object_get(row, key));
-}
-
 static void cell(struct tool_table *t, const json_t *row, const char *key)
 {
 	const json_t *v = json_object_get(row, key);
@@ -317,7 +297,7 @@ static void print_text(const json_t *rep)
 			   json_string_value(json_object_get(row, "kind")));
 		table_cell(&t, "%s",
 			   json_string_value(json_object_get(row, "method")));
-		table_cell(&t, "%s", size_text(size, num(row, "size")));
+		table_cell(&t, "%s", row_size(size, row_num(row, "size")));
 		cell(&t, row, "sockets");
 		cell(&t, row, "segments");
 		cell(&t, row, "send");

@@ -14,7 +14,6 @@
 #define WARM_UP_MANY	4U		/* with so many sockets as this: */
 #define MANY		64U
 #define VERIFY_CALLS	2
-#define STALL_NS	2000000000ULL	/* nothing comes: it would block */
 
 /* One socket after the other, for methods that have nothing better. */
 static ssize_t send_each(struct flow *f)
@@ -43,29 +42,7 @@ static ssize_t send_all(struct flow *f, unsigned int in)
 	return m->fan ? m->fan(f) : send_each(f);
 }
 
-/* Drop what the socket brings, without sleeping; or read it, to be checked. */
-static int receive(struct flow *f, bool read)
-{
-	int flags = MSG_DONTWAIT | (read ? 0 : MSG_TRUNC);
-	uint64_t moved = now_ns();
-	size_t got = 0;
-	ssize_t n;
-
-	while (got < f->size) {
-		n = flow_result(recv(f->rx, f->sink + got, f->size - got,
-				     flags));
-		if (n > 0) {
-			got += n;
-			moved = now_ns();
-		} else if (n != -EAGAIN) {
-			return n ? n : -EPIPE;
-		} else if (now_ns() - moved > STALL_NS) {
-			return -ETIMEDOUT;
-		}
-	}
-	return 0;
-}
-
+/* Drop what the sockets bring; or read it, to be checked. */
 static int receive_all(struct flow *f, bool read, uint64_t seed)
 {
 	unsigned int i;
@@ -73,7 +50,7 @@ static int receive_all(struct flow *f, bool read, uint64_t seed)
 
 	for (i = 0; i < f->nr; i++) {
 		f->rx = f->rxs[i];
-		err = receive(f, read);
+		err = flow_receive(f, read ? 0 : MSG_TRUNC);
 		if (err)
 			return err;
 		if (read && !flow_check(f, seed, f->sink))

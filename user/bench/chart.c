@@ -5,23 +5,10 @@
 #include <string.h>
 
 #include "chart.h"
+#include "row.h"
 #include "tool.h"
 
 #define READS	"+read"
-
-const char *row_text(const json_t *row, const char *key)
-{
-	const char *s = json_string_value(json_object_get(row, key));
-
-	return s ? s : "";
-}
-
-double row_num(const json_t *row, const char *key)
-{
-	const json_t *v = json_object_get(row, key);
-
-	return json_is_number(v) ? json_number_value(v) : NAN;
-}
 
 /* What is looked at: the send if it can be told apart, and is not free to wait. */
 static const char *figure(const json_t *row)
@@ -41,13 +28,6 @@ static double cost(const json_t *row, const char *key)
 	/* Nothing costs nothing, and a plot has no place for it. */
 	return json_is_true(json_object_get(row, "verified")) && val > 0 ?
 	       val : NAN;
-}
-
-bool row_same(const json_t *a, const json_t *b, const char *key)
-{
-	const json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
-
-	return x == y || json_equal(x, y);
 }
 
 static enum chart_axis axis(const json_t *row)

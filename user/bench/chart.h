@@ -58,10 +58,4 @@ int chart_rival(const struct chart *c, unsigned int x);
 /* Is it what the sender alone does? */
 bool chart_is_send(const struct chart *c);
 
-/* Of a row: "" and NAN if it has no such text, or number. */
-const char *row_text(const json_t *row, const char *key);
-double row_num(const json_t *row, const char *key);
-/* The same, or both without. */
-bool row_same(const json_t *a, const json_t *b, const char *key);
-
 #endif /* FBUF_CHART_H */

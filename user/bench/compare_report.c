@@ -8,21 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "row.h"
 #include "workload.h"
 
 #define CELL_MAX	32
 #define METHOD_MAX	32
 #define SIZES_MAX	16
-
-static json_t *number(double x)
-{
-	return isnan(x) ? json_null() : json_real(x);
-}
-
-static json_t *whole(double x)
-{
-	return isnan(x) ? json_null() : json_integer((json_int_t)(x + 0.5));
-}
 
 json_t *report_row(const struct row *r, const json_t *where)
 {
@@ -41,24 +32,24 @@ json_t *report_row(const struct row *r, const json_t *where)
 	json_object_set_new(row, "receiver",
 			    json_string(r->read ? "read" : "trunc"));
 	json_object_set_new(row, "size", json_integer(r->size));
-	json_object_set_new(row, "send", whole(r->send));
-	json_object_set_new(row, "total", whole(r->total));
-	json_object_set_new(row, "min", whole(r->min));
-	json_object_set_new(row, "max", whole(r->max));
+	json_object_set_new(row, "send", row_whole(r->send));
+	json_object_set_new(row, "total", row_whole(r->total));
+	json_object_set_new(row, "min", row_whole(r->min));
+	json_object_set_new(row, "max", row_whole(r->max));
 	json_object_set_new(row, "repeats", json_integer(r->repeats));
 	json_object_set_new(row, "verified", json_boolean(r->verified));
-	json_object_set_new(row, "send_cpu", whole(r->send_cpu));
+	json_object_set_new(row, "send_cpu", row_whole(r->send_cpu));
 	json_object_set_new(row, "gbytes_per_s",
-			    number(rates ? r->gbytes_per_s : NAN));
+			    row_real(rates ? r->gbytes_per_s : NAN));
 	json_object_set_new(row, "cpu_s_per_gib",
-			    number(rates ? r->cpu_s_per_gib : NAN));
+			    row_real(rates ? r->cpu_s_per_gib : NAN));
 	json_object_set_new(row, "ratio_to_sendfile", json_null());
 	json_object_set_new(row, "ratio_to_best", json_null());
 	json_object_set_new(row, "best", json_null());
 	json_object_set_new(row, "send_ratio_to_best", json_null());
 	json_object_set_new(row, "send_best", json_null());
-	json_object_set_new(row, "copied", whole(r->copied));
-	json_object_set_new(row, "calls", number(r->calls));
+	json_object_set_new(row, "copied", row_whole(r->copied));
+	json_object_set_new(row, "calls", row_real(r->calls));
 	if (r->engine)
 		json_object_set_new(row, "engine",
 				    json_string(fbuf_engine_name(r->engine)));
@@ -67,28 +58,14 @@ json_t *report_row(const struct row *r, const json_t *where)
 	return row;
 }
 
-static const char *text(const json_t *row, const char *key)
-{
-	const char *s = json_string_value(json_object_get(row, key));
-
-	return s ? s : "";
-}
-
-static double num(const json_t *row, const char *key)
-{
-	const json_t *v = json_object_get(row, key);
-
-	return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
 static bool same_text(const json_t *a, const json_t *b, const char *key)
 {
-	return !strcmp(text(a, key), text(b, key));
+	return !strcmp(row_text(a, key), row_text(b, key));
 }
 
 static bool same_number(const json_t *a, const json_t *b, const char *key)
 {
-	double x = num(a, key), y = num(b, key);
+	double x = row_num(a, key), y = row_num(b, key);
 
 	return x == y || (isnan(x) && isnan(y));
 }
@@ -103,7 +80,7 @@ static bool same_table(const json_t *a, const json_t *b)
 
 static bool is_stream(const json_t *row)
 {
-	return !strcmp(text(row, "mode"), "stream");
+	return !strcmp(row_text(row, "mode"), "stream");
 }
 
 /* The row of like's table for a method and size. */
@@ -114,9 +91,9 @@ static const json_t *find(const json_t *rows, const json_t *like,
 	size_t i;
 
 	json_array_foreach(rows, i, row) {
-		if (same_table(row, like) && num(row, "size") == size &&
+		if (same_table(row, like) && row_num(row, "size") == size &&
 		    same_number(row, like, "consumers") &&
-		    !strcmp(text(row, "method"), method))
+		    !strcmp(row_text(row, "method"), method))
 			return row;
 	}
 	return NULL;
@@ -125,7 +102,7 @@ static const json_t *find(const json_t *rows, const json_t *like,
 /* Not measured because this system cannot: that is no failure. */
 static bool unsupported(const json_t *row)
 {
-	return !strncmp(text(row, "note"), "unsupported", 11);
+	return !strncmp(row_text(row, "note"), "unsupported", 11);
 }
 
 static bool failed(const json_t *row)
@@ -140,29 +117,29 @@ static double cost(const json_t *row)
 	if (!row || failed(row))
 		return NAN;
 	if (json_object_get(row, "p99"))
-		return num(row, "p99");
-	return is_stream(row) ? 1 / num(row, "gbytes_per_s") : num(row, "total");
+		return row_num(row, "p99");
+	return is_stream(row) ? 1 / row_num(row, "gbytes_per_s") : row_num(row, "total");
 }
 
 static double send_cost(const json_t *row)
 {
-	return failed(row) || is_stream(row) ? NAN : num(row, "send");
+	return failed(row) || is_stream(row) ? NAN : row_num(row, "send");
 }
 
 /* Makes each message anew: costs that others do not have. */
 static bool rewrites(const json_t *row)
 {
-	return strstr(text(row, "method"), "-rewrite");
+	return strstr(row_text(row, "method"), "-rewrite");
 }
 
 /* A stock way that does the same as a row. */
 static bool is_peer(const json_t *row, const json_t *like)
 {
 	return same_table(row, like) && rewrites(row) == rewrites(like) &&
-	       num(row, "size") == num(like, "size") &&
+	       row_num(row, "size") == row_num(like, "size") &&
 	       same_number(row, like, "consumers") &&
-	       strncmp(text(row, "method"), "fbuf", 4) &&
-	       strcmp(text(row, "method"), "none");
+	       strncmp(row_text(row, "method"), "fbuf", 4) &&
+	       strcmp(row_text(row, "method"), "none");
 }
 
 static const json_t *best_peer(const json_t *rows, const json_t *like,
@@ -190,18 +167,18 @@ static void set_best(json_t *row, const json_t *best, const char *ratio_key,
 
 static void row_ratios(const json_t *rows, json_t *row)
 {
-	bool load = text(row, "workload")[0];
+	bool load = row_text(row, "workload")[0];
 	const char *key = load && is_stream(row) ? "p99" :
 			  is_stream(row) ? "gbytes_per_s" : "total";
-	bool read = !load && !strcmp(text(row, "receiver"), "read");
+	bool read = !load && !strcmp(row_text(row, "receiver"), "read");
 	const json_t *base = find(rows, row, read ? "sendfile+read" :
-				  "sendfile", num(row, "size"));
+				  "sendfile", row_num(row, "size"));
 	const json_t *best = best_peer(rows, row, cost);
-	double ratio = base ? num(row, key) / num(base, key) : NAN;
+	double ratio = base ? row_num(row, key) / row_num(base, key) : NAN;
 
-	json_object_set_new(row, "ratio_to_sendfile", number(ratio));
+	json_object_set_new(row, "ratio_to_sendfile", row_real(ratio));
 	set_best(row, best, "ratio_to_best",
-		 best ? num(row, key) / num(best, key) : NAN, "best");
+		 best ? row_num(row, key) / row_num(best, key) : NAN, "best");
 	best = best_peer(rows, row, send_cost);
 	set_best(row, best, "send_ratio_to_best",
 		 best ? send_cost(row) / send_cost(best) : NAN, "send_best");
@@ -221,39 +198,39 @@ typedef void (*cell_fn)(const json_t *row, char *cell);
 
 static void cell_total(const json_t *row, char *cell)
 {
-	snprintf(cell, CELL_MAX, "%.0f", num(row, "total"));
+	snprintf(cell, CELL_MAX, "%.0f", row_num(row, "total"));
 }
 
 static void cell_send(const json_t *row, char *cell)
 {
-	snprintf(cell, CELL_MAX, "%.0f", num(row, "send"));
+	snprintf(cell, CELL_MAX, "%.0f", row_num(row, "send"));
 }
 
 static void cell_range(const json_t *row, char *cell)
 {
-	snprintf(cell, CELL_MAX, "%.4g-%.4gk", num(row, "min") / 1e3,
-		 num(row, "max") / 1e3);
+	snprintf(cell, CELL_MAX, "%.4g-%.4gk", row_num(row, "min") / 1e3,
+		 row_num(row, "max") / 1e3);
 }
 
 static void cell_rate(const json_t *row, char *cell)
 {
-	snprintf(cell, CELL_MAX, "%.3f", num(row, "gbytes_per_s"));
+	snprintf(cell, CELL_MAX, "%.3f", row_num(row, "gbytes_per_s"));
 }
 
 static void cell_spread(const json_t *row, char *cell)
 {
 	snprintf(cell, CELL_MAX, "%.0f%%", 100 *
-		 (num(row, "max") - num(row, "min")) / num(row, "total"));
+		 (row_num(row, "max") - row_num(row, "min")) / row_num(row, "total"));
 }
 
 static void cell_cpu(const json_t *row, char *cell)
 {
-	snprintf(cell, CELL_MAX, "%.3f", num(row, "cpu_s_per_gib"));
+	snprintf(cell, CELL_MAX, "%.3f", row_num(row, "cpu_s_per_gib"));
 }
 
 static void cell_ratio(const json_t *row, char *cell)
 {
-	double ratio = num(row, "ratio_to_best");
+	double ratio = row_num(row, "ratio_to_best");
 
 	snprintf(cell, CELL_MAX, isnan(ratio) ? "-" : "%.2f", ratio);
 }
@@ -299,7 +276,7 @@ static void add_line(struct table *t, const json_t *row)
 static const json_t *at(const struct table *t, unsigned int line,
 			unsigned int size)
 {
-	return find(t->rows, t->like, text(t->lines[line], "method"),
+	return find(t->rows, t->like, row_text(t->lines[line], "method"),
 		    t->sizes[size]);
 }
 
@@ -329,14 +306,14 @@ static void print_block(const struct table *t, const char *title, cell_fn fn)
 	for (j = 0; j < t->nr_sizes; j++)
 		table_cell(&out, "%s", size_text(t->sizes[j]));
 	for (i = 0; i < t->nr_lines; i++) {
-		table_cell(&out, "%s", text(t->lines[i], "method"));
+		table_cell(&out, "%s", row_text(t->lines[i], "method"));
 		for (j = 0; j < t->nr_sizes; j++) {
 			const json_t *row = at(t, i, j);
 			char cell[CELL_MAX] = "-";
 
 			if (row && failed(row))
 				snprintf(cell, CELL_MAX, "FAILED");
-			else if (row && !isnan(num(row, "total")))
+			else if (row && !isnan(row_num(row, "total")))
 				fn(row, cell);
 			table_cell(&out, "%s", cell);
 		}
@@ -351,20 +328,20 @@ static void print_notes(const struct table *t, unsigned int line)
 
 	for (i = 0; i < t->nr_sizes; i++) {
 		const json_t *row = at(t, line, i);
-		bool known = !row || !text(row, "note")[0];
+		bool known = !row || !row_text(row, "note")[0];
 
 		for (j = 0; !known && j < i; j++)
 			known = at(t, line, j) &&
 				same_text(at(t, line, j), row, "note");
 		if (known)
 			continue;
-		printf("%s:", text(row, "method"));
+		printf("%s:", row_text(row, "method"));
 		for (j = i; j < t->nr_sizes; j++) {
 			if (at(t, line, j) &&
 			    same_text(at(t, line, j), row, "note"))
 				printf(" %s,", size_text(t->sizes[j]));
 		}
-		printf(" %s\n", text(row, "note"));
+		printf(" %s\n", row_text(row, "note"));
 	}
 }
 
@@ -377,20 +354,20 @@ static void print_copied(const struct table *t, unsigned int line)
 	for (j = 0; j < t->nr_sizes; j++) {
 		const json_t *row = at(t, line, j);
 
-		if (!row || isnan(num(row, "copied")))
+		if (!row || isnan(row_num(row, "copied")))
 			continue;
-		copied += num(row, "copied");
+		copied += row_num(row, "copied");
 		bytes += t->sizes[j];
 	}
 	if (bytes)
 		printf("%s: the sender's kernel copied %s bytes\n",
-		       text(t->lines[line], "method"),
+		       row_text(t->lines[line], "method"),
 		       copied == bytes ? "all" : copied ? "some" : "no");
 }
 
 static bool overlap(const json_t *a, const json_t *b)
 {
-	return num(a, "min") <= num(b, "max") && num(b, "min") <= num(a, "max");
+	return row_num(a, "min") <= row_num(b, "max") && row_num(b, "min") <= row_num(a, "max");
 }
 
 static void print_losses(const struct table *t, const char *method)
@@ -412,7 +389,7 @@ static void print_losses(const struct table *t, const char *method)
 		if (more <= 0)
 			continue;
 		printf("%s at %s to %s by %.*f %%%s", losses++ ? ";" : " loses",
-		       size_text(t->sizes[j]), text(best, "method"),
+		       size_text(t->sizes[j]), row_text(best, "method"),
 		       more < 1 ? 2 : 0, more,
 		       is_stream(fbuf) && overlap(fbuf, best) ?
 		       " (within the spread)" : "");
@@ -429,7 +406,7 @@ static void print_lockstep(const struct table *t)
 
 	snprintf(title, sizeof(title),
 		 "%s a message, send and receive together: median",
-		 text(t->like, "clock"));
+		 row_text(t->like, "clock"));
 	print_block(t, title, cell_total);
 	print_block(t, "of these, in the send: median", cell_send);
 	print_block(t, "lowest and highest, thousands", cell_range);
@@ -451,23 +428,23 @@ static void print_stream(const struct table *t)
 static void best_cells(struct tool_table *out, const json_t *row,
 		       const char *ratio_key, const char *best_key)
 {
-	const char *best = text(row, best_key);
+	const char *best = row_text(row, best_key);
 
 	if (!best[0]) {
 		table_cell(out, "-");
 		table_cell(out, "-");
 		return;
 	}
-	table_cell(out, "%.2f", num(row, ratio_key));
+	table_cell(out, "%.2f", row_num(row, ratio_key));
 	table_cell(out, "%.*s", (int)strcspn(best, "+"), best);
 }
 
 static void headline_row(struct tool_table *out, const json_t *row, bool stream)
 {
-	const char *method = text(row, "method");
+	const char *method = row_text(row, "method");
 
 	table_cell(out, "%.*s", (int)strcspn(method, "+"), method);
-	table_cell(out, "%s", size_text(num(row, "size")));
+	table_cell(out, "%s", size_text(row_num(row, "size")));
 	if (!stream)
 		best_cells(out, row, "send_ratio_to_best", "send_best");
 	best_cells(out, row, "ratio_to_best", "best");
@@ -489,12 +466,12 @@ static void print_headline(const struct table *t, bool stream)
 
 	table_heads(&out, stream ? stream_heads : lockstep_heads);
 	for (i = 0; i < t->nr_lines; i++) {
-		if (strncmp(text(t->lines[i], "method"), "fbuf", 4))
+		if (strncmp(row_text(t->lines[i], "method"), "fbuf", 4))
 			continue;
 		for (j = 0; j < t->nr_sizes; j++) {
 			const json_t *row = at(t, i, j);
 
-			if (!row || !text(row, "best")[0])
+			if (!row || !row_text(row, "best")[0])
 				continue;
 			headline_row(&out, row, stream);
 			seen++;
@@ -509,12 +486,12 @@ static void print_headline(const struct table *t, bool stream)
 
 static void print_table(const struct table *t)
 {
-	bool read = !strcmp(text(t->like, "receiver"), "read");
+	bool read = !strcmp(row_text(t->like, "receiver"), "read");
 	bool stream = is_stream(t->like);
 	unsigned int i;
 
-	printf("\n== Linux %s, CPU %s (%.0f), %s; %s\n", text(t->like, "kernel"),
-	       text(t->like, "cpu"), num(t->like, "cpus"), stream ?
+	printf("\n== Linux %s, CPU %s (%.0f), %s; %s\n", row_text(t->like, "kernel"),
+	       row_text(t->like, "cpu"), row_num(t->like, "cpus"), stream ?
 	       "stream: sender and receiver run free, each in a thread" :
 	       "lockstep: one thread sends a message, then receives it",
 	       read ? "receivers read" : "receivers drop (MSG_TRUNC)");
@@ -556,7 +533,7 @@ bool report_failed(const json_t *report)
 
 	json_array_foreach(json_object_get(report, "rows"), i, row)
 		bad += !json_is_true(json_object_get(row, "verified")) ||
-		       isnan(num(row, "total"));
+		       isnan(row_num(row, "total"));
 	if (bad)
 		tool_err("%zu of %zu rows failed or could not be measured.",
 			 bad, i);
@@ -602,7 +579,7 @@ void report_print(const json_t *report)
 	print_conditions(json_object_get(report, "conditions"));
 	for (i = 0; i < nr; i++) {
 		t.like = json_array_get(t.rows, i);
-		if (text(t.like, "workload")[0])
+		if (row_text(t.like, "workload")[0])
 			continue;
 		for (j = 0; j < i; j++) {
 			if (same_table(json_array_get(t.rows, j), t.like))
@@ -617,7 +594,7 @@ void report_print(const json_t *report)
 
 			if (!same_table(row, t.like))
 				continue;
-			add_size(&t, num(row, "size"));
+			add_size(&t, row_num(row, "size"));
 			add_line(&t, row);
 		}
 		print_table(&t);

@@ -8,6 +8,7 @@
 
 #include "cost.h"
 #include "options.h"
+#include "row.h"
 
 #define NR_SIZES	7	/* from one page on, doubling */
 #define CALLS		101
@@ -163,18 +164,6 @@ static json_t *measure(const struct measure_options *o, bool *good)
 	return report;
 }
 
-static const char *text(const json_t *j, const char *key)
-{
-	const char *s = json_string_value(json_object_get(j, key));
-
-	return s ? s : "";
-}
-
-static double number(const json_t *j, const char *key)
-{
-	return json_number_value(json_object_get(j, key));
-}
-
 static void print_what(const json_t *rows)
 {
 	const json_t *row;
@@ -182,7 +171,7 @@ static void print_what(const json_t *rows)
 
 	putchar('\n');
 	json_array_foreach(rows, i, row)
-		printf("%s: %s.\n", text(row, "row"), text(row, "what"));
+		printf("%s: %s.\n", row_text(row, "row"), row_text(row, "what"));
 }
 
 static void print_rows(const json_t *rows)
@@ -198,13 +187,13 @@ static void print_rows(const json_t *rows)
 	table_cell(&t, "per buffer");
 	table_cell(&t, "per page");
 	json_array_foreach(sizes, k, size)
-		table_cell(&t, "%.0fK", number(size, "size") / 1024);
+		table_cell(&t, "%.0fK", row_num(size, "size") / 1024);
 	json_array_foreach(rows, i, row) {
-		table_cell(&t, "%s", text(row, "row"));
-		table_cell(&t, "%.0f", number(row, "per_buffer"));
-		table_cell(&t, "%.0f", number(row, "per_page"));
+		table_cell(&t, "%s", row_text(row, "row"));
+		table_cell(&t, "%.0f", row_num(row, "per_buffer"));
+		table_cell(&t, "%.0f", row_num(row, "per_page"));
 		json_array_foreach(json_object_get(row, "sizes"), k, size)
-			table_cell(&t, "%.0f", number(size, "median"));
+			table_cell(&t, "%.0f", row_num(size, "median"));
 		for (; k + 3 < t.cols; k++)
 			table_cell(&t, "-");
 	}
@@ -225,12 +214,12 @@ static void print_rewrites(const json_t *rows)
 	printf("\n64 KiB sent, received and rewritten, again and again:\n\n");
 	table_heads(&t, heads);
 	json_array_foreach(rows, i, row) {
-		table_cell(&t, "%s", text(row, "row"));
-		table_cell(&t, "%.0f", number(row, "send"));
-		table_cell(&t, "%.0f", number(row, "receive"));
-		table_cell(&t, "%.0f", number(row, "rewrite"));
-		table_cell(&t, "%.0f", number(row, "total"));
-		table_cell(&t, "%.0f", number(row, "without_rewrite"));
+		table_cell(&t, "%s", row_text(row, "row"));
+		table_cell(&t, "%.0f", row_num(row, "send"));
+		table_cell(&t, "%.0f", row_num(row, "receive"));
+		table_cell(&t, "%.0f", row_num(row, "rewrite"));
+		table_cell(&t, "%.0f", row_num(row, "total"));
+		table_cell(&t, "%.0f", row_num(row, "without_rewrite"));
 	}
 	table_print(&t, SIZE_MAX);
 	print_what(rows);
@@ -241,8 +230,8 @@ static void print_text(const json_t *report)
 	const json_t *c = json_object_get(report, "conditions");
 
 	printf("Linux %s; CPU %s; figures in %s, medians of %.0f transfers\n\n",
-	       text(c, "kernel"), text(c, "cpu"), text(c, "clock"),
-	       number(c, "repeats"));
+	       row_text(c, "kernel"), row_text(c, "cpu"), row_text(c, "clock"),
+	       row_num(c, "repeats"));
 	print_rows(json_object_get(report, "rows"));
 	print_rewrites(json_object_get(report, "rewrite"));
 }

@@ -15,6 +15,7 @@
 
 #include "compare.h"
 #include "count.h"
+#include "row.h"
 
 #define TEXT_WIDTH	80
 #define DISK_DEFAULT	"/var/tmp"
@@ -229,11 +230,6 @@ static json_t *conditions(const struct options *o, json_t *checks)
 	return c;
 }
 
-static json_t *number(double x)
-{
-	return isnan(x) ? json_null() : json_real(x);
-}
-
 static json_t *row_json(const struct count_row *r, const char *kernel)
 {
 	double n = r->size, *by = (double *)r->seen.copied;
@@ -241,7 +237,7 @@ static json_t *row_json(const struct count_row *r, const char *kernel)
 	unsigned int i;
 
 #define SET(key, value) json_object_set_new(j, key, value)
-#define SEEN(key, value) SET(key, r->measured ? number(value) : json_null())
+#define SEEN(key, value) SET(key, r->measured ? row_real(value) : json_null())
 	SET("kernel", json_string(kernel));
 	SET("mechanism", json_string(r->mechanism));
 	SET("source", json_string(r->source));
@@ -264,10 +260,10 @@ static json_t *row_json(const struct count_row *r, const char *kernel)
 	SEEN("frags", r->seen.frags);
 	SET("verified", json_boolean(r->measured && r->verified));
 	SET("taught", json_pack("{s:o, s:o, s:o, s:o}",
-				"cpu_copies", number(r->taught.cpu_copies),
-				"dma_copies", number(r->taught.dma_copies),
-				"calls", number(r->taught.calls),
-				"crossings", number(r->taught.crossings)));
+				"cpu_copies", row_real(r->taught.cpu_copies),
+				"dma_copies", row_real(r->taught.dma_copies),
+				"calls", row_real(r->taught.calls),
+				"crossings", row_real(r->taught.crossings)));
 	for (i = 0; i < r->nr_why; i++)
 		json_array_append_new(why, json_string(r->why[i]));
 	SET("why", why);

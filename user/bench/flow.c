@@ -196,7 +196,12 @@ static int flow_arrays(struct flow *f)
 	return 0;
 }
 
-int huge_file(void)
+/*
+ * A file that is kept in huge pages, as far as there are any: of a tmpfs, as
+ * sendfile() does not take those of hugetlbfs. A negative errno value where that
+ * is not allowed.
+ */
+static int huge_file(void)
 {
 	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mount = -1, fd = -1, err;
 
@@ -463,6 +468,12 @@ bool flow_check(const struct flow *f, uint64_t seed, const uint8_t *message)
 	return true;
 }
 
+static ssize_t drain(struct flow *f, size_t len, int flags)
+{
+	return flow_result(recv(f->rx, f->sink,
+				len < SINK_SIZE ? len : SINK_SIZE, flags));
+}
+
 /*
  * Only when the receiver's window has grown as far as its buffer allows does it
  * stop to acknowledge each segment at once, inside the send. Messages would take
@@ -482,7 +493,7 @@ static int warm_up_one(struct flow *f)
 		if (n < 0)
 			return n;
 		for (size = n; size; size -= m) {
-			m = flow_drain(f, size, MSG_TRUNC | MSG_DONTWAIT);
+			m = drain(f, size, MSG_TRUNC | MSG_DONTWAIT);
 			if (m > 0)
 				moved = now_ns();
 			else if (m == -EAGAIN && now_ns() - moved < STALL_NS)
@@ -509,8 +520,23 @@ int flow_warm_up(struct flow *f)
 	return err;
 }
 
-ssize_t flow_drain(struct flow *f, size_t len, int flags)
+int flow_receive(struct flow *f, int flags)
 {
-	return flow_result(recv(f->rx, f->sink,
-				len < SINK_SIZE ? len : SINK_SIZE, flags));
+	uint64_t moved = now_ns();
+	size_t got = 0;
+	ssize_t n;
+
+	while (got < f->size) {
+		n = flow_result(recv(f->rx, f->sink + got, f->size - got,
+				     MSG_DONTWAIT | flags));
+		if (n > 0) {
+			got += n;
+			moved = now_ns();
+		} else if (n != -EAGAIN) {
+			return n ? n : -EPIPE;
+		} else if (now_ns() - moved > STALL_NS) {
+			return -ETIMEDOUT;
+		}
+	}
+	return 0;
 }

@@ -148,15 +148,11 @@ bool flow_check(const struct flow *f, uint64_t seed, const uint8_t *message);
  * turns of sending and receiving, as lock step does.
  */
 int flow_warm_up(struct flow *f);
-/* Receive up to len bytes from f->rx; with MSG_TRUNC TCP drops them uncopied. */
-ssize_t flow_drain(struct flow *f, size_t len, int flags);
-
 /*
- * A file that is kept in huge pages, as far as there are any: of a tmpfs, as
- * sendfile() does not take those of hugetlbfs. A negative errno value where that
- * is not allowed.
+ * Receive all of a message from f->rx to f->sink, without sleeping; with MSG_TRUNC
+ * in flags TCP drops it uncopied. -ETIMEDOUT if nothing comes any more.
  */
-int huge_file(void);
+int flow_receive(struct flow *f, int flags);
 
 static inline ssize_t flow_result(ssize_t n)
 {

@@ -10,6 +10,7 @@
 #include "compare.h"
 #include "html.h"
 #include "plot.h"
+#include "row.h"
 
 /* From page.css. */
 extern const char page_css[];

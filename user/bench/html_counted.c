@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "chart.h"
 #include "html.h"
+#include "row.h"
 
 /* A column: what was counted, and the name of what is taught of it. */
 struct column {

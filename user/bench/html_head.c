@@ -6,6 +6,7 @@
 #include "chart.h"
 #include "html.h"
 #include "plot.h"
+#include "row.h"
 
 /* "over loopback", or nothing. */
 static void put_over(FILE *to, const json_t *row)

@@ -2,8 +2,8 @@
 /* fbuf compare --html: all rows of a report, and all that they have. */
 #include <string.h>
 
-#include "chart.h"
 #include "html.h"
+#include "row.h"
 
 #define SHORT	14	/* characters of a text that is not broken */
 

@@ -7,6 +7,7 @@
 #include "chart.h"
 #include "html.h"
 #include "plot.h"
+#include "row.h"
 #include "tool.h"
 
 /* On narrow screens the head of its column goes in front of a cell. */

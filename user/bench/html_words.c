@@ -7,6 +7,7 @@
 #include "chart.h"
 #include "html.h"
 #include "plot.h"
+#include "row.h"
 
 void html_text(FILE *to, const char *text)
 {

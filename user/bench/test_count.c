@@ -5,17 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../lib/test.h"
 #include "count.h"
-
-static bool failed;
-
-#define CHECK(cond)							\
-	do {								\
-		if (!(cond)) {						\
-			printf("# line %d: %s\n", __LINE__, #cond);	\
-			failed = true;					\
-		}							\
-	} while (0)
 
 static bool judge(double send, double receive, double other)
 {

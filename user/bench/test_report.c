@@ -8,21 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../lib/test.h"
 #include "compare.h"
 
 #define SIZE	3000
 #define SOURCE	(16U << 10)
 #define SECONDS	0.01
-
-static bool failed;
-
-#define CHECK(cond)							\
-	do {								\
-		if (!(cond)) {						\
-			printf("# line %d: %s\n", __LINE__, #cond);	\
-			failed = true;					\
-		}							\
-	} while (0)
 
 static ssize_t good_send(struct flow *f, size_t off, size_t len)
 {

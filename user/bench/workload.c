@@ -4,11 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
+#include "row.h"
 #include "workload.h"
-
-#define STALL_NS	2000000000ULL	/* nothing comes: it would block */
 
 static const struct {
 	const char *name;
@@ -98,27 +96,6 @@ void load_flow(struct load_row *r, const struct flow *f, int err)
 		load_note(r, f, err);
 }
 
-int load_receive(struct flow *f)
-{
-	uint64_t moved = now_ns();
-	size_t got = 0;
-	ssize_t n;
-
-	while (got < f->size) {
-		n = flow_result(recv(f->rx, f->sink + got, f->size - got,
-				     MSG_DONTWAIT));
-		if (n > 0) {
-			got += n;
-			moved = now_ns();
-		} else if (n != -EAGAIN) {
-			return n ? n : -EPIPE;
-		} else if (now_ns() - moved > STALL_NS) {
-			return -ETIMEDOUT;
-		}
-	}
-	return 0;
-}
-
 void load_times(struct load_row *r, double *send, double *total,
 		unsigned int nr)
 {
@@ -128,11 +105,6 @@ void load_times(struct load_row *r, double *send, double *total,
 	r->max = total[nr - 1];
 	r->repeats = nr;
 	r->verified = true;
-}
-
-static json_t *whole(double x)
-{
-	return isnan(x) ? json_null() : json_integer((json_int_t)(x + 0.5));
 }
 
 /* What all rows of a report have, and what only some workloads do. */
@@ -150,21 +122,21 @@ static json_t *row_json(const struct load_row *r, const json_t *where)
 		json_object_set_new(j, "consumers", json_integer(r->consumers));
 	if (r->pieces)
 		json_object_set_new(j, "pieces", json_integer(r->pieces));
-	json_object_set_new(j, "send", whole(r->send));
-	json_object_set_new(j, "total", whole(r->total));
-	json_object_set_new(j, "min", whole(r->min));
-	json_object_set_new(j, "max", whole(r->max));
+	json_object_set_new(j, "send", row_whole(r->send));
+	json_object_set_new(j, "total", row_whole(r->total));
+	json_object_set_new(j, "min", row_whole(r->min));
+	json_object_set_new(j, "max", row_whole(r->max));
 	json_object_set_new(j, "repeats", json_integer(r->repeats));
 	json_object_set_new(j, "verified", json_boolean(r->verified));
 	if (!isnan(r->append))
-		json_object_set_new(j, "append", whole(r->append));
+		json_object_set_new(j, "append", row_whole(r->append));
 	if (!isnan(r->p99)) {
-		json_object_set_new(j, "p50", whole(r->p50));
-		json_object_set_new(j, "p99", whole(r->p99));
-		json_object_set_new(j, "p999", whole(r->p999));
-		json_object_set_new(j, "large_per_s", whole(r->large));
+		json_object_set_new(j, "p50", row_whole(r->p50));
+		json_object_set_new(j, "p99", row_whole(r->p99));
+		json_object_set_new(j, "p999", row_whole(r->p999));
+		json_object_set_new(j, "large_per_s", row_whole(r->large));
 	}
-	json_object_set_new(j, "copied", whole(r->copied));
+	json_object_set_new(j, "copied", row_whole(r->copied));
 	if (r->engine)
 		json_object_set_new(j, "engine",
 				    json_string(fbuf_engine_name(r->engine)));

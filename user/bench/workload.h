@@ -49,8 +49,6 @@ void load_progress(const struct load_row *r);
 void load_add(struct load_run *run, const struct load_row *r);
 /* What f did; if err is not 0, why there is no figure. */
 void load_flow(struct load_row *r, const struct flow *f, int err);
-/* All of a message from f->rx to f->sink, in lock step. */
-int load_receive(struct flow *f);
 /* The times of nr messages, which are sorted, as the row's. */
 void load_times(struct load_row *r, double *send, double *total,
 		unsigned int nr);

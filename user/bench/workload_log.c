@@ -252,7 +252,7 @@ static int log_receive(struct log *l, uint64_t head, uint64_t *ns)
 	for (i = 0, *ns = 0; i < f->nr; i++) {
 		f->rx = f->rxs[i];
 		start = now_ns();
-		err = load_receive(f);
+		err = flow_receive(f, 0);
 		*ns += now_ns() - start;
 		if (err)
 			return err;

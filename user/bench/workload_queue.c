@@ -228,7 +228,7 @@ static int pull_once(struct queue *q, unsigned int pull, double *send,
 		return f->punted ? -EINPROGRESS : n;
 	if (n != (ssize_t)f->size)
 		return -EMSGSIZE;
-	err = load_receive(f);
+	err = flow_receive(f, 0);
 	*total = now_ns() - start;
 	*send = sent - start;
 	if (err)

@@ -4,21 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "row.h"
 #include "workload.h"
-
-static const char *text(const json_t *row, const char *key)
-{
-	const char *s = json_string_value(json_object_get(row, key));
-
-	return s ? s : "";
-}
-
-static double num(const json_t *row, const char *key)
-{
-	const json_t *v = json_object_get(row, key);
-
-	return json_is_number(v) ? json_number_value(v) : NAN;
-}
 
 static bool same(const json_t *a, const json_t *b)
 {
@@ -26,7 +13,7 @@ static bool same(const json_t *a, const json_t *b)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(keys); i++) {
-		if (strcmp(text(a, keys[i]), text(b, keys[i])))
+		if (strcmp(row_text(a, keys[i]), row_text(b, keys[i])))
 			return false;
 	}
 	return true;
@@ -62,22 +49,9 @@ static const struct {
 	  { "half", "99 %", "99.9 %", "to best", "MiB/s" } },
 };
 
-static const char *size_text(char buf[FMT_BYTES_MAX], double size)
-{
-	unsigned long n = size;
-
-	if (n % 1024)
-		snprintf(buf, FMT_BYTES_MAX, "%lu", n);
-	else if (n % (1 << 20))
-		snprintf(buf, FMT_BYTES_MAX, "%luK", n >> 10);
-	else
-		snprintf(buf, FMT_BYTES_MAX, "%luM", n >> 20);
-	return buf;
-}
-
 static void print_cell(struct tool_table *t, const json_t *row, const char *key)
 {
-	double x = num(row, key);
+	double x = row_num(row, key);
 
 	if (isnan(x))
 		table_cell(t, "-");
@@ -90,8 +64,8 @@ static void print_row(struct tool_table *t, const json_t *row, unsigned int nr)
 	char size[FMT_BYTES_MAX];
 	unsigned int i;
 
-	table_cell(t, "%s", text(row, "method"));
-	table_cell(t, "%s", size_text(size, num(row, "size")));
+	table_cell(t, "%s", row_text(row, "method"));
+	table_cell(t, "%s", row_size(size, row_num(row, "size")));
 	for (i = 0; tables[nr].keys[i]; i++)
 		print_cell(t, row, tables[nr].keys[i]);
 }
@@ -103,18 +77,18 @@ static void print_notes(const json_t *rows, const json_t *like)
 	size_t i, j;
 
 	json_array_foreach(rows, i, row) {
-		if (!same(row, like) || !text(row, "note")[0])
+		if (!same(row, like) || !row_text(row, "note")[0])
 			continue;
 		for (j = 0; j < i; j++) {
 			other = json_array_get(rows, j);
 			if (same(other, row) &&
-			    !strcmp(text(other, "method"), text(row, "method")) &&
-			    !strcmp(text(other, "note"), text(row, "note")))
+			    !strcmp(row_text(other, "method"), row_text(row, "method")) &&
+			    !strcmp(row_text(other, "note"), row_text(row, "note")))
 				break;
 		}
 		if (j == i)
-			printf("%s: %s\n", text(row, "method"),
-			       text(row, "note"));
+			printf("%s: %s\n", row_text(row, "method"),
+			       row_text(row, "note"));
 	}
 }
 
@@ -126,8 +100,8 @@ static void print_table(const json_t *rows, const json_t *like, unsigned int nr)
 	size_t j;
 
 	printf("\n== Linux %s, CPU %s (%.0f), workload %s: %s\n%s, medians\n\n",
-	       text(like, "kernel"), text(like, "cpu"), num(like, "cpus"),
-	       tables[nr].name, tables[nr].what, text(like, "clock"));
+	       row_text(like, "kernel"), row_text(like, "cpu"), row_num(like, "cpus"),
+	       tables[nr].name, tables[nr].what, row_text(like, "clock"));
 	t.cols = 2;
 	while (tables[nr].keys[t.cols - 2])
 		t.cols++;
@@ -156,7 +130,7 @@ void workload_print(const json_t *rows)
 				break;
 		}
 		for (nr = 0; nr < ARRAY_SIZE(tables); nr++) {
-			if (!strcmp(tables[nr].name, text(row, "workload")))
+			if (!strcmp(tables[nr].name, row_text(row, "workload")))
 				break;
 		}
 		if (j == i && nr < ARRAY_SIZE(tables))

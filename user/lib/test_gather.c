@@ -8,20 +8,12 @@
 #include <string.h>
 
 #include "lib.h"
+#include "test.h"
 
 #define BUF	4096U
 #define NR	2000U
 
 static struct fbuf_pool pool = { .buf_size = BUF, .nr_bufs = NR, .fd = -1 };
-static bool failed;
-
-#define CHECK(cond)							\
-	do {								\
-		if (!(cond)) {						\
-			printf("# line %d: %s\n", __LINE__, #cond);	\
-			failed = true;					\
-		}							\
-	} while (0)
 
 static uint64_t name(unsigned int index)
 {

@@ -21,6 +21,7 @@
 #include <linux/errqueue.h>
 
 #include "lib.h"
+#include "test.h"
 
 #define LEN		(1U << 20)
 /* Calls of a send that waits once, for whatever reason, are a few. */
@@ -32,15 +33,6 @@ static char data[LEN];
 static atomic_uint nr_calls, nr_refused;
 /* So many sends find no room, though the socket has some. */
 static atomic_int no_room;
-static bool failed;
-
-#define CHECK(cond)							\
-	do {								\
-		if (!(cond)) {						\
-			printf("# line %d: %s\n", __LINE__, #cond);	\
-			failed = true;					\
-		}							\
-	} while (0)
 
 /* SEND of inline segments, as the module would do it. */
 int ioctl(int fd, unsigned long request, ...)
