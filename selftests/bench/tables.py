@@ -28,6 +28,18 @@ def store(path, report):
         file.write("\n")
 
 
+def series(release):
+    """6.12 of 6.12.117+deb12-amd64."""
+    return ".".join(release.split(".")[:2])
+
+
+def size_text(size):
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
 def listed(value):
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 

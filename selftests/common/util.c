@@ -235,6 +235,13 @@ int pool_info(int fd, struct fbuf_info *info)
 	return ioctl(fd, FBUF_IOC_INFO, info) < 0 ? -errno : 0;
 }
 
+__u64 pool_charged(const struct pool *pool)
+{
+	struct fbuf_info info;
+
+	return pool_info(pool->fd, &info) ? ~0ULL : info.charged;
+}
+
 int pool_wait_idle(int fd, unsigned int nr_bufs, int ms)
 {
 	__u64 *names = calloc(nr_bufs, sizeof(*names));

@@ -63,6 +63,8 @@ __u32 pool_handle(int fd);
 /* Retries while all free buffers are in flight. */
 int pool_alloc_wait(int fd, __u64 *names, unsigned int count, int ms);
 int pool_info(int fd, struct fbuf_info *info);
+/* What is charged for it, in bytes; or all bits. */
+__u64 pool_charged(const struct pool *pool);
 /* Waits until each of the pool's buffers was to be had, none being held. */
 int pool_wait_idle(int fd, unsigned int nr_bufs, int ms);
 

@@ -213,28 +213,35 @@ static void *recv_elsewhere(void *arg)
 	return (void *)recv_buf(self);
 }
 
+/* Sends a buffer, frees it, and has it read there. */
+static void read_elsewhere(struct __test_metadata *const _metadata,
+			   struct _test_data_flight *self)
+{
+	pthread_t thread;
+	void *ret;
+
+	ASSERT_EQ(0, pin_to_cpu(0));
+	ASSERT_EQ((ssize_t)BUF_SIZE, send_buf(self, 0));
+	ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, recv_elsewhere, self));
+	pthread_join(thread, &ret);
+	ASSERT_EQ((ssize_t)BUF_SIZE, (ssize_t)ret);
+	EXPECT_EQ(-1, pattern_differs(self->got, 0, 0, BUF_SIZE));
+}
+
 /*
  * A peer on another CPU leaves what it has read on a list of the sender's CPU.
  * A waiter gets its buffer all the same, soon.
  */
 TEST_F(flight, read_on_another_cpu)
 {
-	pthread_t thread;
 	__u64 again;
-	void *ret;
 	int i;
 
 	if (nr_cpus() < 2)
 		SKIP(return, "one CPU only");
-	ASSERT_EQ(0, pin_to_cpu(0));
 	for (i = 0; i < 4; i++) {
-		ASSERT_EQ((ssize_t)BUF_SIZE, send_buf(self, 0));
-		ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
-		ASSERT_EQ(0, pthread_create(&thread, NULL, recv_elsewhere,
-					    self));
-		pthread_join(thread, &ret);
-		ASSERT_EQ((ssize_t)BUF_SIZE, (ssize_t)ret);
-		EXPECT_EQ(-1, pattern_differs(self->got, 0, 0, BUF_SIZE));
+		read_elsewhere(_metadata, self);
 		ASSERT_EQ(1, pool_alloc_wait(self->pool.fd, &again, 1,
 					     REUSE_MS));
 		self->names[0] = again;
@@ -251,20 +258,12 @@ static bool all_idle(int fd)
 /* The same, and nobody waits, but for the count to be right. */
 TEST_F(flight, counted_when_read_on_another_cpu)
 {
-	pthread_t thread;
-	void *ret;
 	int i;
 
 	if (nr_cpus() < 2)
 		SKIP(return, "one CPU only");
-	ASSERT_EQ(0, pin_to_cpu(0));
 	for (i = 0; i < 4; i++) {
-		ASSERT_EQ((ssize_t)BUF_SIZE, send_buf(self, 0));
-		ASSERT_EQ(1, pool_free(self->pool.fd, self->names, 1));
-		ASSERT_EQ(0, pthread_create(&thread, NULL, recv_elsewhere,
-					    self));
-		pthread_join(thread, &ret);
-		ASSERT_EQ((ssize_t)BUF_SIZE, (ssize_t)ret);
+		read_elsewhere(_metadata, self);
 		EXPECT_TRUE(wait_for(all_idle(self->pool.fd), REUSE_MS));
 		ASSERT_EQ(1, pool_alloc(self->pool.fd, self->names, 1));
 	}

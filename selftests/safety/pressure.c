@@ -1430,13 +1430,6 @@ TEST_F(pressure, spliced_stays)
 	close(fd[1]);
 }
 
-static __u64 charged(const struct pool *pool)
-{
-	struct fbuf_info info;
-
-	return pool_info(pool->fd, &info) ? ~0ULL : info.charged;
-}
-
 /* Its memory goes, and what protected that: the next is protected anew. */
 TEST_F(pressure, protection_goes_too)
 {
@@ -1461,14 +1454,14 @@ TEST_F(pressure, protection_goes_too)
 		file_put(DROP_CACHES, "2");
 		ASSERT_EQ(1, pool_alloc_wait(pool.fd, &name, 1, DEADLINE_MS));
 	} while (pool.map[1] && pool_free(pool.fd, &name, 1) == 1);
-	EXPECT_EQ(BUF_SIZE, charged(&pool));
+	EXPECT_EQ(BUF_SIZE, pool_charged(&pool));
 	seg = buf_seg(&pool, name, 0, 1);
 	ASSERT_EQ(1, pool_send(pool.fd, self->sock[0], &seg, 1, 0, 0, NULL));
-	EXPECT_EQ(2 * BUF_SIZE, charged(&pool));
+	EXPECT_EQ(2 * BUF_SIZE, pool_charged(&pool));
 	pool.map[1] = 2;
-	EXPECT_EQ(2 * BUF_SIZE, charged(&pool));
+	EXPECT_EQ(2 * BUF_SIZE, pool_charged(&pool));
 	ASSERT_EQ(1, read(self->sock[1], &c, 1));
-	EXPECT_TRUE(wait_for(charged(&pool) == BUF_SIZE, DEADLINE_MS));
+	EXPECT_TRUE(wait_for(pool_charged(&pool) == BUF_SIZE, DEADLINE_MS));
 	pool_unmake(&pool);
 }
 

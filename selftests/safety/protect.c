@@ -1048,13 +1048,6 @@ TEST_F(held, counted)
 }
 
 /* Snapshots in particular. */
-static __u64 charged(struct pool *pool)
-{
-	struct fbuf_info info;
-
-	return pool_info(pool->fd, &info) ? 0 : info.charged;
-}
-
 FIXTURE(snap)
 {
 	struct conn c;
@@ -1096,7 +1089,7 @@ TEST_F(snap, charged_while_in_flight)
 	}
 	for (i = 1; i <= 3; i++)
 		EXPECT_EQ(-1, conn_recv(&self->c));
-	EXPECT_TRUE(wait_for(charged(&self->c.pool) == size, DEADLINE_MS));
+	EXPECT_TRUE(wait_for(pool_charged(&self->c.pool) == size, DEADLINE_MS));
 }
 
 /* Whoever maps the pool, and however, has the new content. */
@@ -1246,7 +1239,7 @@ TEST_F(snap, at_the_limit)
 		EXPECT_EQ(-1, conn_recv(&self->c));
 	/* All is idle: the next is referred to again. */
 	ASSERT_EQ(1, pool_wait(self->c.pool.fd, self->c.names, 1, DEADLINE_MS));
-	EXPECT_TRUE(wait_for(charged(&self->c.pool) == self->c.pool.size,
+	EXPECT_TRUE(wait_for(pool_charged(&self->c.pool) == self->c.pool.size,
 			     DEADLINE_MS));
 	ASSERT_EQ((ssize_t)BUF_SIZE, snap_send(&self->c, 2, 0, &sent));
 	EXPECT_EQ(FBUF_ENGINE_PAGEREF, sent.engine);
