@@ -359,23 +359,31 @@ json_t *report_load(const char *path)
 	return report;
 }
 
+/* Is there something to be measured that wants the module? */
+static bool wants_fbuf(const struct options *o)
+{
+	const struct method *m;
+	unsigned int i;
+
+	for (i = 0; !o->workloads && (m = method_get(i)); i++) {
+		if (o->use[i] && !strncmp(m->name, "fbuf", 4))
+			return true;
+	}
+	return o->workloads;
+}
+
 /* True if fbuf is asked for and cannot run; says how to load it. */
 static bool fbuf_missing(const struct options *o)
 {
-	const struct method *m;
 	struct fbuf_pool *pool;
-	unsigned int i;
 
-	for (i = 0; (m = method_get(i)); i++) {
-		if (!o->workloads &&
-		    (!o->use[i] || strncmp(m->name, "fbuf", 4)))
-			continue;
-		if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1)) {
-			tool_err("The rows of fbuf will be missing.");
-			return true;
-		}
-		fbuf_pool_close(pool);
+	if (!wants_fbuf(o))
+		return false;
+	if (tool_pool_create(&pool, sysconf(_SC_PAGESIZE), 1)) {
+		tool_err("The rows of fbuf will be missing.");
+		return true;
 	}
+	fbuf_pool_close(pool);
 	return false;
 }
 
