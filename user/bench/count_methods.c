@@ -46,102 +46,7 @@ const char * const count_destinations[NR_TO] = {
 	"loopback", "veth", "ktls", "nic",
 };
 
-/* A pool that holds one message; and a file that is read past the page cache. */
-struct pooled {
-	struct fbuf_pool *pool;
-	struct fbuf_gather *gather;
-	uint64_t name;
-};
-
-static void pooled_fini(struct flow *f)
-{
-	struct pooled *p = f->priv;
-
-	fbuf_gather_destroy(p->gather);
-	fbuf_pool_close(p->pool);
-	free(p);
-	f->mem = NULL;
-}
-
-static int pooled_open(struct flow *f, unsigned int flags)
-{
-	struct fbuf_pool_options options = FBUF_POOL_OPTIONS_INIT;
-	struct pooled *p = calloc(1, sizeof(*p));
-	int err;
-
-	if (!p)
-		return flow_fail(f, -ENOMEM, "memory");
-	options.buf_size = f->stride;
-	options.nr_bufs = 1;
-	options.flags = flags;
-	err = fbuf_pool_create_with(&p->pool, &options);
-	if (err) {
-		free(p);
-		return flow_fail(f, err, "unsupported: making a pool");
-	}
-	f->priv = p;
-	p->gather = fbuf_gather_new(p->pool);
-	err = p->gather ? fbuf_alloc(p->pool, &p->name, 1, 0) : -ENOMEM;
-	if (err == 1)
-		err = fbuf_gather_append(p->gather, p->name, 0, f->size);
-	if (err) {
-		pooled_fini(f);
-		return flow_fail(f, err, "a buffer");
-	}
-	f->mem = fbuf_addr(p->pool, p->name);
-	return 0;
-}
-
-static int pooled_init(struct flow *f)
-{
-	return pooled_open(f, 0);
-}
-
-static int secured_init(struct flow *f)
-{
-	return pooled_open(f, FBUF_POOL_SECURED);
-}
-
-static int snapshot_init(struct flow *f)
-{
-	return pooled_open(f, FBUF_POOL_SNAPSHOT);
-}
-
-static ssize_t pooled_send(struct flow *f, size_t off, size_t len)
-{
-	struct pooled *p = f->priv;
-	struct fbuf_result res;
-	ssize_t n;
-
-	if (off) {		/* what a short send left */
-		fbuf_gather_reset(p->gather);
-		n = fbuf_gather_append(p->gather, p->name, off, len);
-		if (n)
-			return n;
-	}
-	n = fbuf_send(p->gather, f->tx, 0, &res);
-	f->engine = n > 0 ? res.engine : 0;
-	if (off) {
-		fbuf_gather_reset(p->gather);
-		fbuf_gather_append(p->gather, p->name, 0, f->size);
-	}
-	return n;
-}
-
-static ssize_t direct_fbuf_send(struct flow *f, size_t off, size_t len)
-{
-	struct pooled *p = f->priv;
-	ssize_t n;
-
-	if (!off) {
-		n = fbuf_fill_at(p->pool, p->name, 0, len, f->file, 0, 0,
-				 FBUF_FILL_DIRECT);
-		if (n != (ssize_t)len)
-			return n < 0 ? n : -EIO;
-	}
-	return pooled_send(f, off, len);
-}
-
+/* A file that is read past the page cache. */
 static int direct_init(struct flow *f)
 {
 	char path[64];
@@ -271,27 +176,6 @@ static int cow_finish(struct flow *f)
 	return 0;
 }
 
-#define ONE_BUFFER	.memory = true, .fini = pooled_fini
-
-static const struct method own_fbuf = {
-	.name = "fbuf", ONE_BUFFER, .init = pooled_init, .send = pooled_send,
-};
-
-static const struct method own_secured = {
-	.name = "fbuf-secured", ONE_BUFFER, .init = secured_init,
-	.send = pooled_send,
-};
-
-static const struct method own_snapshot = {
-	.name = "fbuf-snapshot", ONE_BUFFER, .init = snapshot_init,
-	.send = pooled_send,
-};
-
-static const struct method own_direct_fbuf = {
-	.name = "direct-fbuf", .file = true, ONE_BUFFER, .init = pooled_init,
-	.send = direct_fbuf_send,
-};
-
 static const struct method own_direct_write = {
 	.name = "direct-write", .file = true, .init = direct_init,
 	.send = direct_write_send, .fini = direct_fini,
@@ -329,11 +213,9 @@ static const struct count_def defs[] = {
 	  .taught = { 0, 2, 1, 2 } },
 	{ NAMED("uring-send"), .taught = { 1, 2, 1, 2 } },
 	{ NAMED("send-zc"), .finish = reap_finish, .taught = { 0, 2, 1, 2 } },
-	{ NAMED("fbuf"), .own = &own_fbuf, .taught = { 0, 2, 1, 2 } },
-	{ NAMED("fbuf-secured"), .own = &own_secured,
-	  .taught = { 0, 2, 1, 2 } },
-	{ NAMED("fbuf-snapshot"), .own = &own_snapshot,
-	  .taught = { 0, 2, 1, 2 } },
+	{ NAMED("fbuf"), .taught = { 0, 2, 1, 2 } },
+	{ NAMED("fbuf-secured"), .taught = { 0, 2, 1, 2 } },
+	{ NAMED("fbuf-snapshot"), .taught = { 0, 2, 1, 2 } },
 	{ .mechanism = "cow", .method = "vmsplice", .to = ALL,
 	  .prepare = cow_prepare, .finish = cow_finish,
 	  .taught = { 1, 2, NAN, NAN } },
@@ -344,8 +226,7 @@ static const struct count_def defs[] = {
 	{ NAMED("splice"), .disk = true, .taught = { 0, 2, 1, 2 } },
 	{ NAMED("direct-write"), .own = &own_direct_write, .disk = true,
 	  .taught = { 1, 2, 2, 4 } },
-	{ NAMED("direct-fbuf"), .own = &own_direct_fbuf, .disk = true,
-	  .taught = { 0, 2, 2, 4 } },
+	{ NAMED("direct-fbuf"), .disk = true, .taught = { 0, 2, 2, 4 } },
 };
 
 const struct count_def *count_def_get(unsigned int i)
@@ -355,17 +236,7 @@ const struct count_def *count_def_get(unsigned int i)
 
 const struct method *def_method(const struct count_def *def)
 {
-	const char *name = def->method ?: def->mechanism;
-	const struct method *m;
-	unsigned int i;
-
-	if (def->own)
-		return def->own;
-	for (i = 0; (m = method_get(i)); i++) {
-		if (!strcmp(m->name, name))
-			return m;
-	}
-	return NULL;
+	return def->own ?: method_find(def->method ?: def->mechanism);
 }
 
 static int tls_start(int fd, int direction)

@@ -55,6 +55,8 @@ struct method {
 
 /* Number i of all methods, or NULL. */
 const struct method *method_get(unsigned int i);
+/* That of this name, or NULL. */
+const struct method *method_find(const char *name);
 
 /* More of them: each file has its own. */
 struct method_list {

@@ -382,6 +382,21 @@ static ssize_t turns_send(struct flow *f, size_t off, size_t len)
 	return err ? err : n;
 }
 
+/* From a file past its page cache, by FILL. */
+static ssize_t direct_send(struct flow *f, size_t off, size_t len)
+{
+	struct fbuf_flow *b = f->priv;
+	ssize_t n;
+
+	if (off == f->at) {
+		n = fbuf_fill_at(b->pool, b->names[off / b->buf_size], 0, len,
+				 f->file, off, 0, FBUF_FILL_DIRECT);
+		if (n != (ssize_t)len)
+			return n < 0 ? n : -EIO;
+	}
+	return fbuf_flow_send(f, off, len);
+}
+
 /* selftests/bench/floor/fbuf_floor.c: its clock, and its pages. */
 static int floor_init(struct flow *f)
 {
@@ -454,6 +469,8 @@ static const struct method fbuf[] = {
 	  .fini = fbuf_uring_fini },
 	{ .name = "fbuf-sendfile", .in = IN_ONE | IN_FAN, POOL,
 	  .send = pool_sendfile },
+	/* For fbuf compare --count alone. */
+	{ .name = "direct-fbuf", .file = true, POOL, .send = direct_send },
 	{ .name = "floor", .in = ALL, .init = floor_init,
 	  .send = floor_send, .fan = floor_fan, .gather = floor_fan },
 };

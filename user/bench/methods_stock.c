@@ -462,3 +462,13 @@ const struct method *method_get(unsigned int i)
 	}
 	return NULL;
 }
+
+const struct method *method_find(const char *name)
+{
+	const struct method *m;
+	unsigned int i;
+
+	for (i = 0; (m = method_get(i)) && strcmp(m->name, name); i++)
+		;
+	return m;
+}

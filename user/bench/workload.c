@@ -59,16 +59,6 @@ void load_progress(const struct load_row *r)
 	tool_progress("%s, %zu bytes: %s", r->workload, r->size, r->method);
 }
 
-const struct method *load_method(const char *name)
-{
-	const struct method *m;
-	unsigned int i;
-
-	for (i = 0; (m = method_get(i)) && strcmp(m->name, name); i++)
-		;
-	return m;
-}
-
 static void load_note(struct load_row *r, const struct flow *f, int err)
 {
 	if (err == -EBADMSG)

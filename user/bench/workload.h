@@ -52,8 +52,6 @@ void load_flow(struct load_row *r, const struct flow *f, int err);
 /* The times of nr messages, which are sorted, as the row's. */
 void load_times(struct load_row *r, double *send, double *total,
 		unsigned int nr);
-/* A method by its name. */
-const struct method *load_method(const char *name);
 
 /* The names in a list, for messages and help. */
 #define WORKLOADS	"log, queue, churn, pass, tail"

@@ -208,7 +208,7 @@ static int log_append(struct log *l, uint64_t head)
 
 static int log_open(struct log *l, size_t size, unsigned int consumers)
 {
-	const struct method *m = load_method(l->way->method ?: "write");
+	const struct method *m = method_find(l->way->method ?: "write");
 	size_t source = source_size;
 	int err;
 

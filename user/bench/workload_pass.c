@@ -318,7 +318,7 @@ static int chain_open(struct chain *c, size_t size)
 	int flags = MAP_ANONYMOUS | MAP_POPULATE;
 	int err;
 
-	err = flow_open(&c->f, load_method("write"), size, false);
+	err = flow_open(&c->f, method_find("write"), size, false);
 	if (!err)
 		err = flow_warm_up(&c->f);
 	if (err)

@@ -161,7 +161,7 @@ static int open_store(struct queue *q)
 /* The flow is of as many pieces, but they are ours. */
 static int queue_open(struct queue *q)
 {
-	const struct method *m = load_method(q->way->method ?: "write");
+	const struct method *m = method_find(q->way->method ?: "write");
 	struct flow *f = &q->f;
 	unsigned int i;
 	int err;

@@ -265,7 +265,7 @@ static int connect_clients(struct server *s)
 
 static int tail_open(struct server *s, const char *way)
 {
-	const struct method *m = load_method(s->large ? way : "write");
+	const struct method *m = method_find(s->large ? way : "write");
 	size_t source = source_size;
 	int err;
 
