@@ -180,12 +180,7 @@ static json_t *row_json(const struct bench_row *r, const json_t *where)
 	json_object_set_new(j, "send_max", row_whole(r->max));
 	json_object_set_new(j, "repeats", json_integer(r->repeats));
 	json_object_set_new(j, "verified", json_boolean(r->verified));
-	json_object_set_new(j, "copied", row_whole(r->copied));
-	if (r->engine)
-		json_object_set_new(j, "engine",
-				    json_string(fbuf_engine_name(r->engine)));
-	if (r->note[0])
-		json_object_set_new(j, "note", json_string(r->note));
+	row_outcome(j, r->copied, r->engine, r->note);
 	return j;
 }
 

@@ -48,13 +48,8 @@ json_t *report_row(const struct row *r, const json_t *where)
 	json_object_set_new(row, "best", json_null());
 	json_object_set_new(row, "send_ratio_to_best", json_null());
 	json_object_set_new(row, "send_best", json_null());
-	json_object_set_new(row, "copied", row_whole(r->copied));
 	json_object_set_new(row, "calls", row_real(r->calls));
-	if (r->engine)
-		json_object_set_new(row, "engine",
-				    json_string(fbuf_engine_name(r->engine)));
-	if (r->note[0])
-		json_object_set_new(row, "note", json_string(r->note));
+	row_outcome(row, r->copied, r->engine, r->note);
 	return row;
 }
 

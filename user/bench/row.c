@@ -36,6 +36,17 @@ json_t *row_whole(double x)
 	return isnan(x) ? json_null() : json_integer((json_int_t)(x + 0.5));
 }
 
+void row_outcome(json_t *row, double copied, unsigned int engine,
+		 const char *note)
+{
+	json_object_set_new(row, "copied", row_whole(copied));
+	if (engine)
+		json_object_set_new(row, "engine",
+				    json_string(fbuf_engine_name(engine)));
+	if (*note)
+		json_object_set_new(row, "note", json_string(note));
+}
+
 const char *row_size(char buf[FMT_BYTES_MAX], size_t size)
 {
 	if (size % 1024)

@@ -17,6 +17,10 @@ bool row_same(const json_t *a, const json_t *b, const char *key);
 json_t *row_real(double x);
 json_t *row_whole(double x);
 
+/* What all rows have in the end: bytes copied; an engine of fbuf, or 0; a note, or "". */
+void row_outcome(json_t *row, double copied, unsigned int engine,
+		 const char *note);
+
 /* "64K", for the cell of a table; buf is returned. */
 const char *row_size(char buf[FMT_BYTES_MAX], size_t size);
 

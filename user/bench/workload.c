@@ -126,12 +126,7 @@ static json_t *row_json(const struct load_row *r, const json_t *where)
 		json_object_set_new(j, "p999", row_whole(r->p999));
 		json_object_set_new(j, "large_per_s", row_whole(r->large));
 	}
-	json_object_set_new(j, "copied", row_whole(r->copied));
-	if (r->engine)
-		json_object_set_new(j, "engine",
-				    json_string(fbuf_engine_name(r->engine)));
-	if (r->note[0])
-		json_object_set_new(j, "note", json_string(r->note));
+	row_outcome(j, r->copied, r->engine, r->note);
 	return j;
 }
 
