@@ -55,8 +55,7 @@ static bool buf_renew(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	fbuf_unmap(pool, buf);
 	if (!fbuf_buf_idle(pool, buf, NULL))
 		return false;
-	fbuf_depopulate(&pool->pages[fbuf_buf_first(pool, buf)],
-			fbuf_buf_pages(pool));
+	fbuf_buf_drop_memory(pool, buf);
 	fbuf_unprotect(pool, buf);
 	return true;
 }
@@ -333,18 +332,25 @@ static void drop_hold(struct fbuf_handle *h, unsigned int index)
  */
 void fbuf_buf_init(struct fbuf_pool *pool)
 {
+	bool lazy = fbuf_is_lazy(pool);
 	unsigned int i;
 
 	for (i = 0; i < pool->nr_bufs; i++) {
-		list_add_tail(&pool->bufs[i].node, &pool->free);
+		list_add_tail(&pool->bufs[i].node,
+			      lazy ? &pool->bare : &pool->free);
 		INIT_LIST_HEAD(&pool->bufs[i].reserved);
 	}
-	pool->nr_free = pool->nr_bufs;
+	if (lazy) {
+		pool->nr_bare = pool->nr_bufs;
+		pool->nr_empty = pool->nr_bufs;
+	} else {
+		pool->nr_free = pool->nr_bufs;
+	}
 }
 
 /*
- * Buffers onto @taken, which get memory if they have none. Returns how many; if
- * they are fewer than @count, @err says why: -ENOBUFS or -ENOMEM.
+ * Buffers onto @taken, which get memory if they have none and the pool is not lazy.
+ * Returns how many; if they are fewer than @count, @err says why: -ENOBUFS or -ENOMEM.
  */
 static unsigned int alloc_take(struct fbuf_pool *pool, struct list_head *taken,
 			       unsigned int count, int *err)
@@ -359,7 +365,7 @@ static unsigned int alloc_take(struct fbuf_pool *pool, struct list_head *taken,
 		*err = -ENOBUFS;
 		if (!buf)
 			break;
-		*err = fbuf_buf_get_memory(pool, buf);
+		*err = fbuf_is_lazy(pool) ? 0 : fbuf_buf_get_memory(pool, buf);
 		if (*err) {
 			put_free(pool, buf);
 			break;

@@ -97,7 +97,8 @@ static int fill_try(struct fbuf_handle *h, const struct fbuf_fill *args,
 	}
 	buf = &pool->bufs[index];
 	*in_flight = !buf->secures;
-	if (!fbuf_is_volatile(pool))
+	err = fbuf_buf_get_memory(pool, buf);
+	if (!err && !fbuf_is_volatile(pool))
 		err = fbuf_may_write(pool, buf, NULL);
 	if (err)
 		goto out;

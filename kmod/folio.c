@@ -346,6 +346,9 @@ bool fbuf_buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf)
  * @pool: the pool
  * @buf: the buffer
  *
+ * Of a buffer that is held, a send without a lock may find some pages already, and
+ * others not yet.
+ *
  * Context: may sleep; the pool's lock is held.
  * Return: 0 or -ENOMEM.
  */
@@ -358,13 +361,31 @@ int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	if (pool->pages[first])
 		return 0;
 	err = fbuf_populate(pool, &pool->pages[first], first, NULL);
-	if (err || list_empty(&buf->node))
+	if (err)
 		return err;
+	pool->nr_empty--;
+	if (list_empty(&buf->node))
+		return 0;
 	/* Somebody touches a buffer that is free. */
 	list_move(&buf->node, &pool->free);
 	pool->nr_bare--;
 	pool->nr_free++;
 	return 0;
+}
+
+/**
+ * fbuf_buf_drop_memory() - a buffer gives its memory back
+ * @pool: the pool
+ * @buf: the buffer, which has memory, is idle and mapped nowhere
+ *
+ * Context: may sleep; the pool's lock is held.
+ */
+void fbuf_buf_drop_memory(struct fbuf_pool *pool, struct fbuf_buf *buf)
+{
+	lockdep_assert_held(&pool->lock);
+	fbuf_depopulate(&pool->pages[fbuf_buf_first(pool, buf)],
+			fbuf_buf_pages(pool));
+	pool->nr_empty++;
 }
 
 /**

@@ -25,6 +25,7 @@ bool fbuf_poisoned(const struct fbuf_pool *pool, unsigned long i,
 		   unsigned long nr);
 bool fbuf_buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf);
 int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
+void fbuf_buf_drop_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
 void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf);
 int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
 struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,

@@ -6,7 +6,8 @@
  * change meanwhile. Everything is checked before the first byte is sent.
  *
  * A buffer that is protected already is referred to without a lock. One that is
- * not has to be protected under the pool's lock first.
+ * not has to be protected under the pool's lock first; or to get memory, if its pool
+ * is lazy and nobody touched it before.
  */
 #include <linux/mm.h>
 #include <linux/nospec.h>
@@ -211,38 +212,53 @@ static int gather_refer(struct fbuf_gather *g, struct fbuf_handle *h,
  * reference is found is somebody else's. If nobody can be charged for what a
  * write will need, the gather is to be copied, and needs no protection.
  */
-static int gather_try_protect(struct fbuf_gather *g, struct fbuf_handle *h,
-			      const struct gather_place *at,
-			      enum fbuf_protection prot)
+static int gather_make_ready(struct fbuf_gather *g, struct fbuf_handle *h,
+			     const struct gather_place *at,
+			     enum fbuf_protection *prot)
+	__must_hold(&h->pool->lock)
 {
-	struct fbuf_pool *pool = h->pool;
-	int err = -ESTALE;
+	struct fbuf_buf *buf = &h->pool->bufs[at->index];
+	int err;
 
-	mutex_lock(&pool->lock);
-	if (test_bit(at->index, h->holds))
-		err = fbuf_protect(pool, &pool->bufs[at->index], prot);
-	if (err == -EDQUOT || err == -ENOMEM) {
-		g->must_copy = err;
-		prot = FBUF_VOLATILE;
-		err = 0;
-	}
+	if (!gather_held(h, at->seg, at->seg->flags & FBUF_SEG_NAMED,
+			 at->index))
+		return -ESTALE;
+	err = fbuf_buf_get_memory(h->pool, buf);
+	if (err)
+		return err;
+	err = fbuf_protect(h->pool, buf, *prot);
+	if (err != -EDQUOT && err != -ENOMEM)
+		return err;
+	g->must_copy = err;
+	*prot = FBUF_VOLATILE;
+	return 0;
+}
+
+static int gather_try_ready(struct fbuf_gather *g, struct fbuf_handle *h,
+			    const struct gather_place *at,
+			    enum fbuf_protection prot)
+{
+	int err;
+
+	mutex_lock(&h->pool->lock);
+	err = gather_make_ready(g, h, at, &prot);
 	if (!err)
 		err = gather_refer(g, h, at, prot);
-	mutex_unlock(&pool->lock);
+	mutex_unlock(&h->pool->lock);
 	return err;
 }
 
 /* References that pass, as those of page faults do, are waited for. */
-static int gather_protect(struct fbuf_gather *g, struct fbuf_handle *h,
-			  const struct gather_place *at,
-			  enum fbuf_protection prot)
+static int gather_ready(struct fbuf_gather *g, struct fbuf_handle *h,
+			const struct gather_place *at,
+			enum fbuf_protection prot)
 {
 	struct fbuf_waiter w;
 	int err;
 
 	fbuf_grace_begin(&w);
 	do {
-		err = gather_try_protect(g, h, at, prot);
+		err = gather_try_ready(g, h, at, prot);
 	} while (err == -EAGAIN && fbuf_grace_sleep(&w, h->pool));
 	return fbuf_grace_end(&w, err);
 }
@@ -259,7 +275,10 @@ static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
 	ret = 1;
 	if (gather_protected(&h->pool->bufs[at.index], prot))
 		ret = gather_refer(g, h, &at, prot);
-	return ret > 0 ? gather_protect(g, h, &at, prot) : ret;
+	/* Memory may be still to come, or on its way. */
+	if (ret == -ESTALE && fbuf_is_lazy(h->pool))
+		ret = 1;
+	return ret > 0 ? gather_ready(g, h, &at, prot) : ret;
 }
 
 /* @len bytes of the task's own page fragment, where copies go to as for write(). */
@@ -429,13 +448,13 @@ static __always_inline void short_copy(void *to, const void *from, unsigned int 
  * Copy short segments that have names to where there is @room; the first does not
  * adjoin the one before it. Stops at one that is not of the usual kind, in one page,
  * of a buffer that the handle holds: that is for the slow path to look at. Returns how
- * many; *bytes says how much that was.
+ * many; *bytes says how much that was. @lazy is a constant: whether one that is held
+ * may have no memory.
  */
-static noinline unsigned int short_locked(const struct fbuf_handle *h,
-					  const struct fbuf_seg *first,
-					  const struct fbuf_seg *last, void *to,
-					  unsigned int room,
-					  unsigned int *bytes)
+static __always_inline unsigned int
+short_copy_all(const struct fbuf_handle *h, const struct fbuf_seg *first,
+	       const struct fbuf_seg *last, void *to, unsigned int room,
+	       unsigned int *bytes, bool lazy)
 	__must_hold(&h->pool->lock)
 {
 	const struct fbuf_pool *pool = h->pool;
@@ -466,9 +485,8 @@ static noinline unsigned int short_locked(const struct fbuf_handle *h,
 		if (offset + len > PAGE_SIZE || !test_bit(index, h->holds) ||
 		    FBUF_NAME_GEN(seg->addr) != pool->bufs[index].gen)
 			break;
-		/* A buffer that is held has memory. */
 		page = pool->pages[addr >> PAGE_SHIFT];
-		if (PageHWPoison(page))
+		if ((lazy && !page) || PageHWPoison(page))
 			break;
 		short_copy(to, page_address(page) + offset, len);
 		end = addr + len;
@@ -477,6 +495,27 @@ static noinline unsigned int short_locked(const struct fbuf_handle *h,
 	}
 	*bytes = to - start;
 	return seg - first;
+}
+
+static noinline unsigned int short_lazy(const struct fbuf_handle *h,
+					const struct fbuf_seg *first,
+					const struct fbuf_seg *last, void *to,
+					unsigned int room, unsigned int *bytes)
+	__must_hold(&h->pool->lock)
+{
+	return short_copy_all(h, first, last, to, room, bytes, true);
+}
+
+static noinline unsigned int short_locked(const struct fbuf_handle *h,
+					  const struct fbuf_seg *first,
+					  const struct fbuf_seg *last, void *to,
+					  unsigned int room,
+					  unsigned int *bytes)
+	__must_hold(&h->pool->lock)
+{
+	if (unlikely(fbuf_is_lazy(h->pool)))
+		return short_lazy(h, first, last, to, room, bytes);
+	return short_copy_all(h, first, last, to, room, bytes, false);
 }
 
 /*

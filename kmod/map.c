@@ -210,7 +210,7 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	span = map_span(pool, buf, vma);
 
 	mutex_lock(&pool->lock);
-	/* Only a buffer that is free has none: to touch it is a mistake. */
+	/* In a pool that is not lazy only one that is free has none. */
 	if (fbuf_buf_get_memory(pool, buf))
 		goto out;
 	err = write ? fbuf_may_write(pool, buf, NULL) : 0;

@@ -73,6 +73,8 @@ static int pipe_try_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
 	if (fbuf_poisoned(pool, i, 1))
 		err = -EHWPOISON;
 	else if (test_bit(index, h->holds))
+		err = fbuf_buf_get_memory(pool, &pool->bufs[index]);
+	if (!err)
 		err = fbuf_protect(pool, &pool->bufs[index], pool->prot);
 	if (!err)
 		err = pipe_get_pages(pool, spd, pos, len);
@@ -104,8 +106,8 @@ static int pipe_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
  * Context: may sleep; takes the pool's lock.
  * Return: the bytes put, of one buffer at most; 0 at the end of the pool;
  * -EACCES without the right to read, or where the handle may not pin, to send;
- * -ENOMEM or -EDQUOT if the buffer cannot be protected; -ESTALE if the handle does not hold the
- * buffer; -EBUSY; -EHWPOISON; -EAGAIN and the like from the pipe.
+ * -ENOMEM or -EDQUOT if the buffer cannot be given memory or protection; -ESTALE if the
+ * handle does not hold it; -EBUSY; -EHWPOISON; -EAGAIN and the like from the pipe.
  */
 ssize_t fbuf_splice_read(struct file *in, loff_t *ppos,
 			 struct pipe_inode_info *pipe, size_t len,

@@ -33,8 +33,8 @@
 #define RETIRE_FIRST		max(HZ / 100, 1)
 #define RETIRE_LAST		HZ
 
-#define POOL_FLAGS	(FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT | \
-			 FBUF_POOL_SIGBUS)
+#define POOL_PROTS	(FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT)
+#define POOL_FLAGS	(POOL_PROTS | FBUF_POOL_SIGBUS | FBUF_POOL_LAZY)
 
 /*
  * All pools, retired ones included, by id. Ids only grow, and pools come in their
@@ -277,9 +277,8 @@ static int pool_check(const struct fbuf_pool_create *args)
 	if (args->flags & ~POOL_FLAGS || args->pad || args->pad2)
 		return -EINVAL;
 	/* One of them, or neither, and then nothing waits. */
-	if ((args->flags & POOL_FLAGS) == FBUF_POOL_SIGBUS ||
-	    (args->flags & FBUF_POOL_SECURED &&
-	     args->flags & FBUF_POOL_SNAPSHOT))
+	if ((args->flags & POOL_PROTS) == POOL_PROTS ||
+	    (args->flags & FBUF_POOL_SIGBUS && !(args->flags & POOL_PROTS)))
 		return -EINVAL;
 	if (!is_power_of_2(args->buf_size) || args->buf_size < PAGE_SIZE ||
 	    args->buf_size > FBUF_BUF_SIZE_MAX || !args->nr_bufs)
@@ -360,7 +359,7 @@ static int pool_get_memory(struct fbuf_pool *pool)
 	pool->pages = kvcalloc(pool->nr_pages, sizeof(*pool->pages), gfp);
 	if (!pool->counters || !pool->bufs || !pool->pages)
 		return -ENOMEM;
-	err = pool_populate(pool);
+	err = fbuf_is_lazy(pool) ? 0 : pool_populate(pool);
 	if (err)
 		return err;
 	fbuf_buf_init(pool);

@@ -185,8 +185,10 @@ static int secure_all(struct fbuf_handle *h, const u64 *names,
 		index = fbuf_buf_check(h, names[i]);
 		if (index < 0)
 			return index;
+		err = fbuf_buf_get_memory(pool, &pool->bufs[index]);
 		/* If a later one fails, writing this one costs a fault. */
-		err = protect_begin(pool, &pool->bufs[index]);
+		if (!err)
+			err = protect_begin(pool, &pool->bufs[index]);
 		if (err)
 			return err;
 		cond_resched();
@@ -217,8 +219,9 @@ static int secure_try(struct fbuf_handle *h, const u64 *names,
  * @count: how many
  *
  * Context: may sleep; takes the pool's lock.
- * Return: @count; or, with none secured, -EOPNOTSUPP, -EINVAL, -ESTALE, or
- * -EBUSY if others may write to the pages, or a FILL does.
+ * Return: @count; or, with none secured, -EOPNOTSUPP, -EINVAL, -ESTALE, -ENOMEM if
+ * there is no memory for one that has none, or -EBUSY if others may write to the
+ * pages, or a FILL does.
  */
 int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count)
 {

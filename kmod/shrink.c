@@ -47,8 +47,7 @@ static bool shrink_buf(struct fbuf_pool *pool, struct fbuf_buf *buf)
 		fbuf_put_limbo(pool, buf);
 		return false;
 	}
-	fbuf_depopulate(&pool->pages[fbuf_buf_first(pool, buf)],
-			fbuf_buf_pages(pool));
+	fbuf_buf_drop_memory(pool, buf);
 	/* Nothing is mapped, and a write will find new pages. */
 	fbuf_unprotect(pool, buf);
 	pool->nr_free--;

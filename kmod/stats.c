@@ -141,7 +141,7 @@ u64 fbuf_pool_resident(struct fbuf_pool *pool)
 	/* Of a retired pool, what is charged is what is left. */
 	if (pool->dead)
 		return (u64)(pool->charged - pool->nr_orphans) << PAGE_SHIFT;
-	return (u64)(pool->nr_bufs - pool->nr_bare) << pool->buf_shift;
+	return (u64)(pool->nr_bufs - pool->nr_empty) << pool->buf_shift;
 }
 
 static void info_state(struct fbuf_handle *h, struct fbuf_info *info)
@@ -206,7 +206,7 @@ void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info)
 		.fills = sum.fills,
 		.filled = sum.filled,
 		.features = FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
-			    FBUF_FEATURE_COPY_ABOVE,
+			    FBUF_FEATURE_COPY_ABOVE | FBUF_FEATURE_LAZY,
 		.handle_flags = h->no_pin ? FBUF_SHARE_NO_PIN : 0,
 		.copy_above = pool->copy_above_set,
 	};

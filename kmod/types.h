@@ -161,7 +161,9 @@ struct fbuf_limbo {
  * @limbo: buffers without a hold that were in flight when last looked at, by age
  * @nr_held: buffers with a hold
  * @nr_free: buffers on @free
- * @nr_bare: buffers on @bare: all others have memory
+ * @nr_bare: buffers on @bare
+ * @nr_empty: buffers without memory: those, and in a lazy pool held ones that nobody
+ *            has touched
  * @nr_limbo: buffers in @limbo, of all ages
  * @orphans: folios in flight that a snapshot took the place of, by their lru, the
  *           next to look at first; the pool still has its reference
@@ -229,6 +231,7 @@ struct fbuf_pool {
 	unsigned int nr_held;
 	unsigned int nr_free;
 	unsigned int nr_bare;
+	unsigned int nr_empty;
 	unsigned int nr_limbo;
 	struct list_head orphans;
 	unsigned long nr_orphans;
@@ -309,6 +312,12 @@ struct fbuf_handle {
 static inline bool fbuf_is_volatile(const struct fbuf_pool *pool)
 {
 	return pool->prot == FBUF_VOLATILE;
+}
+
+/* May a buffer that is held have no memory yet? */
+static inline bool fbuf_is_lazy(const struct fbuf_pool *pool)
+{
+	return pool->flags & FBUF_POOL_LAZY;
 }
 
 static inline unsigned int fbuf_buf_index(const struct fbuf_pool *pool,

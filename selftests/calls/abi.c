@@ -89,7 +89,7 @@ FIXTURE_VARIANT_ADD(call, create)
 	.size = sizeof(struct fbuf_pool_create),
 	.once = offsetof(struct fbuf_pool_create, copy_above),
 	.on_control = true,
-	.flags = FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT,
+	.flags = FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT | FBUF_POOL_LAZY,
 	.pad = offsetof(struct fbuf_pool_create, pad),
 };
 
@@ -712,6 +712,8 @@ TEST_F(create, protection)
 		0, FBUF_POOL_SECURED, FBUF_POOL_SNAPSHOT,
 		FBUF_POOL_SECURED | FBUF_POOL_SIGBUS,
 		FBUF_POOL_SNAPSHOT | FBUF_POOL_SIGBUS,
+		FBUF_POOL_LAZY, FBUF_POOL_SECURED | FBUF_POOL_LAZY,
+		FBUF_POOL_SNAPSHOT | FBUF_POOL_SIGBUS | FBUF_POOL_LAZY,
 	};
 	struct fbuf_info info;
 	unsigned int i;
@@ -1726,7 +1728,7 @@ TEST(info_of_a_new_pool)
 	EXPECT_EQ(0ULL, info.fills);
 	EXPECT_EQ(0ULL, info.filled);
 	EXPECT_EQ(FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
-		  FBUF_FEATURE_COPY_ABOVE, info.features);
+		  FBUF_FEATURE_COPY_ABOVE | FBUF_FEATURE_LAZY, info.features);
 	EXPECT_EQ(0U, info.handle_flags);
 	EXPECT_EQ(0U, info.copy_above);
 	EXPECT_EQ(0U, info.pad2);

@@ -849,6 +849,74 @@ TEST_F(memcg, limit)
 	close(fd);
 }
 
+/* A byte of a child's own memory, or the signal that it gets for the try. */
+static int read_in_child(const __u8 *at)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(__atomic_load_n(at, __ATOMIC_RELAXED));
+	return pid < 0 ? -errno : child_status(pid);
+}
+
+/*
+ * A lazy pool takes no memory when it is made, nor for holds, and no more than there is
+ * when it is touched: that fails, and nobody is killed. It is filled up by FILL, as what
+ * a socket takes is taken past the limit, and kept for whoever wants memory next.
+ */
+TEST_F(memcg, lazy)
+{
+	struct fbuf_fill fill = { .size = sizeof(fill), .len = 1 };
+	struct fbuf_seg seg[2];
+	__u64 names[MEMCG_BUFS];
+	struct fbuf_info info;
+	struct pool pool;
+	unsigned int i;
+	char max[32];
+	int sock[2];
+
+	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
+	fill.fd = open("/dev/zero", O_RDONLY);
+	ASSERT_LE(0, fill.fd);
+	ASSERT_EQ(0, pool_make_flags(&pool, MEMCG_BUF, MEMCG_BUFS,
+				     FBUF_POOL_SNAPSHOT | FBUF_POOL_LAZY));
+	/* Nobody else is to want memory there. */
+	ASSERT_EQ(0, put_file(self->root, "cgroup.procs", "0"));
+	snprintf(max, sizeof(max), "%lld",
+		 get_file(self->path, "memory.current", NULL) + MEMCG_POOL / 2);
+	ASSERT_EQ(0, put_file(self->path, "memory.max", max));
+	ASSERT_EQ((int)MEMCG_BUFS, pool_alloc(pool.fd, names, MEMCG_BUFS));
+	EXPECT_EQ(0ULL, pool_resident(pool.fd));
+	for (i = 0; i < MEMCG_BUFS; i++) {
+		fill.name = names[i];
+		if (ioctl(pool.fd, FBUF_IOC_FILL, &fill) != 1)
+			break;
+	}
+	EXPECT_EQ(ENOMEM, errno);
+	ASSERT_LT(MEMCG_BUFS / 4, i);
+	ASSERT_GT(MEMCG_BUFS, i);
+	EXPECT_EQ((__u64)i * MEMCG_BUF, pool_resident(pool.fd));
+	/* After one that has memory, one that has not: all or nothing. */
+	seg[0] = buf_seg(&pool, names[0], 0, 1);
+	seg[1] = buf_seg(&pool, names[i], 0, MEMCG_BUF);
+	EXPECT_EQ(-ENOMEM, pool_send(pool.fd, sock[0], &seg[1], 1, 0, 0, NULL));
+	EXPECT_EQ(-ENOMEM, pool_send(pool.fd, sock[0], seg, 2, 0, 0, NULL));
+	EXPECT_TRUE(sock_empty(sock[1]));
+	EXPECT_EQ(-ENOMEM, pool_secure(pool.fd, &names[i], 1));
+	EXPECT_EQ(-SIGBUS, read_in_child(buf_addr(&pool, names[i])));
+	EXPECT_EQ(0, get_file(self->path, "memory.events", "oom_kill"));
+	ASSERT_EQ(0, put_file(self->path, "memory.max", "max"));
+	ASSERT_EQ(0, pool_info(pool.fd, &info));
+	EXPECT_EQ(MEMCG_BUFS, info.nr_held);
+	EXPECT_EQ(0ULL, info.sends);
+	EXPECT_EQ(1 + (ssize_t)MEMCG_BUF, pool_send(pool.fd, sock[0], seg, 2, 0,
+						    0, NULL));
+	pool_unmake(&pool);
+	close(fill.fd);
+	close(sock[0]);
+	close(sock[1]);
+}
+
 /* Whoever has memory come back, the maker's group pays for it. */
 TEST_F(memcg, back_on_touch_by_another)
 {

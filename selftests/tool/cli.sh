@@ -66,7 +66,7 @@ children()
 }
 
 needs module fbuf
-plan 45
+plan 46
 
 transfer 3000001 127.0.0.1
 report $? "file_arrives"
@@ -186,6 +186,12 @@ report $? "pool_json"
 
 fbuf pool make -b 64K -n 4 >"$tmp/out" 2>"$tmp/err" && grep -q '64' "$tmp/out"
 report $? "pool_text"
+
+fbuf pool make -j -b 64K -n 4 --lazy >"$tmp/out" 2>"$tmp/err" &&
+	json_in "$tmp/out" lazy true && json_in "$tmp/out" resident 0 &&
+	fbuf pool make -b 64K -n 4 --lazy >"$tmp/out" 2>"$tmp/err" &&
+	grep -q 'volatile, lazy' "$tmp/out"
+report $? "pool_lazy"
 
 for kind in volatile secured snapshot; do
 	fbuf demo --size 3000001 --protect $kind >"$tmp/out" 2>"$tmp/err" &&

@@ -234,6 +234,8 @@ json_t *ctl_pool_json(const struct ctl_pool *p)
 			    json_string(ctl_protection(p->flags)));
 	json_object_set_new(j, "sigbus",
 			    json_boolean(p->flags & FBUF_POOL_SIGBUS));
+	json_object_set_new(j, "lazy",
+			    json_boolean(p->flags & FBUF_POOL_LAZY));
 	return j;
 }
 

@@ -56,6 +56,7 @@ static const char make_help[] =
 "                        peer sees it; default), secured (waits), snapshot (goes\n"
 "                        to a copy)\n"
 "      --sigbus          what would wait gets SIGBUS instead\n"
+"      --lazy            buffers get memory when they are touched, not before\n"
 "      --hold            drop it only when standard input ends\n"
 "  -j, --json            as JSON\n"
 "  -h, --help            print this\n"
@@ -251,11 +252,12 @@ static void print_view(const struct view *v)
 		print_view_json(v);
 		return;
 	}
-	printf("pool %llu: %s, %u buffers of %s, %s%s\n",
+	printf("pool %llu: %s, %u buffers of %s, %s%s%s\n",
 	       (unsigned long long)p->id,
 	       fmt_bytes(size, (double)p->buf_size * p->nr_bufs), p->nr_bufs,
 	       fmt_bytes(buf, p->buf_size), ctl_protection(p->flags),
-	       p->flags & FBUF_POOL_SIGBUS ? " (SIGBUS)" : "");
+	       p->flags & FBUF_POOL_SIGBUS ? " (SIGBUS)" : "",
+	       p->flags & FBUF_POOL_LAZY ? ", lazy" : "");
 	printf("  charged to   uid %u (%s)", p->uid, fmt_user(user, p->uid));
 	if (has(v, FBUF_A_POOL_CHARGED))
 		printf(": %s", fmt_bytes(charged, p->charged));
@@ -451,8 +453,9 @@ static void print_list(const struct ctl_pool *pools, size_t nr)
 		table_cell(&t, "%s", p->in_flight_bytes ?
 			   fmt_ms(bytes, p->oldest_ms) : "-");
 		table_cell(&t, "%s", fmt_bytes(bytes, p->charged));
-		table_cell(&t, "%s%s", ctl_protection(p->flags),
-			   p->flags & FBUF_POOL_SIGBUS ? ", SIGBUS" : "");
+		table_cell(&t, "%s%s%s", ctl_protection(p->flags),
+			   p->flags & FBUF_POOL_SIGBUS ? ", SIGBUS" : "",
+			   p->flags & FBUF_POOL_LAZY ? ", lazy" : "");
 	}
 	table_print(&t, SIZE_MAX);
 }
@@ -501,18 +504,19 @@ static int no_protection(const char *word)
 
 static int parse_make(int argc, char **argv, struct make *m)
 {
-	enum { OPT_SIGBUS = 256, OPT_HOLD };
+	enum { OPT_SIGBUS = 256, OPT_LAZY, OPT_HOLD };
 	static const struct option longs[] = {
 		{ "buf-size", required_argument, NULL, 'b' },
 		{ "buffers", required_argument, NULL, 'n' },
 		{ "protect", required_argument, NULL, 'p' },
 		{ "sigbus", no_argument, NULL, OPT_SIGBUS },
+		{ "lazy", no_argument, NULL, OPT_LAZY },
 		{ "hold", no_argument, NULL, OPT_HOLD },
 		TOOL_LONG_JSON,
 		TOOL_LONG_HELP,
 		{ 0 }
 	};
-	unsigned int flag = 0, sigbus = 0;
+	unsigned int flag = 0, sigbus = 0, lazy = 0;
 	int c, ret;
 
 	while ((c = tool_getopt(argc, argv, "b:n:p:jh", longs)) != -1) {
@@ -532,6 +536,9 @@ static int parse_make(int argc, char **argv, struct make *m)
 		case OPT_SIGBUS:
 			sigbus = FBUF_POOL_SIGBUS;
 			break;
+		case OPT_LAZY:
+			lazy = FBUF_POOL_LAZY;
+			break;
 		case OPT_HOLD:
 			m->hold = true;
 			break;
@@ -541,7 +548,7 @@ static int parse_make(int argc, char **argv, struct make *m)
 				return ret;
 		}
 	}
-	m->flags = flag | sigbus;
+	m->flags = flag | sigbus | lazy;
 	if (sigbus && !flag)
 		return tool_usage("pool make",
 				  "--sigbus goes with --protect secured or snapshot.");

@@ -54,6 +54,8 @@
 #define FBUF_POOL_SECURED	(1U << 0)	/* it waits until idle */
 #define FBUF_POOL_SNAPSHOT	(1U << 1)	/* it goes to a fresh copy */
 #define FBUF_POOL_SIGBUS	(1U << 2)	/* what would wait gets SIGBUS */
+/* Buffers get memory when they are touched, and not before. */
+#define FBUF_POOL_LAZY		(1U << 3)
 
 /* What a handle may do. */
 #define FBUF_RIGHT_READ		(1U << 0)	/* map for reading */
@@ -78,7 +80,8 @@
  *
  * Returns a pool fd (O_CLOEXEC). Its memory is zeroed and charged to the
  * caller's RLIMIT_MEMLOCK (unless CAP_IPC_LOCK) and memory cgroup until the
- * last reference to it is gone, references of packets in flight included.
+ * last reference to it is gone, references of packets in flight included. With
+ * FBUF_POOL_LAZY the memory cgroup is charged as buffers get memory.
  */
 struct fbuf_pool_create {
 	__u32 size;
@@ -110,8 +113,9 @@ struct fbuf_pool_create {
  *
  * FBUF_IOC_ALLOC takes a hold on up to @count idle buffers, writes their names
  * and returns how many, at least 1. A buffer's memory may hold what an earlier
- * holder wrote. EAGAIN: buffers are free but all of them are in flight; try
- * again. ENOBUFS: every buffer is held. ETIMEDOUT: it waited in vain.
+ * holder wrote; in a lazy pool it may have none yet, and is zero. EAGAIN:
+ * buffers are free but all of them are in flight; try again. ENOBUFS: every
+ * buffer is held. ETIMEDOUT: it waited in vain.
  *
  * FBUF_IOC_FREE drops the holds on all buffers named, and what they secured.
  *
@@ -476,6 +480,7 @@ struct fbuf_uring_cmd {
 #define FBUF_FEATURE_NAMED_SEGS	(1U << 0)	/* FBUF_SEG_NAMED */
 #define FBUF_FEATURE_NO_PIN	(1U << 1)	/* FBUF_SHARE_NO_PIN */
 #define FBUF_FEATURE_COPY_ABOVE	(1U << 2)	/* .copy_above */
+#define FBUF_FEATURE_LAZY	(1U << 3)	/* FBUF_POOL_LAZY */
 
 /**
  * struct fbuf_info - FBUF_IOC_INFO, on a pool fd
@@ -488,7 +493,7 @@ struct fbuf_uring_cmd {
  * @nr_held: buffers with a hold
  * @nr_in_flight: buffers without a hold to which the kernel still refers
  * @nr_split: buffers in more pieces than need be, because memory was fragmented
- *            when the pool was made
+ *            when the pool was made; 0 for a lazy one
  * @node: NUMA node asked for, or -1
  * @uid: user who is charged for the pool, in the caller's user namespace
  * @pad: 0
@@ -505,7 +510,8 @@ struct fbuf_uring_cmd {
  * @charged: bytes charged for the pool: its own, snapshots in flight, and those
  *           that writes to buffers in flight may need
  * @resident: bytes of its own that have memory now: under pressure free buffers
- *            lose theirs, and get it back on use
+ *            lose theirs, and get it back on use; in a lazy pool none has any
+ *            before it is touched
  * @ring_size: bytes to map of this handle's ring, or 0 if it has none
  * @reuses: buffers that were in flight when they were freed, and are idle since
  * @protects: buffers that were protected against writes
