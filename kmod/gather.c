@@ -218,6 +218,7 @@ static int gather_make_ready(struct fbuf_gather *g, struct fbuf_handle *h,
 	__must_hold(&h->pool->lock)
 {
 	struct fbuf_buf *buf = &h->pool->bufs[at->index];
+	bool writable;
 	int err;
 
 	if (!gather_held(h, at->seg, at->seg->flags & FBUF_SEG_NAMED,
@@ -226,9 +227,12 @@ static int gather_make_ready(struct fbuf_gather *g, struct fbuf_handle *h,
 	err = fbuf_buf_get_memory(h->pool, buf);
 	if (err)
 		return err;
+	writable = fbuf_buf_writable(buf);
 	err = fbuf_protect(h->pool, buf, *prot);
-	if (err != -EDQUOT && err != -ENOMEM)
+	if (err != -EDQUOT && err != -ENOMEM) {
+		g->protects += writable && !fbuf_buf_writable(buf);
 		return err;
+	}
 	g->must_copy = err;
 	*prot = FBUF_VOLATILE;
 	return 0;
@@ -370,6 +374,7 @@ void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock)
 	g->len = 0;
 	g->copied = 0;
 	g->must_copy = 0;
+	g->protects = 0;
 	g->copy_max = 0;
 	g->sock = sock;
 	g->now = jiffies ?: 1;

@@ -235,15 +235,12 @@ static int handle_send(struct fbuf_handle *h, unsigned int cmd,
 	struct fbuf_send args;
 	int ret;
 
-	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	ret = fbuf_args_get(&args, sizeof(args), FBUF_SEND_ARGS_MIN, cmd, arg);
 	if (ret)
 		return ret;
 	ret = fbuf_send(h, &args);
-	if (ret < 0)
-		return ret;
-	/* The bytes are gone: a fault here must not hide how many. */
-	put_user(args.engine, &uargs->engine);
-	put_user(args.copied, &uargs->copied);
+	if (ret >= 0)
+		fbuf_send_put(uargs, &args);
 	return ret;
 }
 

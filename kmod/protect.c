@@ -64,7 +64,7 @@ static int protect_begin(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
 	lockdep_assert_held(&pool->lock);
-	if (buf->prot != FBUF_VOLATILE || buf->secures)
+	if (!fbuf_buf_writable(buf))
 		return 0;
 	if (buf->fills)
 		return -EBUSY;

@@ -342,6 +342,7 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	ret = send_check_gather(h->pool, &g, args->engines);
 	if (ret)
 		goto out_release;
+	args->protects = g.protects;
 	ret = send_one(h, &g, sock, args, !notify && !later, 0);
 	if (later) {
 		ret = send_leave(later, &g, sock, args, ret);
@@ -365,7 +366,7 @@ static noinline int send_called(struct fbuf_handle *h, struct fbuf_send *args,
 	prot = send_check(h, args->flags, args->engines);
 	if (prot < 0)
 		return prot;
-	err = send_check_to(args);
+	err = args->pad ? -EINVAL : send_check_to(args);
 	return err ?: send_checked(h, args, prot, later);
 }
 
@@ -449,14 +450,16 @@ int fbuf_send_end(struct fbuf_handle *h, struct fbuf_rest *rest, int err)
 	return ret;
 }
 
-/* As fbuf_args_get(), but with no call. */
+/* As fbuf_args_get(), but with no call. @args->pad is looked at, and not kept. */
 static __always_inline int send_get(struct fbuf_send *args,
 				    const struct fbuf_send __user *uargs)
 {
 	const u64 __user *from = (const u64 __user *)uargs;
 	u64 *to = (u64 *)args;
+	u32 pad;
 
-	BUILD_BUG_ON(sizeof(*args) != 7 * sizeof(*to));
+	BUILD_BUG_ON(sizeof(*args) != 8 * sizeof(*to));
+	BUILD_BUG_ON(offsetof(struct fbuf_send, protects) != 7 * sizeof(*to));
 	if (!user_read_access_begin(from, sizeof(*args)))
 		return -EFAULT;
 	unsafe_get_user(to[0], &from[0], fault);
@@ -466,8 +469,9 @@ static __always_inline int send_get(struct fbuf_send *args,
 	unsafe_get_user(to[4], &from[4], fault);
 	unsafe_get_user(to[5], &from[5], fault);
 	unsafe_get_user(to[6], &from[6], fault);
+	unsafe_get_user(pad, &uargs->pad, fault);
 	user_read_access_end();
-	return args->size == sizeof(*args) ? 0 : -EINVAL;
+	return args->size == sizeof(*args) && !pad ? 0 : -EINVAL;
 
 fault:
 	user_read_access_end();
@@ -482,8 +486,27 @@ static __always_inline void send_put(struct fbuf_send __user *uargs,
 		return;
 	unsafe_put_user(args->engine, &uargs->engine, fault);
 	unsafe_put_user(args->copied, &uargs->copied, fault);
+	unsafe_put_user(args->protects, &uargs->protects, fault);
 fault:
 	user_write_access_end();
+}
+
+/**
+ * fbuf_send_put() - tell the caller what a send did that took bytes
+ * @uargs: the structure in user memory, as long as @args->size says
+ * @args: what it did
+ *
+ * The bytes are gone: a fault here must not hide how many.
+ *
+ * Context: may sleep.
+ */
+void fbuf_send_put(struct fbuf_send __user *uargs, const struct fbuf_send *args)
+{
+	put_user(args->engine, &uargs->engine);
+	put_user(args->copied, &uargs->copied);
+	/* No more than the caller knows. */
+	if (args->size >= offsetofend(struct fbuf_send, protects))
+		put_user(args->protects, &uargs->protects);
 }
 
 /**

@@ -44,8 +44,12 @@ struct fbuf_later {
 	bool left;
 };
 
+/* As it was first published. */
+#define FBUF_SEND_ARGS_MIN	offsetof(struct fbuf_send, protects)
+
 long fbuf_send_user(struct fbuf_handle *h, struct fbuf_send __user *uargs);
 int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args);
+void fbuf_send_put(struct fbuf_send __user *uargs, const struct fbuf_send *args);
 int fbuf_send_later(struct fbuf_handle *h, struct fbuf_send *args,
 		    struct fbuf_later *later);
 int fbuf_send_on(struct fbuf_handle *h, struct fbuf_rest *rest);

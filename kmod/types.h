@@ -346,6 +346,12 @@ static inline bool fbuf_buf_bare(const struct fbuf_pool *pool,
 	return !pool->pages[fbuf_buf_first(pool, buf)];
 }
 
+/* May page tables have writable entries for it? */
+static inline bool fbuf_buf_writable(const struct fbuf_buf *buf)
+{
+	return buf->prot == FBUF_VOLATILE && !buf->secures;
+}
+
 /* At max_holds, none that comes back is for it, until it frees one itself. */
 static inline bool fbuf_at_max_holds(const struct fbuf_handle *h)
 	__must_hold(&h->pool->lock)

@@ -97,13 +97,11 @@ static int uring_complete(struct io_uring_cmd *cmd, int ret,
  * memory to write to.
  */
 static int uring_sent(struct io_uring_cmd *cmd, struct fbuf_send __user *uargs,
-		      u32 engine, u64 copied, bool left, int ret,
+		      const struct fbuf_send *args, bool left, int ret,
 		      unsigned int issue_flags)
 {
-	if (ret >= 0 && uargs) {
-		put_user(engine, &uargs->engine);
-		put_user(copied, &uargs->copied);
-	}
+	if (ret >= 0 && uargs)
+		fbuf_send_put(uargs, args);
 	if (ret >= 0 && left)
 		fbuf_uring_set_fail(cmd);
 	return uring_complete(cmd, ret, issue_flags);
@@ -121,8 +119,9 @@ static void uring_finish(struct uring_wait *w, struct fbuf_send __user *uargs,
 		remove_wait_queue(w->head, &w->entry);
 	timer_delete_sync(&w->timer);
 	ret = fbuf_send_end(uring_handle(cmd), &w->rest, err);
-	uring_sent(cmd, uargs, w->rest.engine, w->rest.copied, left, ret,
-		   issue_flags);
+	w->rest.args.engine = w->rest.engine;
+	w->rest.args.copied = w->rest.copied;
+	uring_sent(cmd, uargs, &w->rest.args, left, ret, issue_flags);
 	kfree(w);
 }
 
@@ -262,9 +261,9 @@ static int uring_cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 /* Copied once. All three begin with their size and FBUF_SEND_* flags. */
 static int uring_args_get(const struct io_uring_cmd *cmd, void *args,
-			  size_t size, u64 addr)
+			  size_t size, size_t min, u64 addr)
 {
-	int err = fbuf_args_get(args, size, size, cmd->cmd_op, addr);
+	int err = fbuf_args_get(args, size, min, cmd->cmd_op, addr);
 
 	if (err)
 		return err;
@@ -279,7 +278,7 @@ static int uring_send(struct io_uring_cmd *cmd, u64 addr,
 	struct fbuf_send args;
 	int ret;
 
-	ret = uring_args_get(cmd, &args, sizeof(args), addr);
+	ret = uring_args_get(cmd, &args, sizeof(args), FBUF_SEND_ARGS_MIN, addr);
 	if (ret)
 		return uring_complete(cmd, ret, issue_flags);
 	if (issue_flags & IO_URING_F_NONBLOCK) {
@@ -294,8 +293,7 @@ static int uring_send(struct io_uring_cmd *cmd, u64 addr,
 	}
 	if (later.punt)
 		return -EAGAIN;
-	return uring_sent(cmd, uargs, args.engine, args.copied, later.left,
-			  ret, issue_flags);
+	return uring_sent(cmd, uargs, &args, later.left, ret, issue_flags);
 }
 
 static int uring_fanout(struct io_uring_cmd *cmd, u64 addr,
@@ -304,7 +302,7 @@ static int uring_fanout(struct io_uring_cmd *cmd, u64 addr,
 	struct fbuf_fanout args;
 	int ret;
 
-	ret = uring_args_get(cmd, &args, sizeof(args), addr);
+	ret = uring_args_get(cmd, &args, sizeof(args), sizeof(args), addr);
 	if (!ret)
 		ret = fbuf_fanout(uring_handle(cmd), &args);
 	return uring_complete(cmd, ret, issue_flags);
@@ -316,7 +314,7 @@ static int uring_send_batch(struct io_uring_cmd *cmd, u64 addr,
 	struct fbuf_send_batch args;
 	int ret;
 
-	ret = uring_args_get(cmd, &args, sizeof(args), addr);
+	ret = uring_args_get(cmd, &args, sizeof(args), sizeof(args), addr);
 	if (!ret)
 		ret = fbuf_send_batch(uring_handle(cmd), &args);
 	return uring_complete(cmd, ret, issue_flags);

@@ -158,6 +158,8 @@ FIXTURE_VARIANT_ADD(call, send)
 {
 	.nr = _IOC_NR(FBUF_IOC_SEND),
 	.size = sizeof(struct fbuf_send),
+	.once = offsetof(struct fbuf_send, protects),
+	.pad = offsetof(struct fbuf_send, pad),
 	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
 		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
 		 FBUF_SEND_SNAPSHOT,
@@ -1193,15 +1195,18 @@ TEST_F(send, out_fields_ignored_on_the_way_in)
 {
 	self->arg.engine = 0xdeadbeef;
 	self->arg.copied = 0x123456789abcdefULL;
+	self->arg.protects = 0xdeadbeef;
 	EXPECT_EQ(200, send_arg(self));
 	EXPECT_EQ(FBUF_ENGINE_PAGEREF, self->arg.engine);
 	EXPECT_EQ(0ULL, self->arg.copied);
+	EXPECT_EQ(0U, self->arg.protects);
 }
 
 TEST_F(send, out_fields_left_alone_on_error)
 {
 	self->arg.engine = 0xdeadbeef;
 	self->arg.copied = 0x123456789abcdefULL;
+	self->arg.protects = 0xdeadbeef;
 	self->seg[1].len = 0;
 	EXPECT_SEND_FAILS(EINVAL);
 	shutdown(self->sock[0], SHUT_WR);
@@ -1209,6 +1214,142 @@ TEST_F(send, out_fields_left_alone_on_error)
 	EXPECT_EQ(-EPIPE, send_arg(self));
 	EXPECT_EQ(0xdeadbeef, self->arg.engine);
 	EXPECT_EQ(0x123456789abcdefULL, self->arg.copied);
+	EXPECT_EQ(0xdeadbeef, self->arg.protects);
+}
+
+/* Three segments of two buffers, in a pool that protects. */
+FIXTURE(protects)
+{
+	struct pool pool;
+	int sock[2];
+	__u64 names[NR_BUFS];
+	struct fbuf_seg seg[3];
+	struct fbuf_send arg;
+};
+
+FIXTURE_VARIANT(protects)
+{
+	__u32 flags;
+};
+
+FIXTURE_VARIANT_ADD(protects, snapshot)
+{
+	.flags = FBUF_POOL_SNAPSHOT,
+};
+
+FIXTURE_VARIANT_ADD(protects, secured)
+{
+	.flags = FBUF_POOL_SECURED,
+};
+
+FIXTURE_SETUP(protects)
+{
+	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS,
+				     variant->flags));
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
+					   NR_BUFS));
+	self->seg[0] = buf_seg(&self->pool, self->names[0], 0, 100);
+	self->seg[1] = buf_seg(&self->pool, self->names[1], 0, 100);
+	self->seg[2] = buf_seg(&self->pool, self->names[0], 200, 100);
+	self->arg = (struct fbuf_send) {
+		.size = sizeof(self->arg),
+		.segs = (uintptr_t)self->seg,
+		.nr_segs = 3,
+		.fd = self->sock[0],
+	};
+}
+
+FIXTURE_TEARDOWN(protects)
+{
+	pool_unmake(&self->pool);
+	close(self->sock[0]);
+	close(self->sock[1]);
+}
+
+/* What a send says of how many it protected; its bytes are read. */
+static int protects(struct _test_data_protects *self)
+{
+	int want = 100 * self->arg.nr_segs;
+	char got[300];
+
+	self->arg.protects = 0xdeadbeef;
+	if (ioctl(self->pool.fd, FBUF_IOC_SEND, &self->arg) != want ||
+	    read_full(self->sock[1], got, want) != want)
+		return -1;
+	return self->arg.protects;
+}
+
+TEST_F(protects, counted_once)
+{
+	EXPECT_EQ(2, protects(self));
+	EXPECT_EQ(0, protects(self));
+	/* One segment alone goes another way, with the same to say. */
+	self->arg.nr_segs = 1;
+	EXPECT_EQ(0, protects(self));
+	self->seg[0] = buf_seg(&self->pool, self->names[2], 0, 100);
+	EXPECT_EQ(1, protects(self));
+	EXPECT_EQ(0, protects(self));
+}
+
+TEST_F(protects, again_after_a_write)
+{
+	struct fbuf_info info;
+	unsigned int i;
+
+	EXPECT_EQ(2, protects(self));
+	for (i = 0; i < 3; i++) {
+		buf_addr(&self->pool, self->names[1])[5000] = i;
+		EXPECT_EQ(1, protects(self));
+		EXPECT_EQ(0, protects(self));
+	}
+	/* And after one that was in flight. */
+	ASSERT_EQ(300, ioctl(self->pool.fd, FBUF_IOC_SEND, &self->arg));
+	EXPECT_EQ(0U, self->arg.protects);
+	if (variant->flags & FBUF_POOL_SNAPSHOT) {
+		buf_addr(&self->pool, self->names[0])[0] = i;
+		ASSERT_EQ(300, ioctl(self->pool.fd, FBUF_IOC_SEND, &self->arg));
+		EXPECT_EQ(1U, self->arg.protects);
+	}
+	/* All that was counted for the pool, and no more. */
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(variant->flags & FBUF_POOL_SNAPSHOT ? 6ULL : 5ULL,
+		  info.protects);
+}
+
+/* What is secured is protected already; a volatile send protects nothing. */
+TEST_F(protects, not_what_is_protected)
+{
+	self->arg.flags = FBUF_SEND_VOLATILE;
+	EXPECT_EQ(0, protects(self));
+	self->arg.flags = 0;
+	ASSERT_EQ(1, pool_secure(self->pool.fd, self->names, 1));
+	EXPECT_EQ(1, protects(self));
+}
+
+/* A caller that knows the structure as it once was is told as much as it knows. */
+TEST_F(protects, of_a_shorter_structure)
+{
+	size_t once = offsetof(struct fbuf_send, protects), size;
+	union any_arg arg;
+	char got[300];
+
+	for (size = once; size <= sizeof(self->arg); size += 4) {
+		memset(&arg, 0x5a, sizeof(arg));
+		memcpy(&arg, &self->arg, once);
+		arg.send.size = size;
+		if (size == sizeof(self->arg))
+			arg.send.pad = 0;
+		buf_addr(&self->pool, self->names[1])[0] = size;
+		EXPECT_EQ(300, call(self->pool.fd, _IOC_NR(FBUF_IOC_SEND),
+				    size, &arg));
+		ASSERT_EQ(300, read_full(self->sock[1], got, 300));
+		EXPECT_EQ(FBUF_ENGINE_PAGEREF, arg.send.engine);
+		EXPECT_EQ(0ULL, arg.send.copied);
+		EXPECT_EQ(size == once ? 0x5a5a5a5aU : 1U, arg.send.protects);
+		EXPECT_EQ(size == sizeof(self->arg) ? 0 : 0x5a5a5a5aU,
+			  arg.send.pad);
+	}
 }
 
 TEST_F(send, segment_beyond_pool)
@@ -1728,7 +1869,8 @@ TEST(info_of_a_new_pool)
 	EXPECT_EQ(0ULL, info.fills);
 	EXPECT_EQ(0ULL, info.filled);
 	EXPECT_EQ(FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
-		  FBUF_FEATURE_COPY_ABOVE | FBUF_FEATURE_LAZY, info.features);
+		  FBUF_FEATURE_COPY_ABOVE | FBUF_FEATURE_LAZY |
+		  FBUF_FEATURE_PROTECTS, info.features);
 	EXPECT_EQ(0U, info.handle_flags);
 	EXPECT_EQ(0U, info.copy_above);
 	EXPECT_EQ(0U, info.pad2);

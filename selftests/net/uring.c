@@ -161,6 +161,7 @@ static struct fbuf_send send_args(int sock, const struct fbuf_seg *segs,
 		.fd = sock,
 		.engine = UNSET,
 		.copied = UNSET,
+		.protects = UNSET,
 	};
 
 	return args;
@@ -579,7 +580,36 @@ static const struct {
 	{ AT(namelen), 4, FBUF_NAME_MAX + 1, -EINVAL },
 	{ AT(name), 8, 1, -EINVAL },
 	{ AT(segment), 4, 65536, -EINVAL },
+	{ AT(pad), 4, 1, -EINVAL },
 };
+
+/* How many buffers it protected, to who asks for it. */
+TEST_F(uring, protects)
+{
+	const size_t once = offsetof(struct fbuf_send, protects);
+	struct fbuf_send args;
+	struct fbuf_seg seg;
+	struct pool pool;
+	__u64 names[2];
+	int i;
+
+	ASSERT_EQ(0, pool_make_flags(&pool, BUF_SIZE, 2, FBUF_POOL_SNAPSHOT));
+	ASSERT_EQ(2, pool_alloc(pool.fd, names, 2));
+	for (i = 0; i < 2; i++) {
+		seg = buf_seg(&pool, names[i], 0, PAGE);
+		args = send_args(self->sock[0], &seg, 1);
+		if (i)
+			args.size = once;
+		EXPECT_EQ((int)PAGE, run_op(&self->ring, pool.fd,
+					    _IOC(_IOC_READ | _IOC_WRITE,
+						 FBUF_IOC_MAGIC,
+						 _IOC_NR(FBUF_IOC_SEND),
+						 args.size),
+					    (uintptr_t)&args, 0));
+		EXPECT_EQ(i ? UNSET : 1U, args.protects);
+	}
+	pool_unmake(&pool);
+}
 
 TEST_F(uring, errors_are_the_ioctls)
 {
@@ -732,6 +762,7 @@ TEST_F(uring, goes_on_when_there_is_room)
 	EXPECT_EQ(-1, pattern_differs(self->got, 1, 0, POOL_SIZE));
 	EXPECT_EQ((__u32)FBUF_ENGINE_PAGEREF, args.engine);
 	EXPECT_EQ(0U, args.copied);
+	EXPECT_EQ(0U, args.protects);
 	ASSERT_EQ(0, pool_info(self->pool.fd, &after));
 	EXPECT_EQ(before.sends + 1, after.sends);
 	EXPECT_EQ(before.bytes + POOL_SIZE, after.bytes);
