@@ -159,8 +159,12 @@ int tool_getopt(int argc, char **argv, const char *shorts,
 	char with_colon[64];
 	int c;
 
-	/* The colon: tell what lacks its argument from what is unknown. */
-	snprintf(with_colon, sizeof(with_colon), ":%s", shorts);
+	/*
+	 * The colon: tell what lacks its argument from what is unknown. A plus
+	 * goes before it: the first word that is no option ends them.
+	 */
+	snprintf(with_colon, sizeof(with_colon), "%s:%s",
+		 *shorts == '+' ? "+" : "", shorts + (*shorts == '+'));
 	opterr = 0;
 	c = getopt_long(argc, argv, with_colon, longs, NULL);
 	if (c != '?' && c != ':')
