@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * write() and its family. What lies in the pool goes to a TCP socket by reference,
+ * small memory beside it inline; all of one call by one send, or by several where
+ * one does not take that much. Whatever is odd, or fails for a reason that is not
+ * the socket's, goes to the real call, as if nothing had been tried.
+ *
+ * Nothing here locks or allocates: write() may be called in a signal handler.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/fbuf.h>
+
+#include "../lib/lib.h"
+#include "fds.h"
+#include "next.h"
+#include "pays.h"
+#include "pool.h"
+#include "run.h"
+#include "stats.h"
+
+/* Segments of one send: 16 MiB of the pool; they are on the caller's stack. */
+#define SEGS_MAX	256U
+/* Pieces of the pool that are sooner copied than referred to. */
+#define PIECE_MIN	1024U
+/* How often the memory in flight is looked at: after so many bytes, or sends. */
+#define LOOK_BYTES	(4UL << 20)
+#define LOOK_SENDS	32U
+
+/* MSG_* that a send can do; with any other, or an address, the real call can. */
+#define FLAGS_KNOWN	(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)
+
+/* What of a call is still to be sent. */
+struct rest {
+	const struct iovec *iov;
+	size_t nr;
+	size_t at;		/* in the first of them */
+};
+
+/* A call, as it is judged. */
+struct job {
+	int fd;
+	unsigned int flags;	/* FBUF_SEND_* */
+	size_t pool;		/* bytes of the pool */
+	size_t beside;		/* bytes of other memory */
+};
+
+/* Bytes from p on that one segment can have. */
+static size_t piece_len(const char *p, size_t left, bool *inl)
+{
+	size_t in_buf;
+
+	*inl = true;
+	if (!run_has(p))
+		return left < FBUF_INLINE_MAX ? left : FBUF_INLINE_MAX;
+	in_buf = POOL_BUF_SIZE - (((uintptr_t)p - run.base) % POOL_BUF_SIZE);
+	if (left > in_buf)
+		left = in_buf;
+	*inl = left < PIECE_MIN;
+	return left;
+}
+
+/* As many segments as there is room for; returns how many, and their bytes. */
+static unsigned int fill(struct fbuf_seg *segs, struct rest *rest, size_t *len)
+{
+	unsigned int n = 0;
+
+	*len = 0;
+	while (rest->nr && n < SEGS_MAX) {
+		size_t left = rest->iov->iov_len - rest->at, piece;
+		const char *p = (char *)rest->iov->iov_base + rest->at;
+		bool inl;
+
+		if (!left) {
+			rest->iov++;
+			rest->nr--;
+			rest->at = 0;
+			continue;
+		}
+		piece = piece_len(p, left, &inl);
+		segs[n++] = (struct fbuf_seg){
+			.addr = inl ? (uintptr_t)p : (uintptr_t)p - run.base,
+			.len = piece,
+			.flags = inl ? FBUF_SEG_INLINE : 0,
+		};
+		rest->at += piece;
+		*len += piece;
+	}
+	while (rest->nr && rest->at == rest->iov->iov_len) {
+		rest->iov++;
+		rest->nr--;
+		rest->at = 0;
+	}
+	return n;
+}
+
+/* A thread that waits here may be cancelled, as in write(). */
+static int send_call(struct fbuf_send *send)
+{
+	int type, ret;
+
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+	ret = lib_ioctl(fds_get(FD_POOL), FBUF_IOC_SEND, send);
+	pthread_setcanceltype(type, &type);
+	return ret;
+}
+
+static bool is_tcp(int fd)
+{
+	socklen_t len = sizeof(int);
+	int proto, saved = errno;
+	bool ret;
+
+	ret = !getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &proto, &len) &&
+	      proto == IPPROTO_TCP;
+	errno = saved;
+	return ret;
+}
+
+/*
+ * What kind of send an fd had last: only to put the next one into its class, as
+ * the number may be another's by now.
+ */
+static uint8_t kinds[256];
+
+static enum pays_kind kind_of(int fd)
+{
+	return __atomic_load_n(&kinds[fd & 255], __ATOMIC_RELAXED);
+}
+
+/*
+ * TCP without a layer on top, or with TLS. AF_UNIX sockets would take pages too,
+ * but join them to the last packet, which may be one that carries an fd.
+ */
+static int send_pages(struct fbuf_send *send)
+{
+	enum pays_kind kind = PAYS_TCP;
+	int ret;
+
+	send->engines = FBUF_ENGINE_PAGEREF;
+	ret = send_call(send);
+	if (ret == -EOPNOTSUPP && is_tcp(send->fd)) {
+		kind = PAYS_TLS;
+		send->engines = FBUF_ENGINE_SPLICE;
+		ret = send_call(send);
+	}
+	if (ret > 0)
+		__atomic_store_n(&kinds[send->fd & 255], kind,
+				 __ATOMIC_RELAXED);
+	return ret;
+}
+
+/*
+ * Why an error is not the socket's, and the real call is to be made; or NR_WHY:
+ * then the socket has told it, once, and it is the caller's.
+ */
+static enum stats_why why_of(int err)
+{
+	switch (err) {
+	case EOPNOTSUPP:
+	case ENOTSOCK:
+	case EBADF:
+		return WHY_SOCKET;
+	case EBUSY:
+		return WHY_BUSY;
+	case ENOMEM:
+	case EDQUOT:
+		return WHY_LIMIT;
+	case EAGAIN:	/* there is no room; or it is not the socket that says so */
+	case EPIPE:	/* the real call raises SIGPIPE as well */
+	case ENOTTY:	/* the fd is not our pool's any more */
+	case EINVAL:
+	case EFAULT:
+	case ESTALE:
+	case EACCES:
+	case EPERM:
+	case ENOSYS:
+	case EMSGSIZE:
+	case EHWPOISON:
+		return WHY_OTHER;
+	default:
+		return NR_WHY;
+	}
+}
+
+#define SEND_PROTECTS 0
+#define SEND_SNAPSHOTS 0
+static void count(const struct job *job, struct pays_class *c,
+		  const struct fbuf_send *send, size_t sent)
+{
+	(void)send;
+	stats_add(&stats.sends, 1);
+	stats_add(&stats.bytes, sent);
+	stats_add(&stats.protects, SEND_PROTECTS);
+	stats_add(&stats.snapshots, SEND_SNAPSHOTS);
+	if (job->beside)
+		stats_add(&stats.beside, 1);
+	pays_add(c, sent, SEND_PROTECTS, SEND_SNAPSHOTS);
+}
+
+/*
+ * Packets that others keep, and what writes made of the buffers meanwhile, must
+ * not take more memory than the user allows.
+ */
+static bool crowded(size_t bytes)
+{
+	static uint32_t sends;
+	static uint64_t looked;
+	static bool is;
+
+	if (__atomic_fetch_add(&sends, 1, __ATOMIC_RELAXED) % LOOK_SENDS &&
+	    __atomic_add_fetch(&looked, bytes, __ATOMIC_RELAXED) < LOOK_BYTES)
+		return __atomic_load_n(&is, __ATOMIC_RELAXED);
+	__atomic_store_n(&looked, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&is, pool_memory() > pool_limit(), __ATOMIC_RELAXED);
+	return is;
+}
+
+/*
+ * Send all of it, or what the socket takes. Returns the bytes; -1 with errno; or
+ * -2: nothing was done, the real call is to be made.
+ */
+#define NOT_OURS	(-2)
+
+
+static ssize_t send_all(const struct job *job, struct rest *rest,
+			struct pays_class *c)
+{
+	struct fbuf_seg segs[SEGS_MAX];
+	ssize_t done = 0;
+
+	while (rest->nr) {
+		struct fbuf_send send = {
+			.size = sizeof(send),
+			.segs = (uintptr_t)segs,
+			.fd = job->fd,
+		};
+		enum stats_why why;
+		size_t len;
+		int ret;
+
+		send.nr_segs = fill(segs, rest, &len);
+		send.flags = job->flags | (rest->nr ? FBUF_SEND_MORE : 0);
+		ret = send_pages(&send);
+		if (ret > 0) {
+			done += ret;
+			count(job, c, &send, ret);
+			if ((size_t)ret == len)
+				continue;
+		}
+		if (done || !ret)
+			break;
+		why = why_of(-ret);
+		if (why == NR_WHY) {
+			errno = -ret;
+			return -1;
+		}
+		if (why == WHY_BUSY)
+			pays_lost(c);
+		if (ret != -EAGAIN)
+			stats_add(&stats.copied[why], job->pool);
+		return NOT_OURS;
+	}
+	return done;
+}
+
+/* Sees what of a call lies where; false if it is none of ours. */
+static bool judge(struct job *job, const struct iovec *iov, size_t nr)
+{
+	size_t i;
+
+	if (nr > IOV_MAX)
+		return false;
+	for (i = 0; i < nr; i++) {
+		size_t len = iov[i].iov_len;
+
+		if (len > FBUF_GATHER_MAX)
+			return false;
+		if (!run_has(iov[i].iov_base))
+			job->beside += len;
+		else if (len <= run.base + run.size - (uintptr_t)iov[i].iov_base)
+			job->pool += len;
+		else
+			return false;
+	}
+	return job->pool >= run_min() && job->beside <= job->pool &&
+	       job->pool + job->beside <= FBUF_GATHER_MAX;
+}
+
+static ssize_t try_send(int fd, const struct iovec *iov, size_t nr,
+			unsigned int flags)
+{
+	struct job job = { .fd = fd, .flags = flags };
+	struct rest rest = { iov, nr, 0 };
+	struct pays_class *c;
+
+	if (!judge(&job, iov, nr) || fds_get(FD_POOL) < 0)
+		return NOT_OURS;
+	c = pays_class(job.pool, kind_of(fd));
+	if (!pays_try(c)) {
+		stats_add(&stats.copied[WHY_UNPAID], job.pool);
+		return NOT_OURS;
+	}
+	if (unlikely(crowded(job.pool))) {
+		stats_add(&stats.copied[WHY_CROWDED], job.pool);
+		return NOT_OURS;
+	}
+	return send_all(&job, &rest, c);
+}
+
+/* The same with MSG_*. */
+static ssize_t try_send_flags(int fd, const struct iovec *iov, size_t nr,
+			      int flags)
+{
+	if (flags & ~FLAGS_KNOWN)
+		return NOT_OURS;
+	return try_send(fd, iov, nr,
+			(flags & MSG_DONTWAIT ? FBUF_SEND_DONTWAIT : 0) |
+			(flags & MSG_MORE ? FBUF_SEND_MORE : 0));
+}
+
+static __attribute__((__noinline__)) ssize_t
+try_one(int fd, const void *p, size_t n, int flags)
+{
+	struct iovec iov = { (void *)p, n };
+
+	return try_send_flags(fd, &iov, 1, flags);
+}
+
+EXPORT ssize_t write(int fd, const void *p, size_t n)
+{
+	ssize_t ret;
+
+	if (likely(n < run_min() || !run_has(p)))
+		return next.write(fd, p, n);
+	ret = try_one(fd, p, n, 0);
+	return ret == NOT_OURS ? next.write(fd, p, n) : ret;
+}
+
+EXPORT ssize_t send(int fd, const void *p, size_t n, int flags)
+{
+	ssize_t ret;
+
+	if (likely(n < run_min() || !run_has(p)))
+		return next.send(fd, p, n, flags);
+	ret = try_one(fd, p, n, flags);
+	return ret == NOT_OURS ? next.send(fd, p, n, flags) : ret;
+}
+
+EXPORT ssize_t sendto(int fd, const void *p, size_t n, int flags,
+		      const struct sockaddr *to, socklen_t len)
+{
+	ssize_t ret = NOT_OURS;
+
+	if (unlikely(n >= run_min() && run_has(p) && !to))
+		ret = try_one(fd, p, n, flags);
+	return ret == NOT_OURS ? next.sendto(fd, p, n, flags, to, len) : ret;
+}
+
+EXPORT ssize_t writev(int fd, const struct iovec *iov, int nr)
+{
+	ssize_t ret = NOT_OURS;
+
+	if (nr > 0 && run_min() != SIZE_MAX)
+		ret = try_send(fd, iov, nr, 0);
+	return ret == NOT_OURS ? next.writev(fd, iov, nr) : ret;
+}
+
+/* A position of -1 is the fd's own: what a socket has. */
+EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int nr, off_t pos,
+			int flags)
+{
+	ssize_t ret = NOT_OURS;
+
+	if (nr > 0 && pos == -1 && !flags && run_min() != SIZE_MAX)
+		ret = try_send(fd, iov, nr, 0);
+	return ret == NOT_OURS ? next.pwritev2(fd, iov, nr, pos, flags) : ret;
+}
+
+EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int nr, off_t pos,
+			   int flags) __attribute__((__alias__("pwritev2")));
+
+static ssize_t try_message(int fd, const struct msghdr *msg, int flags)
+{
+	if (run_min() == SIZE_MAX || msg->msg_name || msg->msg_namelen ||
+	    msg->msg_controllen || !msg->msg_iovlen)
+		return NOT_OURS;
+	return try_send_flags(fd, msg->msg_iov, msg->msg_iovlen, flags);
+}
+
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	ssize_t ret = try_message(fd, msg, flags);
+
+	return ret == NOT_OURS ? next.sendmsg(fd, msg, flags) : ret;
+}
+
+/* One by one, if the first is ours: as sendmmsg() does it. */
+EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned int nr, int flags)
+{
+	unsigned int i;
+	ssize_t ret;
+
+	for (i = 0; i < nr; i++) {
+		ret = try_message(fd, &msgs[i].msg_hdr, flags);
+		if (ret == NOT_OURS)
+			break;
+		if (ret < 0)
+			return i ? (int)i : -1;
+		msgs[i].msg_len = ret;
+	}
+	if (i && i < nr) {
+		int more = next.sendmmsg(fd, msgs + i, nr - i, flags);
+
+		return more < 0 ? (int)i : (int)i + more;
+	}
+	return i ? (int)i : next.sendmmsg(fd, msgs, nr, flags);
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * libfbuf-run.so, preloaded by "fbuf run": see fbuf-run(1). Whatever is missing,
+ * the module, a permission, memory, the program runs as if this were not there.
+ *
+ * Files, each calling only those before it: next, fds, stats, pays, pool, mem,
+ * send, start.
+ */
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fds.h"
+#include "next.h"
+#include "pool.h"
+#include "run.h"
+#include "stats.h"
+
+struct run run = { .min = SIZE_MAX };
+pid_t run_owner;
+
+#define POOL_DEFAULT	(256UL << 20)
+#define POOL_LEAST	(2UL << 20)
+#define POOL_MOST	(1UL << 40)
+#define MIN_DEFAULT	(32UL << 10)
+
+/* A size with K, M or G behind it: "fbuf run" has looked at it already. */
+static size_t size_of(const char *name, size_t otherwise)
+{
+	const char *text = getenv(name);
+	char *end;
+	size_t n;
+
+	if (!text || !*text)
+		return otherwise;
+	n = strtoul(text, &end, 0);
+	switch (*end) {
+	case 'G':
+		n <<= 10;
+		/* fallthrough */
+	case 'M':
+		n <<= 10;
+		/* fallthrough */
+	case 'K':
+		n <<= 10;
+		end++;
+	}
+	return *end || !n ? otherwise : n;
+}
+
+static size_t clamp(size_t n, size_t least, size_t most)
+{
+	return n < least ? least : n > most ? most : n;
+}
+
+/* The first of all: memory may be asked for before, and is the next one's then. */
+__attribute__((__constructor__(101))) static void start(void)
+{
+	size_t size, min;
+	int err;
+
+	run_owner = getpid();
+	next_resolve();
+	stats_start(getenv("FBUF_RUN_STATS"), getenv("FBUF_RUN_VERBOSE"));
+	size = size_of("FBUF_RUN_POOL", POOL_DEFAULT);
+	min = size_of("FBUF_RUN_MIN", MIN_DEFAULT);
+
+	err = pool_start(clamp(size, POOL_LEAST, POOL_MOST));
+	if (!err)
+		err = pthread_atfork(pool_fork_before, pool_fork_parent,
+				     pool_fork_child);
+	if (err) {
+		stats_say("nothing is sent without a copy: /dev/fbuf", err);
+		return;
+	}
+	__atomic_store_n(&run.min, min, __ATOMIC_RELAXED);
+}
+
+/*
+ * A filter that the program sets may kill it for an ioctl that it does not know
+ * of. No more of them, then; what is in the pool stays there.
+ */
+static void before_filter(void)
+{
+	if (run_min() == SIZE_MAX)
+		return;
+	__atomic_store_n(&run.min, SIZE_MAX, __ATOMIC_RELAXED);
+	stats_say("the program sets a seccomp filter: no more is sent without a copy", 0);
+}
+
+EXPORT int prctl(int op, ...)
+{
+	unsigned long a, b, c, d;
+	va_list ap;
+
+	va_start(ap, op);
+	a = va_arg(ap, unsigned long);
+	b = va_arg(ap, unsigned long);
+	c = va_arg(ap, unsigned long);
+	d = va_arg(ap, unsigned long);
+	va_end(ap);
+	if (op == PR_SET_SECCOMP)
+		before_filter();
+	return next.prctl(op, a, b, c, d);
+}
+
+/* A new process by these has a copy of memory, without the C library's handlers. */
+static bool is_fork(long nr, long arg)
+{
+	switch (nr) {
+#ifdef SYS_fork
+	case SYS_fork:
+		return true;
+#endif
+	case SYS_clone:
+		return !(arg & CLONE_VM);
+	case SYS_clone3:
+		/* The flags come first in the structure. */
+		return arg && !(*(uint64_t *)arg & CLONE_VM);
+	default:
+		return false;
+	}
+}
+
+EXPORT long syscall(long nr, ...)
+{
+	long a, b, c, d, e, f, ret;
+	va_list ap;
+
+	va_start(ap, nr);
+	a = va_arg(ap, long);
+	b = va_arg(ap, long);
+	c = va_arg(ap, long);
+	d = va_arg(ap, long);
+	e = va_arg(ap, long);
+	f = va_arg(ap, long);
+	va_end(ap);
+	if (nr == SYS_seccomp && a != SECCOMP_GET_ACTION_AVAIL)
+		before_filter();
+	if (likely(!is_fork(nr, a)))
+		return next.syscall(nr, a, b, c, d, e, f);
+
+	pool_fork_before();
+	ret = next.syscall(nr, a, b, c, d, e, f);
+	if (ret)
+		pool_fork_parent();
+	else
+		pool_fork_child();
+	return ret;
+}
+
+/* fork() without the handlers. */
+EXPORT pid_t _Fork(void)
+{
+	pid_t pid;
+
+	pool_fork_before();
+	pid = next._Fork();
+	if (pid)
+		pool_fork_parent();
+	else
+		pool_fork_child();
+	return pid;
+}
