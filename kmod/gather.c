@@ -207,6 +207,14 @@ static int gather_refer(struct fbuf_gather *g, struct fbuf_handle *h,
 	return ret;
 }
 
+/* A buffer was not protected yet, and is now: what became of it since it was? */
+static void gather_count(struct fbuf_gather *g, struct fbuf_buf *buf)
+{
+	g->protects++;
+	g->snapshots += buf->snapped;
+	buf->snapped = 0;
+}
+
 /*
  * Protect the buffer while the gather has no reference to it, so that whatever
  * reference is found is somebody else's. If nobody can be charged for what a
@@ -230,7 +238,8 @@ static int gather_make_ready(struct fbuf_gather *g, struct fbuf_handle *h,
 	writable = fbuf_buf_writable(buf);
 	err = fbuf_protect(h->pool, buf, *prot);
 	if (err != -EDQUOT && err != -ENOMEM) {
-		g->protects += writable && !fbuf_buf_writable(buf);
+		if (writable && !fbuf_buf_writable(buf))
+			gather_count(g, buf);
 		return err;
 	}
 	g->must_copy = err;
@@ -375,6 +384,7 @@ void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock)
 	g->copied = 0;
 	g->must_copy = 0;
 	g->protects = 0;
+	g->snapshots = 0;
 	g->copy_max = 0;
 	g->sock = sock;
 	g->now = jiffies ?: 1;

@@ -300,6 +300,7 @@ static void snapshot_swap(struct fbuf_pool *pool, struct fbuf_buf *buf,
 
 	fbuf_unmap(pool, buf);
 	buf->told = 0;
+	buf->snapped = 1;
 	/* A send that gets a fresh page must see that it is not protected. */
 	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
 	smp_wmb();	/* pairs with the barrier in gather_held() */

@@ -172,6 +172,22 @@ static __always_inline int send_by_engine(struct fbuf_handle *h,
 	return ret;
 }
 
+/*
+ * Is there a gather that one of these engines would send to this socket? What no
+ * engine takes is not to be protected for nothing.
+ */
+static noinline bool send_takes_any(struct socket *sock, unsigned int engines)
+{
+	static const struct fbuf_gather none;
+
+	if (engines & FBUF_ENGINE_COPY)
+		return true;
+	if (engines & (FBUF_ENGINE_PAGEREF | FBUF_ENGINE_UBUF) &&
+	    fbuf_pageref_takes(sock, &none))
+		return true;
+	return engines & FBUF_ENGINE_SPLICE && fbuf_splice_takes(sock, &none);
+}
+
 /* What only some sends have; apart, to keep it off the stack of all others. */
 struct send_extra {
 	struct sockaddr_storage name;
@@ -334,6 +350,9 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	sock = sock_from_file(fd_file(f));
 	if (!sock)
 		goto out;
+	ret = -EOPNOTSUPP;
+	if (args->engines && !send_takes_any(sock, args->engines))
+		goto out;
 	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
 				 args->nr_segs, SOCK_INODE(sock)->i_ino, prot,
 				 send_may_copy(args->flags, args->engines));
@@ -343,6 +362,7 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	if (ret)
 		goto out_release;
 	args->protects = g.protects;
+	args->snapshots = g.snapshots;
 	ret = send_one(h, &g, sock, args, !notify && !later, 0);
 	if (later) {
 		ret = send_leave(later, &g, sock, args, ret);
@@ -487,6 +507,7 @@ static __always_inline void send_put(struct fbuf_send __user *uargs,
 	unsafe_put_user(args->engine, &uargs->engine, fault);
 	unsafe_put_user(args->copied, &uargs->copied, fault);
 	unsafe_put_user(args->protects, &uargs->protects, fault);
+	unsafe_put_user(args->snapshots, &uargs->snapshots, fault);
 fault:
 	user_write_access_end();
 }
@@ -507,6 +528,8 @@ void fbuf_send_put(struct fbuf_send __user *uargs, const struct fbuf_send *args)
 	/* No more than the caller knows. */
 	if (args->size >= offsetofend(struct fbuf_send, protects))
 		put_user(args->protects, &uargs->protects);
+	if (args->size >= offsetofend(struct fbuf_send, snapshots))
+		put_user(args->snapshots, &uargs->snapshots);
 }
 
 /**

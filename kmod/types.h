@@ -52,6 +52,7 @@ enum fbuf_protection {
  *        0, no page table has a writable entry for the buffer
  * @told: runs of it in sends by the ubuf engine, whose end wakes who waits; it
  *        may be too low, but not too high for long
+ * @snapped: 1 if a snapshot was made since it was last protected, else 0
  * @mark: number of the last batch that named it, so that a name twice in one
  *        batch is noticed
  * @sent: jiffies when it was last sent; 0 before
@@ -69,6 +70,7 @@ struct fbuf_buf {
 	u32 fills;
 	u32 prot;
 	u32 told;
+	u32 snapped;
 	u64 mark;
 	unsigned long sent;
 	unsigned long sock;

@@ -159,7 +159,6 @@ FIXTURE_VARIANT_ADD(call, send)
 	.nr = _IOC_NR(FBUF_IOC_SEND),
 	.size = sizeof(struct fbuf_send),
 	.once = offsetof(struct fbuf_send, protects),
-	.pad = offsetof(struct fbuf_send, pad),
 	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
 		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
 		 FBUF_SEND_SNAPSHOT,
@@ -1196,10 +1195,12 @@ TEST_F(send, out_fields_ignored_on_the_way_in)
 	self->arg.engine = 0xdeadbeef;
 	self->arg.copied = 0x123456789abcdefULL;
 	self->arg.protects = 0xdeadbeef;
+	self->arg.snapshots = 0xdeadbeef;
 	EXPECT_EQ(200, send_arg(self));
 	EXPECT_EQ(FBUF_ENGINE_PAGEREF, self->arg.engine);
 	EXPECT_EQ(0ULL, self->arg.copied);
 	EXPECT_EQ(0U, self->arg.protects);
+	EXPECT_EQ(0U, self->arg.snapshots);
 }
 
 TEST_F(send, out_fields_left_alone_on_error)
@@ -1207,6 +1208,7 @@ TEST_F(send, out_fields_left_alone_on_error)
 	self->arg.engine = 0xdeadbeef;
 	self->arg.copied = 0x123456789abcdefULL;
 	self->arg.protects = 0xdeadbeef;
+	self->arg.snapshots = 0xdeadbeef;
 	self->seg[1].len = 0;
 	EXPECT_SEND_FAILS(EINVAL);
 	shutdown(self->sock[0], SHUT_WR);
@@ -1215,6 +1217,25 @@ TEST_F(send, out_fields_left_alone_on_error)
 	EXPECT_EQ(0xdeadbeef, self->arg.engine);
 	EXPECT_EQ(0x123456789abcdefULL, self->arg.copied);
 	EXPECT_EQ(0xdeadbeef, self->arg.protects);
+	EXPECT_EQ(0xdeadbeef, self->arg.snapshots);
+}
+
+/* What no engine takes is refused before anything is protected. */
+TEST_F(send, protects_nothing_in_vain)
+{
+	struct fbuf_info info;
+	int sv[2];
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	self->arg.fd = sv[0];
+	self->arg.engines = FBUF_ENGINE_PAGEREF | FBUF_ENGINE_UBUF;
+	EXPECT_SEND_FAILS(EOPNOTSUPP);
+	self->arg.engines |= FBUF_ENGINE_COPY;
+	EXPECT_EQ(200, send_arg(self));
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(0ULL, info.protects);
+	close(sv[0]);
+	close(sv[1]);
 }
 
 /* Three segments of two buffers, in a pool that protects. */
@@ -1301,6 +1322,7 @@ TEST_F(protects, again_after_a_write)
 	for (i = 0; i < 3; i++) {
 		buf_addr(&self->pool, self->names[1])[5000] = i;
 		EXPECT_EQ(1, protects(self));
+		EXPECT_EQ(0U, self->arg.snapshots);
 		EXPECT_EQ(0, protects(self));
 	}
 	/* And after one that was in flight. */
@@ -1310,6 +1332,9 @@ TEST_F(protects, again_after_a_write)
 		buf_addr(&self->pool, self->names[0])[0] = i;
 		ASSERT_EQ(300, ioctl(self->pool.fd, FBUF_IOC_SEND, &self->arg));
 		EXPECT_EQ(1U, self->arg.protects);
+		EXPECT_EQ(1U, self->arg.snapshots);
+		ASSERT_EQ(300, ioctl(self->pool.fd, FBUF_IOC_SEND, &self->arg));
+		EXPECT_EQ(0U, self->arg.snapshots);
 	}
 	/* All that was counted for the pool, and no more. */
 	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
@@ -1338,8 +1363,6 @@ TEST_F(protects, of_a_shorter_structure)
 		memset(&arg, 0x5a, sizeof(arg));
 		memcpy(&arg, &self->arg, once);
 		arg.send.size = size;
-		if (size == sizeof(self->arg))
-			arg.send.pad = 0;
 		buf_addr(&self->pool, self->names[1])[0] = size;
 		EXPECT_EQ(300, call(self->pool.fd, _IOC_NR(FBUF_IOC_SEND),
 				    size, &arg));
@@ -1347,8 +1370,8 @@ TEST_F(protects, of_a_shorter_structure)
 		EXPECT_EQ(FBUF_ENGINE_PAGEREF, arg.send.engine);
 		EXPECT_EQ(0ULL, arg.send.copied);
 		EXPECT_EQ(size == once ? 0x5a5a5a5aU : 1U, arg.send.protects);
-		EXPECT_EQ(size == sizeof(self->arg) ? 0 : 0x5a5a5a5aU,
-			  arg.send.pad);
+		EXPECT_EQ(size < sizeof(self->arg) ? 0x5a5a5a5aU : 0,
+			  arg.send.snapshots);
 	}
 }
 

@@ -580,7 +580,6 @@ static const struct {
 	{ AT(namelen), 4, FBUF_NAME_MAX + 1, -EINVAL },
 	{ AT(name), 8, 1, -EINVAL },
 	{ AT(segment), 4, 65536, -EINVAL },
-	{ AT(pad), 4, 1, -EINVAL },
 };
 
 /* How many buffers it protected, to who asks for it. */

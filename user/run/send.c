@@ -30,9 +30,14 @@
 #define SEGS_MAX	256U
 /* Pieces of the pool that are sooner copied than referred to. */
 #define PIECE_MIN	1024U
-/* How often the memory in flight is looked at: after so many bytes, or sends. */
-#define LOOK_BYTES	(4UL << 20)
-#define LOOK_SENDS	32U
+/*
+ * When the memory in flight is looked at, which is not for nothing: after so many
+ * snapshots, which take memory, or so many sends; more often where there was too
+ * much.
+ */
+#define LOOK_SNAPSHOTS	64U
+#define LOOK_SENDS	1024U
+#define LOOK_CROWDED	32U
 
 /* MSG_* that a send can do; with any other, or an address, the real call can. */
 #define FLAGS_KNOWN	(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)
@@ -190,37 +195,40 @@ static enum stats_why why_of(int err)
 	}
 }
 
-#define SEND_PROTECTS 0
-#define SEND_SNAPSHOTS 0
 static void count(const struct job *job, struct pays_class *c,
 		  const struct fbuf_send *send, size_t sent)
 {
-	(void)send;
 	stats_add(&stats.sends, 1);
 	stats_add(&stats.bytes, sent);
-	stats_add(&stats.protects, SEND_PROTECTS);
-	stats_add(&stats.snapshots, SEND_SNAPSHOTS);
+	stats_add(&stats.protects, send->protects);
+	stats_add(&stats.snapshots, send->snapshots);
 	if (job->beside)
 		stats_add(&stats.beside, 1);
-	pays_add(c, sent, SEND_PROTECTS, SEND_SNAPSHOTS);
+	pays_add(c, sent, send->protects, send->snapshots);
 }
 
 /*
  * Packets that others keep, and what writes made of the buffers meanwhile, must
  * not take more memory than the user allows.
  */
-static bool crowded(size_t bytes)
+static bool crowded(void)
 {
-	static uint32_t sends;
-	static uint64_t looked;
+	static uint64_t seen;		/* snapshots, at the last look */
+	static uint32_t sends;		/* since then */
 	static bool is;
+	bool was = __atomic_load_n(&is, __ATOMIC_RELAXED);
+	uint64_t snapshots = __atomic_load_n(&stats.snapshots,
+					     __ATOMIC_RELAXED);
 
-	if (__atomic_fetch_add(&sends, 1, __ATOMIC_RELAXED) % LOOK_SENDS &&
-	    __atomic_add_fetch(&looked, bytes, __ATOMIC_RELAXED) < LOOK_BYTES)
-		return __atomic_load_n(&is, __ATOMIC_RELAXED);
-	__atomic_store_n(&looked, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&is, pool_memory() > pool_limit(), __ATOMIC_RELAXED);
-	return is;
+	if (__atomic_add_fetch(&sends, 1, __ATOMIC_RELAXED) <
+			(was ? LOOK_CROWDED : LOOK_SENDS) &&
+	    snapshots - __atomic_load_n(&seen, __ATOMIC_RELAXED) < LOOK_SNAPSHOTS)
+		return was;
+	__atomic_store_n(&sends, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&seen, snapshots, __ATOMIC_RELAXED);
+	was = pool_memory() > pool_limit();
+	__atomic_store_n(&is, was, __ATOMIC_RELAXED);
+	return was;
 }
 
 /*
@@ -308,7 +316,7 @@ static ssize_t try_send(int fd, const struct iovec *iov, size_t nr,
 		stats_add(&stats.copied[WHY_UNPAID], job.pool);
 		return NOT_OURS;
 	}
-	if (unlikely(crowded(job.pool))) {
+	if (unlikely(crowded())) {
 		stats_add(&stats.copied[WHY_CROWDED], job.pool);
 		return NOT_OURS;
 	}

@@ -320,14 +320,14 @@ struct fbuf_seg {
  *          into the kernel is not counted
  * @protects: out: buffers of the gather that were not protected against writes yet,
  *            and are now
- * @pad: 0
+ * @snapshots: out: those of them of which a snapshot was made, because of a write,
+ *             since they were protected before
  *
  * Sends the gather by one sendmsg(): one message, or one stretch of stream,
  * which other senders' data interrupt only while it waits for room. Returns what
  * sendmsg() would: the bytes taken or an error. The buffers may be freed at once;
  * the pool hands them out again only when no packet refers to them. Nothing is
- * sent unless every segment is right. On an error @engine, @copied and @protects
- * are left alone.
+ * sent unless every segment is right. On an error all that is out is left alone.
  */
 struct fbuf_send {
 	__u32 size;
@@ -342,7 +342,7 @@ struct fbuf_send {
 	__u32 segment;
 	__u64 copied;
 	__u32 protects;
-	__u32 pad;
+	__u32 snapshots;
 };
 
 /**
@@ -486,7 +486,7 @@ struct fbuf_uring_cmd {
 #define FBUF_FEATURE_NO_PIN	(1U << 1)	/* FBUF_SHARE_NO_PIN */
 #define FBUF_FEATURE_COPY_ABOVE	(1U << 2)	/* .copy_above */
 #define FBUF_FEATURE_LAZY	(1U << 3)	/* FBUF_POOL_LAZY */
-#define FBUF_FEATURE_PROTECTS	(1U << 4)	/* &struct fbuf_send.protects */
+#define FBUF_FEATURE_PROTECTS	(1U << 4)	/* and .snapshots, of a send */
 
 /**
  * struct fbuf_info - FBUF_IOC_INFO, on a pool fd
