@@ -72,7 +72,7 @@ report $? "install: uninstall_leaves_nothing"
 
 # One version, that of the library, and a day.
 version=$(sed -n 's/^VERSION[^0-9]*//p' "$top/user/Makefile")
-grep -L "^\.TH [A-Z_]* [1-8] 20[0-9][0-9]-[01][0-9]-[0-3][0-9] \"fbuf $version\" \"" \
+grep -L "^\.TH [A-Z_-]* [1-8] 20[0-9][0-9]-[01][0-9]-[0-3][0-9] \"fbuf $version\" \"" \
 	"$top"/Documentation/man/*.[1-8] >"$tmp/out"
 [ ! -s "$tmp/out" ]
 report $? "install: man_pages_are_of_this_version"

@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,12 +53,15 @@
 /* There are members of this name: all of them get the new one. */
 #define open				fake_open
 
+#define execvp(...)			fake_refuse()
 #define fork()				fake_refuse()
 #define kill(...)			fake_refuse()
 #define memfd_create(...)		fake_refuse()
 #define read(...)			fake_refuse()
 #define sched_setaffinity(...)		fake_refuse()
+#define setenv(...)			fake_refuse()
 #define setns(...)			fake_refuse()
+#define setrlimit(...)			fake_refuse()
 #define socket(...)			fake_refuse()
 #define socketpair(...)			fake_refuse()
 
