@@ -139,6 +139,9 @@ FIRST(int, prctl, (int op, unsigned long a, unsigned long b, unsigned long c,
 FIRST(long, syscall, (long nr, long a, long b, long c, long d, long e, long f),
       (nr, a, b, c, d, e, f))
 FIRST(pid_t, _Fork, (void), ())
+FIRST(int, clone, (int (*fn)(void *), void *stack, int flags, void *arg,
+		   void *parent, void *tls, void *child),
+      (fn, stack, flags, arg, parent, tls, child))
 
 static void first_closefrom(int low)
 {

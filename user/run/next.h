@@ -35,6 +35,8 @@
 		       unsigned long))					\
 	F(long, syscall, (long, long, long, long, long, long, long))	\
 	F(pid_t, _Fork, (void))						\
+	F(int, clone, (int (*)(void *), void *, int, void *, void *,	\
+		       void *, void *))					\
 	F(void, _exit, (int))
 
 struct next {

@@ -37,6 +37,12 @@
 #define POOL_SMALL_ONES	8
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/*
+ * This thread has it, or is about to: a signal handler must not ask for it, and
+ * what it protects may be half written.
+ */
+static __thread volatile bool inside
+	__attribute__((__tls_model__("initial-exec")));
 static struct runs *runs;	/* under lock; NULL while there is no pool */
 static unsigned int small_ones;	/* under lock */
 static size_t limit;		/* what the user allows */
@@ -48,6 +54,21 @@ static struct {
 	void *copy;		/* without a pool: ordinary memory, or NULL */
 	bool lost;		/* neither could be had */
 } child = { .fd = -1 };
+
+/* It forks in a signal handler that came while it was inside: see above. */
+static __thread bool blind __attribute__((__tls_model__("initial-exec")));
+
+static void enter(void)
+{
+	inside = true;
+	pthread_mutex_lock(&lock);
+}
+
+static void leave(void)
+{
+	pthread_mutex_unlock(&lock);
+	inside = false;
+}
 
 size_t pool_limit(void)
 {
@@ -164,7 +185,7 @@ void *pool_take(size_t size, size_t align, bool *zeroed)
 	void *p = NULL;
 	size_t used;
 
-	pthread_mutex_lock(&lock);
+	enter();
 	if (runs || (run_min() != SIZE_MAX && is_worth_it(size) && open_pool())) {
 		p = runs_take(runs, size, align, zeroed);
 		used = runs_used(runs);
@@ -173,7 +194,7 @@ void *pool_take(size_t size, size_t align, bool *zeroed)
 		if (!p)
 			stats_add(&stats.full, 1);
 	}
-	pthread_mutex_unlock(&lock);
+	leave();
 	errno = saved;
 	return p;
 }
@@ -189,19 +210,19 @@ static void check(size_t size)
 
 void pool_give(void *p)
 {
-	pthread_mutex_lock(&lock);
+	enter();
 	check(runs ? runs_size(runs, p) : 0);
 	runs_give(runs, p);
-	pthread_mutex_unlock(&lock);
+	leave();
 }
 
 size_t pool_size_of(const void *p)
 {
 	size_t size;
 
-	pthread_mutex_lock(&lock);
+	enter();
 	size = runs ? runs_size(runs, p) : 0;
-	pthread_mutex_unlock(&lock);
+	leave();
 	check(size);
 	return size;
 }
@@ -211,13 +232,13 @@ bool pool_resize(void *p, size_t size)
 	size_t used;
 	bool ret;
 
-	pthread_mutex_lock(&lock);
+	enter();
 	check(runs ? runs_size(runs, p) : 0);
 	ret = runs_resize(runs, p, size);
 	used = runs_used(runs);
 	if (used > stats.peak)
 		stats.peak = used;
-	pthread_mutex_unlock(&lock);
+	leave();
 	return ret;
 }
 
@@ -245,7 +266,10 @@ void pool_fork_before(void)
 	size_t size = pool_bytes;
 	void *copy;
 
-	pthread_mutex_lock(&lock);
+	blind = inside;
+	if (blind)
+		return;
+	enter();
 	if (!runs || !runs_used(runs))
 		return;
 	child.fd = make(size);
@@ -277,6 +301,8 @@ void pool_fork_parent(void)
 {
 	int saved = errno;
 
+	if (blind)
+		return;
 	if (child.fd >= 0)
 		next.close(child.fd);
 	if (child.copy)
@@ -284,7 +310,7 @@ void pool_fork_parent(void)
 	child.fd = -1;
 	child.copy = NULL;
 	child.lost = false;
-	pthread_mutex_unlock(&lock);
+	leave();
 	errno = saved;
 }
 
@@ -329,6 +355,10 @@ static void child_has_pool(void)
 void pool_fork_child(void)
 {
 	run_owner = getpid();
+	if (blind) {
+		child_has_nothing();
+		return;
+	}
 	if (child.fd >= 0)
 		child_has_pool();
 	else if (child.copy)
@@ -340,7 +370,7 @@ void pool_fork_child(void)
 	child.fd = -1;
 	child.copy = NULL;
 	child.lost = false;
-	pthread_mutex_unlock(&lock);
+	leave();
 }
 
 int pool_start(size_t size)

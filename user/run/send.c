@@ -178,7 +178,6 @@ static enum stats_why why_of(int err)
 	case ENOMEM:
 	case EDQUOT:
 		return WHY_LIMIT;
-	case EAGAIN:	/* there is no room; or it is not the socket that says so */
 	case EPIPE:	/* the real call raises SIGPIPE as well */
 	case ENOTTY:	/* the fd is not our pool's any more */
 	case EINVAL:
@@ -272,8 +271,7 @@ static ssize_t send_all(const struct job *job, struct rest *rest,
 		}
 		if (why == WHY_BUSY)
 			pays_lost(c);
-		if (ret != -EAGAIN)
-			stats_add(&stats.copied[why], job->pool);
+		stats_add(&stats.copied[why], job->pool);
 		return NOT_OURS;
 	}
 	return done;

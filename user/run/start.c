@@ -169,3 +169,38 @@ EXPORT pid_t _Fork(void)
 		pool_fork_child();
 	return pid;
 }
+
+/* What a child of clone() begins with; it has its own copy of this. */
+struct begin {
+	int (*fn)(void *arg);
+	void *arg;
+};
+
+static int begin_child(void *arg)
+{
+	const struct begin *begin = arg;
+
+	pool_fork_child();
+	return begin->fn(begin->arg);
+}
+
+EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+	struct begin begin = { fn, arg };
+	void *parent, *tls, *child;
+	va_list ap;
+	int pid;
+
+	va_start(ap, arg);
+	parent = va_arg(ap, void *);
+	tls = va_arg(ap, void *);
+	child = va_arg(ap, void *);
+	va_end(ap);
+	if (flags & CLONE_VM || !fn || !stack)
+		return next.clone(fn, stack, flags, arg, parent, tls, child);
+
+	pool_fork_before();
+	pid = next.clone(begin_child, stack, flags, &begin, parent, tls, child);
+	pool_fork_parent();
+	return pid;
+}
