@@ -20,6 +20,7 @@
 
 #include "../lib/lib.h"
 #include "fds.h"
+#include "hot.h"
 #include "next.h"
 #include "pays.h"
 #include "pool.h"
@@ -49,6 +50,16 @@ struct rest {
 	size_t at;		/* in the first of them */
 };
 
+/* The segments of one send; at most the first and the last have parts of buffers. */
+struct batch {
+	struct fbuf_seg segs[SEGS_MAX];
+	unsigned int nr;
+	size_t len;		/* bytes, and of them those by reference */
+	size_t referred;
+	unsigned int bufs;	/* that are referred to */
+	const void *part[2];	/* of a buffer, by reference; or NULL */
+};
+
 /* A call, as it is judged. */
 struct job {
 	int fd;
@@ -57,31 +68,55 @@ struct job {
 	size_t beside;		/* bytes of other memory */
 };
 
-/* Bytes from p on that one segment can have. */
-static size_t piece_len(const char *p, size_t left, bool *inl)
+/* A segment of other memory, or of the pool's as if it were that. */
+static size_t add_inline(struct batch *b, const char *p, size_t left)
 {
-	size_t in_buf;
-
-	*inl = true;
-	if (!run_has(p))
-		return left < FBUF_INLINE_MAX ? left : FBUF_INLINE_MAX;
-	in_buf = POOL_BUF_SIZE - (((uintptr_t)p - run.base) % POOL_BUF_SIZE);
-	if (left > in_buf)
-		left = in_buf;
-	*inl = left < PIECE_MIN;
+	if (left > FBUF_INLINE_MAX)
+		left = FBUF_INLINE_MAX;
+	b->segs[b->nr++] = (struct fbuf_seg){
+		.addr = (uintptr_t)p,
+		.len = left,
+		.flags = FBUF_SEG_INLINE,
+	};
 	return left;
 }
 
-/* As many segments as there is room for; returns how many, and their bytes. */
-static unsigned int fill(struct fbuf_seg *segs, struct rest *rest, size_t *len)
+/*
+ * A segment of the pool, which ends with its buffer at the latest. Of a part that
+ * is to be copied it may be but the beginning: then the rest of it is shorter, and
+ * judged by itself.
+ */
+static size_t add_pool(struct batch *b, const char *p, size_t left)
 {
-	unsigned int n = 0;
+	size_t in_buf = POOL_BUF_SIZE - ((uintptr_t)p - run.base) % POOL_BUF_SIZE;
 
-	*len = 0;
-	while (rest->nr && n < SEGS_MAX) {
+	if (left > in_buf)
+		left = in_buf;
+	if (left < PIECE_MIN || (left < POOL_BUF_SIZE && hot_is(p, left)))
+		return add_inline(b, p, left);
+	if (left < POOL_BUF_SIZE)
+		b->part[!!b->part[0]] = p;
+	b->bufs++;
+	b->referred += left;
+	b->segs[b->nr++] = (struct fbuf_seg){
+		.addr = (uintptr_t)p - run.base,
+		.len = left,
+	};
+	return left;
+}
+
+/* As many segments as there is room for. */
+static void fill(struct batch *b, struct rest *rest)
+{
+	b->nr = 0;
+	b->len = 0;
+	b->referred = 0;
+	b->bufs = 0;
+	b->part[0] = NULL;
+	b->part[1] = NULL;
+	while (rest->nr) {
 		size_t left = rest->iov->iov_len - rest->at, piece;
 		const char *p = (char *)rest->iov->iov_base + rest->at;
-		bool inl;
 
 		if (!left) {
 			rest->iov++;
@@ -89,21 +124,13 @@ static unsigned int fill(struct fbuf_seg *segs, struct rest *rest, size_t *len)
 			rest->at = 0;
 			continue;
 		}
-		piece = piece_len(p, left, &inl);
-		segs[n++] = (struct fbuf_seg){
-			.addr = inl ? (uintptr_t)p : (uintptr_t)p - run.base,
-			.len = piece,
-			.flags = inl ? FBUF_SEG_INLINE : 0,
-		};
+		if (b->nr == SEGS_MAX)
+			break;
+		piece = run_has(p) ? add_pool(b, p, left) :
+				     add_inline(b, p, left);
 		rest->at += piece;
-		*len += piece;
+		b->len += piece;
 	}
-	while (rest->nr && rest->at == rest->iov->iov_len) {
-		rest->iov++;
-		rest->nr--;
-		rest->at = 0;
-	}
-	return n;
 }
 
 /* A thread that waits here may be cancelled, as in write(). */
@@ -194,16 +221,23 @@ static enum stats_why why_of(int err)
 	}
 }
 
-static void count(const struct job *job, struct pays_class *c,
+static void count(struct pays_class *c, const struct batch *b,
 		  const struct fbuf_send *send, size_t sent)
 {
+	size_t referred = sent < b->referred ? sent : b->referred;
+	unsigned int i;
+
 	stats_add(&stats.sends, 1);
-	stats_add(&stats.bytes, sent);
+	stats_add(&stats.bytes, referred);
+	stats_add(&stats.beside, sent - referred);
 	stats_add(&stats.protects, send->protects);
 	stats_add(&stats.snapshots, send->snapshots);
-	if (job->beside)
-		stats_add(&stats.beside, 1);
-	pays_add(c, sent, send->protects, send->snapshots);
+	pays_add(c, referred, send->protects, send->snapshots);
+	/* If it had not to protect all of them, it was these: likely. */
+	for (i = 0; i < 2 && b->part[i]; i++) {
+		if (send->protects < b->bufs || b->bufs == 1)
+			hot_sent(b->part[i], send->protects);
+	}
 }
 
 /*
@@ -240,26 +274,26 @@ static bool crowded(void)
 static ssize_t send_all(const struct job *job, struct rest *rest,
 			struct pays_class *c)
 {
-	struct fbuf_seg segs[SEGS_MAX];
+	struct batch b;
 	ssize_t done = 0;
 
 	while (rest->nr) {
 		struct fbuf_send send = {
 			.size = sizeof(send),
-			.segs = (uintptr_t)segs,
+			.segs = (uintptr_t)b.segs,
 			.fd = job->fd,
 		};
 		enum stats_why why;
-		size_t len;
 		int ret;
 
-		send.nr_segs = fill(segs, rest, &len);
+		fill(&b, rest);
+		send.nr_segs = b.nr;
 		send.flags = job->flags | (rest->nr ? FBUF_SEND_MORE : 0);
 		ret = send_pages(&send);
 		if (ret > 0) {
 			done += ret;
-			count(job, c, &send, ret);
-			if ((size_t)ret == len)
+			count(c, &b, &send, ret);
+			if ((size_t)ret == b.len)
 				continue;
 		}
 		if (done || !ret)

@@ -78,7 +78,7 @@ void stats_tell(void)
 		return;
 	tell(fd, line,
 	     snprintf(line, sizeof(line),
-		      "fbuf run: %s[%d]: sent %llu bytes without a copy, by %llu calls, and %llu small ones beside\n",
+		      "fbuf run: %s[%d]: sent %llu bytes without a copy, by %llu calls, and %llu beside them\n",
 		      name, (int)getpid(), get(&stats.bytes), get(&stats.sends),
 		      get(&stats.beside)));
 	tell_copied(fd, line);

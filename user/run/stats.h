@@ -20,7 +20,7 @@ enum stats_why {
 struct stats {
 	uint64_t sends;		/* calls that sent without a copy */
 	uint64_t bytes;		/* of the pool, sent so */
-	uint64_t beside;	/* small memory that went along, copied */
+	uint64_t beside;	/* bytes of small memory that went along, copied */
 	uint64_t protects;	/* buffers that had to be protected for that */
 	uint64_t snapshots;	/* of these, copied by a write since the last */
 	uint64_t copied[NR_WHY];	/* bytes of the pool */
