@@ -72,7 +72,7 @@ static bool find_library(char path[PATH_MAX])
 		if (!access(path, R_OK))
 			return true;
 	}
-	strcpy(path, RUN_LIBDIR "/fbuf/" RUN_LIB);
+	snprintf(path, PATH_MAX, "%s", RUN_LIBDIR "/fbuf/" RUN_LIB);
 	return !access(path, R_OK);
 }
 

@@ -107,41 +107,56 @@ static size_t first_malloc_usable_size(void *p)
 	return next.malloc_usable_size(p);
 }
 
-#define FIRST(type, name, takes, args)					\
-	static type first_##name takes					\
-	{								\
-		next_resolve();						\
-		return next.name args;					\
-	}
+static ssize_t first_write(int fd, const void *p, size_t n)
+{
+	next_resolve();
+	return next.write(fd, p, n);
+}
 
-FIRST(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, n))
-FIRST(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))
-FIRST(ssize_t, pwritev2,
-      (int fd, const struct iovec *v, int n, off_t pos, int flags),
-      (fd, v, n, pos, flags))
-FIRST(ssize_t, send, (int fd, const void *p, size_t n, int flags),
-      (fd, p, n, flags))
-FIRST(ssize_t, sendto,
-      (int fd, const void *p, size_t n, int flags, const struct sockaddr *to,
-       socklen_t len), (fd, p, n, flags, to, len))
-FIRST(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags),
-      (fd, m, flags))
-FIRST(int, sendmmsg, (int fd, struct mmsghdr *m, unsigned int n, int flags),
-      (fd, m, n, flags))
-FIRST(int, close, (int fd), (fd))
-FIRST(int, close_range, (unsigned int first, unsigned int last, int flags),
-      (first, last, flags))
-FIRST(int, dup2, (int from, int to), (from, to))
-FIRST(int, dup3, (int from, int to, int flags), (from, to, flags))
-FIRST(int, madvise, (void *p, size_t n, int advice), (p, n, advice))
-FIRST(int, prctl, (int op, unsigned long a, unsigned long b, unsigned long c,
-		   unsigned long d), (op, a, b, c, d))
-FIRST(long, syscall, (long nr, long a, long b, long c, long d, long e, long f),
-      (nr, a, b, c, d, e, f))
-FIRST(pid_t, _Fork, (void), ())
-FIRST(int, clone, (int (*fn)(void *), void *stack, int flags, void *arg,
-		   void *parent, void *tls, void *child),
-      (fn, stack, flags, arg, parent, tls, child))
+static ssize_t first_writev(int fd, const struct iovec *iov, int nr)
+{
+	next_resolve();
+	return next.writev(fd, iov, nr);
+}
+
+static ssize_t first_pwritev2(int fd, const struct iovec *iov, int nr,
+			      off_t pos, int flags)
+{
+	next_resolve();
+	return next.pwritev2(fd, iov, nr, pos, flags);
+}
+
+static ssize_t first_send(int fd, const void *p, size_t n, int flags)
+{
+	next_resolve();
+	return next.send(fd, p, n, flags);
+}
+
+static ssize_t first_sendto(int fd, const void *p, size_t n, int flags,
+			    const struct sockaddr *to, socklen_t len)
+{
+	next_resolve();
+	return next.sendto(fd, p, n, flags, to, len);
+}
+
+static ssize_t first_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	next_resolve();
+	return next.sendmsg(fd, msg, flags);
+}
+
+static int first_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int nr,
+			  int flags)
+{
+	next_resolve();
+	return next.sendmmsg(fd, msgs, nr, flags);
+}
+
+static int first_close(int fd)
+{
+	next_resolve();
+	return next.close(fd);
+}
 
 static void first_closefrom(int low)
 {
@@ -149,27 +164,133 @@ static void first_closefrom(int low)
 	next.closefrom(low);
 }
 
-static void first__exit(int status)
+static int first_close_range(unsigned int first, unsigned int last, int flags)
 {
 	next_resolve();
-	next._exit(status);
+	return next.close_range(first, last, flags);
+}
+
+static int first_dup2(int from, int to)
+{
+	next_resolve();
+	return next.dup2(from, to);
+}
+
+static int first_dup3(int from, int to, int flags)
+{
+	next_resolve();
+	return next.dup3(from, to, flags);
+}
+
+static int first_madvise(void *p, size_t size, int advice)
+{
+	next_resolve();
+	return next.madvise(p, size, advice);
+}
+
+static int first_prctl(int op, unsigned long a, unsigned long b,
+		       unsigned long c, unsigned long d)
+{
+	next_resolve();
+	return next.prctl(op, a, b, c, d);
+}
+
+static long first_syscall(long nr, long a, long b, long c, long d, long e,
+			  long f)
+{
+	next_resolve();
+	return next.syscall(nr, a, b, c, d, e, f);
+}
+
+static pid_t first_fork_only(void)
+{
+	next_resolve();
+	return next.fork_only();
+}
+
+static int first_clone(int (*fn)(void *arg), void *stack, int flags, void *arg,
+		       void *parent, void *tls, void *child)
+{
+	next_resolve();
+	return next.clone(fn, stack, flags, arg, parent, tls, child);
+}
+
+static void first_exit_now(int status)
+{
+	next_resolve();
+	next.exit_now(status);
 }
 
 struct next next = {
-#define F(type, name, args)	.name = first_##name,
-	NEXT_FUNCTIONS(F)
-#undef F
+	.malloc = first_malloc,
+	.free = first_free,
+	.calloc = first_calloc,
+	.realloc = first_realloc,
+	.memalign = first_memalign,
+	.malloc_usable_size = first_malloc_usable_size,
+	.write = first_write,
+	.writev = first_writev,
+	.pwritev2 = first_pwritev2,
+	.send = first_send,
+	.sendto = first_sendto,
+	.sendmsg = first_sendmsg,
+	.sendmmsg = first_sendmmsg,
+	.close = first_close,
+	.closefrom = first_closefrom,
+	.close_range = first_close_range,
+	.dup2 = first_dup2,
+	.dup3 = first_dup3,
+	.madvise = first_madvise,
+	.prctl = first_prctl,
+	.syscall = first_syscall,
+	.fork_only = first_fork_only,
+	.clone = first_clone,
+	.exit_now = first_exit_now,
+};
+
+/* What each is called in the C library. */
+static const struct {
+	size_t at;
+	const char *name;
+} names[] = {
+	{ offsetof(struct next, malloc), "malloc" },
+	{ offsetof(struct next, free), "free" },
+	{ offsetof(struct next, calloc), "calloc" },
+	{ offsetof(struct next, realloc), "realloc" },
+	{ offsetof(struct next, memalign), "memalign" },
+	{ offsetof(struct next, malloc_usable_size), "malloc_usable_size" },
+	{ offsetof(struct next, write), "write" },
+	{ offsetof(struct next, writev), "writev" },
+	{ offsetof(struct next, pwritev2), "pwritev2" },
+	{ offsetof(struct next, send), "send" },
+	{ offsetof(struct next, sendto), "sendto" },
+	{ offsetof(struct next, sendmsg), "sendmsg" },
+	{ offsetof(struct next, sendmmsg), "sendmmsg" },
+	{ offsetof(struct next, close), "close" },
+	{ offsetof(struct next, closefrom), "closefrom" },
+	{ offsetof(struct next, close_range), "close_range" },
+	{ offsetof(struct next, dup2), "dup2" },
+	{ offsetof(struct next, dup3), "dup3" },
+	{ offsetof(struct next, madvise), "madvise" },
+	{ offsetof(struct next, prctl), "prctl" },
+	{ offsetof(struct next, syscall), "syscall" },
+	{ offsetof(struct next, fork_only), "_Fork" },
+	{ offsetof(struct next, clone), "clone" },
+	{ offsetof(struct next, exit_now), "_exit" },
 };
 
 void next_resolve(void)
 {
 	struct next found;
+	unsigned int i;
 
 	resolving = true;
 	/* What the C library does not have, no program calls: NULL. */
-#define F(type, name, args)	found.name = dlsym(RTLD_NEXT, #name);
-	NEXT_FUNCTIONS(F)
-#undef F
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		void *p = dlsym(RTLD_NEXT, names[i].name);
+
+		memcpy((char *)&found + names[i].at, &p, sizeof(p));
+	}
 	resolving = false;
 	/* Threads see each pointer as it was or as it is: both will do. */
 	next = found;

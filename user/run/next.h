@@ -9,46 +9,44 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-/* Everything with a type of its own: the macro wants a name, and what it takes. */
-#define NEXT_FUNCTIONS(F)						\
-	F(void *, malloc, (size_t))					\
-	F(void, free, (void *))						\
-	F(void *, calloc, (size_t, size_t))				\
-	F(void *, realloc, (void *, size_t))				\
-	F(void *, memalign, (size_t, size_t))				\
-	F(size_t, malloc_usable_size, (void *))				\
-	F(ssize_t, write, (int, const void *, size_t))			\
-	F(ssize_t, writev, (int, const struct iovec *, int))		\
-	F(ssize_t, pwritev2, (int, const struct iovec *, int, off_t, int)) \
-	F(ssize_t, send, (int, const void *, size_t, int))		\
-	F(ssize_t, sendto, (int, const void *, size_t, int,		\
-			    const struct sockaddr *, socklen_t))	\
-	F(ssize_t, sendmsg, (int, const struct msghdr *, int))		\
-	F(int, sendmmsg, (int, struct mmsghdr *, unsigned int, int))	\
-	F(int, close, (int))						\
-	F(void, closefrom, (int))					\
-	F(int, close_range, (unsigned int, unsigned int, int))		\
-	F(int, dup2, (int, int))					\
-	F(int, dup3, (int, int, int))					\
-	F(int, madvise, (void *, size_t, int))				\
-	F(int, prctl, (int, unsigned long, unsigned long, unsigned long, \
-		       unsigned long))					\
-	F(long, syscall, (long, long, long, long, long, long, long))	\
-	F(pid_t, _Fork, (void))						\
-	F(int, clone, (int (*)(void *), void *, int, void *, void *,	\
-		       void *, void *))					\
-	F(void, _exit, (int))
-
+/*
+ * Each is ready from the first call on, whoever makes it: at first it finds out what
+ * it is to be. fork_only is _Fork(), exit_now is _exit(). Those that take a varying
+ * number of arguments are given all that there can be.
+ */
 struct next {
-#define F(type, name, args)	type (*name) args;
-	NEXT_FUNCTIONS(F)
-#undef F
+	void *(*malloc)(size_t size);
+	void (*free)(void *p);
+	void *(*calloc)(size_t nr, size_t size);
+	void *(*realloc)(void *p, size_t size);
+	void *(*memalign)(size_t align, size_t size);
+	size_t (*malloc_usable_size)(void *p);
+	ssize_t (*write)(int fd, const void *p, size_t n);
+	ssize_t (*writev)(int fd, const struct iovec *iov, int nr);
+	ssize_t (*pwritev2)(int fd, const struct iovec *iov, int nr, off_t pos,
+			    int flags);
+	ssize_t (*send)(int fd, const void *p, size_t n, int flags);
+	ssize_t (*sendto)(int fd, const void *p, size_t n, int flags,
+			  const struct sockaddr *to, socklen_t len);
+	ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);
+	int (*sendmmsg)(int fd, struct mmsghdr *msgs, unsigned int nr,
+			int flags);
+	int (*close)(int fd);
+	void (*closefrom)(int low);
+	int (*close_range)(unsigned int first, unsigned int last, int flags);
+	int (*dup2)(int from, int to);
+	int (*dup3)(int from, int to, int flags);
+	int (*madvise)(void *p, size_t size, int advice);
+	int (*prctl)(int op, unsigned long a, unsigned long b, unsigned long c,
+		     unsigned long d);
+	long (*syscall)(long nr, long a, long b, long c, long d, long e,
+			long f);
+	pid_t (*fork_only)(void);
+	int (*clone)(int (*fn)(void *arg), void *stack, int flags, void *arg,
+		     void *parent, void *tls, void *child);
+	void (*exit_now)(int status);
 };
 
-/*
- * Ready from the first call on, whoever makes it: at first each member finds out
- * what it is to be.
- */
 extern struct next next;
 
 /* Find all of them; once. */

@@ -212,7 +212,6 @@ static enum stats_why why_of(int err)
 	case ESTALE:
 	case EACCES:
 	case EPERM:
-	case ENOSYS:
 	case EMSGSIZE:
 	case EHWPOISON:
 		return WHY_OTHER;
@@ -269,7 +268,6 @@ static bool crowded(void)
  * -2: nothing was done, the real call is to be made.
  */
 #define NOT_OURS	(-2)
-
 
 static ssize_t send_all(const struct job *job, struct rest *rest,
 			struct pays_class *c)

@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -41,15 +42,8 @@ static size_t size_of(const char *name, size_t otherwise)
 	if (!text || !*text)
 		return otherwise;
 	n = strtoul(text, &end, 0);
-	switch (*end) {
-	case 'G':
-		n <<= 10;
-		/* fallthrough */
-	case 'M':
-		n <<= 10;
-		/* fallthrough */
-	case 'K':
-		n <<= 10;
+	if (*end && strchr("KMG", *end)) {
+		n <<= *end == 'K' ? 10 : *end == 'M' ? 20 : 30;
 		end++;
 	}
 	return *end || !n ? otherwise : n;
@@ -162,7 +156,7 @@ EXPORT pid_t _Fork(void)
 	pid_t pid;
 
 	pool_fork_before();
-	pid = next._Fork();
+	pid = next.fork_only();
 	if (pid)
 		pool_fork_parent();
 	else

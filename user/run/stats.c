@@ -108,9 +108,7 @@ static void ask_for_signal(void)
 
 static void find_name(void)
 {
-	const char *p = program_invocation_short_name;
-
-	strncpy(name, p, sizeof(name) - 1);
+	snprintf(name, sizeof(name), "%s", program_invocation_short_name);
 }
 
 void stats_start(const char *to, bool verbose)
@@ -141,6 +139,6 @@ EXPORT __attribute__((__noreturn__)) void _exit(int status)
 {
 	if (getpid() == run_owner)
 		stats_tell();
-	next._exit(status);
+	next.exit_now(status);
 	__builtin_unreachable();
 }
