@@ -27,6 +27,7 @@ static const struct tool_command commands[] = {
 	{ }
 };
 
+
 static const char help[] =
 "Usage: fbuf [-j] COMMAND [ARGUMENTS]\n"
 "\n"
@@ -106,7 +107,7 @@ int main(int argc, char **argv)
 	int ret;
 
 	/* A peer or a pipe that is gone is an error to report. */
-	signal(SIGPIPE, SIG_IGN);
+	tool_sigpipe = signal(SIGPIPE, SIG_IGN);
 
 	ret = run(argc, argv);
 	/* Whatever it was that printed something. */

@@ -181,8 +181,7 @@ int cmd_run(int argc, char **argv)
 	if (opt.verbose)
 		setenv("FBUF_RUN_VERBOSE", "1", 1);
 	raise_memlock(opt.pool);
-	/* As it was when we were started. */
-	signal(SIGPIPE, SIG_DFL);
+	signal(SIGPIPE, tool_sigpipe);
 
 	execvp(argv[optind], argv + optind);
 	tool_err("Cannot run \"%s\": %s.", argv[optind], strerror(errno));

@@ -39,6 +39,9 @@ int cmd_send(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 
+/* What SIGPIPE did when the tool was started: for a program that it runs. */
+extern void (*tool_sigpipe)(int sig);
+
 struct tool_command {
 	const char *name;
 	int (*run)(int argc, char **argv);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "tool.h"
 
 bool tool_json;
+void (*tool_sigpipe)(int sig) = SIG_DFL;
 
 /* "pool list": the command that runs. */
 static char command_name[32];

@@ -191,7 +191,9 @@ static int send_pages(struct fbuf_send *send)
 
 /*
  * Why an error is not the socket's, and the real call is to be made; or NR_WHY:
- * then the socket has told it, once, and it is the caller's.
+ * then the socket has told it, once, and it is the caller's. So is EAGAIN: fbuf says
+ * it of buffers in flight without a hold, which there are none of here; and the real
+ * call would wait for SO_SNDTIMEO once more.
  */
 static enum stats_why why_of(int err)
 {
@@ -440,24 +442,60 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 	return ret == NOT_OURS ? next.sendmsg(fd, msg, flags) : ret;
 }
 
-/* One by one, if the first is ours: as sendmmsg() does it. */
-EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned int nr, int flags)
+/* Was it sent whole? Else the kernel sends no other one after it. */
+static bool is_whole(const struct mmsghdr *m)
 {
-	unsigned int i;
+	size_t all = 0, i;
+
+	for (i = 0; i < m->msg_hdr.msg_iovlen; i++)
+		all += m->msg_hdr.msg_iov[i].iov_len;
+	return m->msg_len == all;
+}
+
+static bool is_for_us(const struct msghdr *msg)
+{
+	struct job job = { };
+
+	return !msg->msg_name && !msg->msg_controllen &&
+	       judge(&job, msg->msg_iov, msg->msg_iovlen);
+}
+
+/* The first of them alone, or as many as are not ours; returns how many went. */
+static int send_some(int fd, struct mmsghdr *msgs, unsigned int nr, int flags)
+{
+	unsigned int n = 0;
 	ssize_t ret;
 
-	for (i = 0; i < nr; i++) {
-		ret = try_message(fd, &msgs[i].msg_hdr, flags);
-		if (ret == NOT_OURS)
-			break;
-		if (ret < 0)
-			return i ? (int)i : -1;
-		msgs[i].msg_len = ret;
-	}
-	if (i && i < nr) {
-		int more = next.sendmmsg(fd, msgs + i, nr - i, flags);
+	while (n < nr && !is_for_us(&msgs[n].msg_hdr))
+		n++;
+	if (n)
+		return next.sendmmsg(fd, msgs, n, flags);
+	ret = try_message(fd, &msgs->msg_hdr, flags);
+	if (ret == NOT_OURS)
+		return next.sendmmsg(fd, msgs, 1, flags);
+	if (ret < 0)
+		return -1;
+	msgs->msg_len = ret;
+	return 1;
+}
 
-		return more < 0 ? (int)i : (int)i + more;
-	}
-	return i ? (int)i : next.sendmmsg(fd, msgs, nr, flags);
+EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned int nr, int flags)
+{
+	unsigned int done = 0;
+	int saved = errno, ret;
+
+	if (!nr || run_min() == SIZE_MAX)
+		return next.sendmmsg(fd, msgs, nr, flags);
+	if (nr > IOV_MAX)
+		nr = IOV_MAX;
+	do {
+		ret = send_some(fd, msgs + done, nr - done, flags);
+		if (ret <= 0)
+			break;
+		done += ret;
+	} while (done < nr && is_whole(&msgs[done - 1]));
+	if (!done)
+		return ret;
+	errno = saved;
+	return done;
 }
