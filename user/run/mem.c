@@ -208,14 +208,17 @@ EXPORT size_t malloc_usable_size(void *p)
  */
 EXPORT int madvise(void *p, size_t size, int advice)
 {
+	size_t page;
+
 	if (likely(!run_has(p)))
 		return next.madvise(p, size, advice);
 	switch (advice) {
 	case MADV_DONTNEED:
-		if ((uintptr_t)p % sysconf(_SC_PAGESIZE) ||
+		page = sysconf(_SC_PAGESIZE);
+		if ((uintptr_t)p % page ||
 		    size > run.base + run.size - (uintptr_t)p)
 			break;
-		memset(p, 0, size);
+		memset(p, 0, (size + page - 1) & ~(page - 1));
 		return 0;
 	case MADV_FREE:
 	case MADV_COLD:
@@ -224,6 +227,9 @@ EXPORT int madvise(void *p, size_t size, int advice)
 	case MADV_NOHUGEPAGE:
 	case MADV_MERGEABLE:
 	case MADV_UNMERGEABLE:
+	case MADV_DODUMP:
+	case MADV_DONTDUMP:
+	case MADV_DOFORK:	/* it has its own way to do so */
 		return 0;
 	}
 	return next.madvise(p, size, advice);

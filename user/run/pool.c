@@ -47,6 +47,7 @@ static struct runs *runs;	/* under lock; NULL while there is no pool */
 static unsigned int small_ones;	/* under lock */
 static size_t limit;		/* what the user allows */
 static size_t pool_bytes;	/* of the pool, or of what it would be */
+static size_t high;		/* under lock: nothing was in use from here on */
 
 /* What a fork makes before it happens, all under lock. */
 static struct {
@@ -55,7 +56,7 @@ static struct {
 	bool lost;		/* neither could be had */
 } child = { .fd = -1 };
 
-/* It forks in a signal handler that came while it was inside: see above. */
+/* It forks in a signal handler that came while it was inside. */
 static __thread bool blind __attribute__((__tls_model__("initial-exec")));
 
 static void enter(void)
@@ -179,19 +180,29 @@ static bool is_worth_it(size_t size)
 	return size >= POOL_BUF_SIZE || ++small_ones > POOL_SMALL_ONES;
 }
 
+/* How much is in use at most, and how far up. */
+static void note(const void *p)
+{
+	size_t used = runs_used(runs);
+	size_t end = (uintptr_t)p - run.base + runs_size(runs, p);
+
+	if (used > stats.peak)
+		stats.peak = used;
+	if (end > high)
+		high = end;
+}
+
 void *pool_take(size_t size, size_t align, bool *zeroed)
 {
 	int saved = errno;
 	void *p = NULL;
-	size_t used;
 
 	enter();
 	if (runs || (run_min() != SIZE_MAX && is_worth_it(size) && open_pool())) {
 		p = runs_take(runs, size, align, zeroed);
-		used = runs_used(runs);
-		if (used > stats.peak)
-			stats.peak = used;
-		if (!p)
+		if (p)
+			note(p);
+		else
 			stats_add(&stats.full, 1);
 	}
 	leave();
@@ -202,8 +213,10 @@ void *pool_take(size_t size, size_t align, bool *zeroed)
 /* As the C library does with what is no pointer of its own. */
 static void check(size_t size)
 {
-	if (size)
+	if (likely(size))
 		return;
+	/* A handler of SIGABRT may allocate. */
+	leave();
 	stats_say("the program frees, or resizes, what it did not allocate", 0);
 	abort();
 }
@@ -222,22 +235,19 @@ size_t pool_size_of(const void *p)
 
 	enter();
 	size = runs ? runs_size(runs, p) : 0;
-	leave();
 	check(size);
+	leave();
 	return size;
 }
 
 bool pool_resize(void *p, size_t size)
 {
-	size_t used;
 	bool ret;
 
 	enter();
 	check(runs ? runs_size(runs, p) : 0);
 	ret = runs_resize(runs, p, size);
-	used = runs_used(runs);
-	if (used > stats.peak)
-		stats.peak = used;
+	note(p);
 	leave();
 	return ret;
 }
@@ -251,9 +261,75 @@ size_t pool_memory(void)
 	return info.resident + info.charged - info.pool_size;
 }
 
-static void copy_run(void *p, size_t size, void *to)
+/* From one mapping of a pool to that of another. */
+struct copying {
+	char *to;
+	const char *from;
+};
+
+static void copy_run(void *p, size_t size, void *arg)
 {
-	memcpy((char *)to + ((uintptr_t)p - run.base), p, size);
+	const struct copying *c = arg;
+	size_t at = (uintptr_t)p - run.base;
+
+	memcpy(c->to + at, c->from + at, size);
+}
+
+/*
+ * Made with a mapping of its own: the program may have made parts of its memory
+ * unreadable. In a signal handler that came while this thread was inside, the
+ * account is half written: all goes that ever was in use.
+ */
+static bool copy_all(void *to)
+{
+	struct copying c = { .to = to };
+
+	c.from = mmap(NULL, pool_bytes, PROT_READ, MAP_SHARED, fds_get(FD_POOL),
+		      FBUF_MMAP_POOL);
+	if (c.from == MAP_FAILED)
+		return false;
+	if (blind)
+		copy_run((void *)run.base, high, &c);
+	else
+		runs_each(runs, copy_run, &c);
+	munmap((void *)c.from, pool_bytes);
+	return true;
+}
+
+/* A pool for the child, with all that is in use. */
+static bool copy_to_pool(void)
+{
+	bool ret;
+	void *to;
+
+	child.fd = make(pool_bytes);
+	if (child.fd < 0)
+		return false;
+	child.fd = fds_up(child.fd);
+	to = mmap(NULL, pool_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		  child.fd, FBUF_MMAP_POOL);
+	ret = to != MAP_FAILED && copy_all(to);
+	if (to != MAP_FAILED)
+		munmap(to, pool_bytes);
+	if (!ret)
+		next.close(child.fd);
+	return ret;
+}
+
+/* Ordinary memory instead, which the child has in common with us until it writes. */
+static bool copy_to_memory(void)
+{
+	void *to = mmap(NULL, pool_bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (to == MAP_FAILED)
+		return false;
+	if (!copy_all(to)) {
+		munmap(to, pool_bytes);
+		return false;
+	}
+	child.copy = to;
+	return true;
 }
 
 /*
@@ -263,54 +339,39 @@ static void copy_run(void *p, size_t size, void *to)
  */
 void pool_fork_before(void)
 {
-	size_t size = pool_bytes;
-	void *copy;
+	int saved = errno;
 
 	blind = inside;
+	if (!blind)
+		enter();
+	child.fd = -1;
+	child.copy = NULL;
+	child.lost = false;
+	if (runs && (blind || runs_used(runs)) && !copy_to_pool()) {
+		child.fd = -1;
+		/* It will have nothing there, rather than ours. */
+		child.lost = !copy_to_memory();
+	}
+	errno = saved;
+}
+
+static void fork_is_over(void)
+{
 	if (blind)
-		return;
-	enter();
-	if (!runs || !runs_used(runs))
-		return;
-	child.fd = make(size);
-	if (child.fd < 0) {
-		child.fd = -1;
-		copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	} else {
-		child.fd = fds_up(child.fd);
-		copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
-			    child.fd, FBUF_MMAP_POOL);
-	}
-	if (copy == MAP_FAILED) {
-		/* The child will have nothing there, rather than ours. */
-		if (child.fd >= 0)
-			next.close(child.fd);
-		child.fd = -1;
-		child.lost = true;
-		return;
-	}
-	runs_each(runs, copy_run, copy);
-	if (child.fd < 0)
-		child.copy = copy;
+		blind = false;
 	else
-		munmap(copy, size);
+		leave();
 }
 
 void pool_fork_parent(void)
 {
 	int saved = errno;
 
-	if (blind)
-		return;
 	if (child.fd >= 0)
 		next.close(child.fd);
 	if (child.copy)
 		munmap(child.copy, pool_bytes);
-	child.fd = -1;
-	child.copy = NULL;
-	child.lost = false;
-	leave();
+	fork_is_over();
 	errno = saved;
 }
 
@@ -321,6 +382,7 @@ static void child_begins_anew(void)
 		abort();
 	runs_destroy(runs);
 	runs = NULL;
+	high = 0;
 	small_ones = 0;
 	pool_bytes = run.size;
 	fds_set(FD_POOL, -1);
@@ -355,10 +417,6 @@ static void child_has_pool(void)
 void pool_fork_child(void)
 {
 	run_owner = getpid();
-	if (blind) {
-		child_has_nothing();
-		return;
-	}
 	if (child.fd >= 0)
 		child_has_pool();
 	else if (child.copy)
@@ -367,10 +425,7 @@ void pool_fork_child(void)
 		child_has_nothing();
 	else if (runs)
 		child_begins_anew();
-	child.fd = -1;
-	child.copy = NULL;
-	child.lost = false;
-	leave();
+	fork_is_over();
 }
 
 int pool_start(size_t size)
