@@ -347,7 +347,8 @@ void pool_fork_before(void)
 	child.fd = -1;
 	child.copy = NULL;
 	child.lost = false;
-	if (runs && (blind || runs_used(runs)) && !copy_to_pool()) {
+	if (runs && (blind || runs_used(runs)) &&
+	    (run_filtered || !copy_to_pool())) {
 		child.fd = -1;
 		/* It will have nothing there, rather than ours. */
 		child.lost = !copy_to_memory();

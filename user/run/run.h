@@ -33,6 +33,9 @@ extern struct run run __attribute__((__aligned__(64)));
 /* Whose memory this is: a child of vfork() is not, and must change nothing. */
 extern pid_t run_owner;
 
+/* The program has a seccomp filter of its own: no call that it does not make itself. */
+extern bool run_filtered;
+
 static inline bool run_has(const void *p)
 {
 	return (uintptr_t)p - run.base < run.size;

@@ -36,7 +36,7 @@
  * snapshots, which take memory, or so many sends; more often where there was too
  * much.
  */
-#define LOOK_SNAPSHOTS	64U
+#define LOOK_PART	16U	/* of the limit: bytes of snapshots */
 #define LOOK_SENDS	1024U
 #define LOOK_CROWDED	32U
 
@@ -241,6 +241,12 @@ static void count(struct pays_class *c, const struct batch *b,
 	}
 }
 
+/* Snapshots, in buffers. */
+static uint64_t look_after(void)
+{
+	return pool_limit() / LOOK_PART >> POOL_BUF_SHIFT ?: 1;
+}
+
 /*
  * Packets that others keep, and what writes made of the buffers meanwhile, must
  * not take more memory than the user allows.
@@ -256,7 +262,7 @@ static bool crowded(void)
 
 	if (__atomic_add_fetch(&sends, 1, __ATOMIC_RELAXED) <
 			(was ? LOOK_CROWDED : LOOK_SENDS) &&
-	    snapshots - __atomic_load_n(&seen, __ATOMIC_RELAXED) < LOOK_SNAPSHOTS)
+	    snapshots - __atomic_load_n(&seen, __ATOMIC_RELAXED) < look_after())
 		return was;
 	__atomic_store_n(&sends, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&seen, snapshots, __ATOMIC_RELAXED);
@@ -287,6 +293,9 @@ static ssize_t send_all(const struct job *job, struct rest *rest,
 		int ret;
 
 		fill(&b, rest);
+		/* A message is one send. */
+		if (rest->nr && !done && !is_tcp(job->fd))
+			return NOT_OURS;
 		send.nr_segs = b.nr;
 		send.flags = job->flags | (rest->nr ? FBUF_SEND_MORE : 0);
 		ret = send_pages(&send);

@@ -26,6 +26,7 @@
 
 struct run run = { .min = SIZE_MAX };
 pid_t run_owner;
+bool run_filtered;
 
 #define POOL_DEFAULT	(256UL << 20)
 #define POOL_LEAST	(2UL << 20)
@@ -79,20 +80,35 @@ __attribute__((__constructor__(101))) static void start(void)
 
 /*
  * A filter that the program sets may kill it for an ioctl that it does not know
- * of. No more of them, then; what is in the pool stays there.
+ * of. No more of them, then; what is in the pool stays there. If it cannot be set,
+ * all is as before.
  */
-static void before_filter(void)
+static size_t before_filter(void)
 {
-	if (run_min() == SIZE_MAX)
-		return;
+	size_t min = run_min();
+
+	if (min != SIZE_MAX)
+		stats_say("the program sets a seccomp filter: no more is sent without a copy",
+			  0);
 	__atomic_store_n(&run.min, SIZE_MAX, __ATOMIC_RELAXED);
-	stats_say("the program sets a seccomp filter: no more is sent without a copy", 0);
+	run_filtered = true;
+	return min;
+}
+
+static void after_filter(size_t min, long ret)
+{
+	if (ret >= 0)
+		return;
+	run_filtered = false;
+	__atomic_store_n(&run.min, min, __ATOMIC_RELAXED);
 }
 
 EXPORT int prctl(int op, ...)
 {
 	unsigned long a, b, c, d;
 	va_list ap;
+	size_t min;
+	int ret;
 
 	va_start(ap, op);
 	a = va_arg(ap, unsigned long);
@@ -100,9 +116,12 @@ EXPORT int prctl(int op, ...)
 	c = va_arg(ap, unsigned long);
 	d = va_arg(ap, unsigned long);
 	va_end(ap);
-	if (op == PR_SET_SECCOMP)
-		before_filter();
-	return next.prctl(op, a, b, c, d);
+	if (likely(op != PR_SET_SECCOMP || run_filtered))
+		return next.prctl(op, a, b, c, d);
+	min = before_filter();
+	ret = next.prctl(op, a, b, c, d);
+	after_filter(min, ret);
+	return ret;
 }
 
 /* A new process by these has a copy of memory, without the C library's handlers. */
@@ -123,9 +142,29 @@ static bool is_fork(long nr, long arg)
 	}
 }
 
+/* Our fds are not there, whichever way they are asked for. */
+static long other_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	switch (nr) {
+	case SYS_close:
+		return close(a);
+	case SYS_close_range:
+		return close_range(a, b, c);
+#ifdef SYS_dup2
+	case SYS_dup2:
+		return dup2(a, b);
+#endif
+	case SYS_dup3:
+		return dup3(a, b, c);
+	default:
+		return next.syscall(nr, a, b, c, d, e, f);
+	}
+}
+
 EXPORT long syscall(long nr, ...)
 {
 	long a, b, c, d, e, f, ret;
+	size_t min = SIZE_MAX;
 	va_list ap;
 
 	va_start(ap, nr);
@@ -136,14 +175,17 @@ EXPORT long syscall(long nr, ...)
 	e = va_arg(ap, long);
 	f = va_arg(ap, long);
 	va_end(ap);
-	if (nr == SYS_seccomp && a != SECCOMP_GET_ACTION_AVAIL)
-		before_filter();
-	if (likely(!is_fork(nr, a)))
-		return next.syscall(nr, a, b, c, d, e, f);
+	if (is_fork(nr, a))
+		pool_fork_before();
+	else if (nr == SYS_seccomp && a != SECCOMP_GET_ACTION_AVAIL && !run_filtered)
+		min = before_filter();
+	else
+		return other_call(nr, a, b, c, d, e, f);
 
-	pool_fork_before();
 	ret = next.syscall(nr, a, b, c, d, e, f);
-	if (ret)
+	if (nr == SYS_seccomp)
+		after_filter(min, ret);
+	else if (ret)
 		pool_fork_parent();
 	else
 		pool_fork_child();

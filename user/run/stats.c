@@ -34,7 +34,7 @@ void stats_say(const char *words, int err)
 	char line[LINE_MAX_BYTES];
 	int saved = errno, fd = fds_get(FD_TELL);
 
-	if (!talkative)
+	if (!talkative || run_filtered)
 		return;
 	tell(fd < 0 ? STDERR_FILENO : fd, line,
 	     snprintf(line, sizeof(line), "fbuf run: %s[%d]: %s%s%s.\n", name,
@@ -74,7 +74,7 @@ void stats_tell(void)
 	char line[LINE_MAX_BYTES];
 	int saved = errno, fd = fds_get(FD_TELL);
 
-	if (fd < 0)
+	if (fd < 0 || run_filtered)
 		return;
 	tell(fd, line,
 	     snprintf(line, sizeof(line),
@@ -137,7 +137,7 @@ __attribute__((__destructor__)) static void at_end(void)
 
 EXPORT __attribute__((__noreturn__)) void _exit(int status)
 {
-	if (getpid() == run_owner)
+	if (!run_filtered && getpid() == run_owner)
 		stats_tell();
 	next.exit_now(status);
 	__builtin_unreachable();
