@@ -417,7 +417,8 @@ static void child_has_pool(void)
 
 void pool_fork_child(void)
 {
-	run_owner = getpid();
+	if (!run_filtered)
+		run_owner = getpid();
 	if (child.fd >= 0)
 		child_has_pool();
 	else if (child.copy)
