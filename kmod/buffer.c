@@ -52,7 +52,7 @@ static bool buf_renew(struct fbuf_pool *pool, struct fbuf_buf *buf)
 {
 	if (!fbuf_buf_marked(pool, buf))
 		return true;
-	fbuf_unmap(pool, buf);
+	fbuf_unmap(pool, buf, 1);
 	if (!fbuf_buf_idle(pool, buf, NULL))
 		return false;
 	fbuf_buf_drop_memory(pool, buf);

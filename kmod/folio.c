@@ -342,9 +342,9 @@ bool fbuf_buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf)
 }
 
 /**
- * fbuf_buf_get_memory() - see that a buffer has memory
+ * fbuf_buf_populate() - give a buffer memory
  * @pool: the pool
- * @buf: the buffer
+ * @buf: the buffer, which has none
  *
  * Of a buffer that is held, a send without a lock may find some pages already, and
  * others not yet.
@@ -352,14 +352,12 @@ bool fbuf_buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf)
  * Context: may sleep; the pool's lock is held.
  * Return: 0 or -ENOMEM.
  */
-int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf)
+int fbuf_buf_populate(struct fbuf_pool *pool, struct fbuf_buf *buf)
 {
 	unsigned long first = fbuf_buf_first(pool, buf);
 	int err;
 
 	lockdep_assert_held(&pool->lock);
-	if (pool->pages[first])
-		return 0;
 	err = fbuf_populate(pool, &pool->pages[first], first, NULL);
 	if (err)
 		return err;
@@ -389,17 +387,19 @@ void fbuf_buf_drop_memory(struct fbuf_pool *pool, struct fbuf_buf *buf)
 }
 
 /**
- * fbuf_unmap() - take a buffer out of all page tables
+ * fbuf_unmap() - take buffers that adjoin out of all page tables
  * @pool: the pool
- * @buf: the buffer
+ * @bufs: the first of them
+ * @nr: how many
  *
  * Context: may sleep; the pool's lock is held, so that none is put in again.
  */
-void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf)
+void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *bufs,
+		unsigned int nr)
 {
 	lockdep_assert_held(&pool->lock);
-	unmap_mapping_pages(&pool->mapping, fbuf_buf_first(pool, buf),
-			    fbuf_buf_pages(pool), false);
+	unmap_mapping_pages(&pool->mapping, fbuf_buf_first(pool, bufs),
+			    (unsigned long)nr * fbuf_buf_pages(pool), false);
 }
 
 /**

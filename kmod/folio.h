@@ -24,11 +24,19 @@ bool fbuf_buf_idle(const struct fbuf_pool *pool, const struct fbuf_buf *buf,
 bool fbuf_poisoned(const struct fbuf_pool *pool, unsigned long i,
 		   unsigned long nr);
 bool fbuf_buf_marked(const struct fbuf_pool *pool, const struct fbuf_buf *buf);
-int fbuf_buf_get_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
+int fbuf_buf_populate(struct fbuf_pool *pool, struct fbuf_buf *buf);
 void fbuf_buf_drop_memory(struct fbuf_pool *pool, struct fbuf_buf *buf);
-void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *buf);
+void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *bufs,
+		unsigned int nr);
 int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
 struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
 			      struct fbuf_pool *pool);
+
+/* See that a buffer has memory: 0 or -ENOMEM. The pool's lock is held; may sleep. */
+static inline int fbuf_buf_get_memory(struct fbuf_pool *pool,
+				      struct fbuf_buf *buf)
+{
+	return fbuf_buf_bare(pool, buf) ? fbuf_buf_populate(pool, buf) : 0;
+}
 
 #endif /* FBUF_FOLIO_H */

@@ -276,6 +276,63 @@ static int gather_ready(struct fbuf_gather *g, struct fbuf_handle *h,
 	return fbuf_grace_end(&w, err);
 }
 
+/*
+ * The buffer of a segment, if it is one that the handle holds and that has to be
+ * protected, and can be: with memory then. Else NULL: the slow path tells why.
+ */
+static struct fbuf_buf *ahead_buf(const struct fbuf_handle *h,
+				  const struct fbuf_seg *seg)
+	__must_hold(&h->pool->lock)
+{
+	bool named = seg->flags & FBUF_SEG_NAMED;
+	struct fbuf_pool *pool = h->pool;
+	unsigned long index = seg_addr(pool, seg, named) >> pool->buf_shift;
+	struct fbuf_buf *buf;
+
+	if (seg->flags & FBUF_SEG_INLINE || index >= pool->nr_bufs)
+		return NULL;
+	index = array_index_nospec(index, pool->nr_bufs);
+	buf = &pool->bufs[index];
+	if (!seg_of_buf(seg, named, index) || !gather_held(h, seg, named, index) ||
+	    !fbuf_buf_writable(buf) || buf->fills ||
+	    fbuf_buf_get_memory(pool, buf))
+		return NULL;
+	return buf;
+}
+
+/*
+ * Protect the buffers of some segments, those that adjoin together. None is referred
+ * to before it is protected: a reference of this gather's would look like another's.
+ */
+static noinline void gather_ahead(struct fbuf_gather *g, struct fbuf_handle *h,
+				  const struct fbuf_seg *segs, unsigned int nr,
+				  enum fbuf_protection prot)
+{
+	struct fbuf_pool *pool = h->pool;
+	struct fbuf_buf *first = NULL, *buf;
+	unsigned int i, n = 0;
+
+	mutex_lock(&pool->lock);
+	for (i = 0; i < nr; i++) {
+		buf = ahead_buf(h, &segs[i]);
+		if (n && buf >= first && buf < first + n)
+			continue;
+		if (n && buf == first + n) {
+			n++;
+			continue;
+		}
+		if (n)
+			g->protects += fbuf_protect_run(pool, first, n, prot,
+						       &g->snapshots);
+		first = buf;
+		n = !!buf;
+	}
+	if (n)
+		g->protects += fbuf_protect_run(pool, first, n, prot,
+						       &g->snapshots);
+	mutex_unlock(&pool->lock);
+}
+
 static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
 		       const struct fbuf_seg *seg, enum fbuf_protection prot)
 {
@@ -658,6 +715,8 @@ static int gather_chunk(struct fbuf_gather *g, struct fbuf_handle *h,
 		i += ret;
 		if (ret)
 			continue;
+		if (prot != FBUF_VOLATILE && i + 1 < nr)
+			gather_ahead(g, h, &segs[i], nr - i, prot);
 		ret = gather_slow(g, h, &segs[i], prot);
 		if (ret)
 			return ret;

@@ -22,13 +22,19 @@
 #include "types.h"
 #include "wait.h"
 
+/* What a write makes writable at once, at most: so many buffers, and bytes. */
+#define AHEAD_BUFS	8U
+#define AHEAD_BYTES	(1U << 20)
+/* How often a buffer is among those before it has to show that it belongs there. */
+#define FOLLOWS_TIMES	32
+
 static struct fbuf_buf *map_buf(const struct fbuf_pool *pool,
 				unsigned long page)
 {
 	return &pool->bufs[page >> (pool->buf_shift - PAGE_SHIFT)];
 }
 
-/* Part of a buffer that a mapping has. */
+/* Part of a buffer that a mapping has, or of some that adjoin. */
 struct map_span {
 	unsigned long first;	/* in the pool's pages */
 	unsigned long nr;
@@ -36,11 +42,11 @@ struct map_span {
 };
 
 static struct map_span map_span(const struct fbuf_pool *pool,
-				const struct fbuf_buf *buf,
+				const struct fbuf_buf *buf, unsigned int nr,
 				struct vm_area_struct *vma)
 {
 	unsigned long first = fbuf_buf_first(pool, buf);
-	unsigned long end = first + fbuf_buf_pages(pool);
+	unsigned long end = first + (unsigned long)nr * fbuf_buf_pages(pool);
 	struct map_span span;
 
 	span.first = max(first, vma->vm_pgoff);
@@ -181,6 +187,36 @@ static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 	return VM_FAULT_RETRY;
 }
 
+/*
+ * A message is often written anew from its first buffer to its last. Where a write fault
+ * came just after that of the buffer before, it will again: next time the buffer is
+ * made writable along with that one, if it is idle. Nobody knows whether it is written
+ * then; so that holds for some times only, until a fault of its own shows it again.
+ * Returns how many buffers there are to map, from the one on that is written.
+ */
+static unsigned int map_write_ahead(struct fbuf_handle *h,
+				    struct vm_area_struct *vma,
+				    struct fbuf_buf *buf)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_pool *pool = h->pool;
+	unsigned int index = fbuf_buf_index(pool, buf), nr = 1;
+	unsigned long most;
+
+	/* No further than the mapping has all of it, which is none beyond the pool. */
+	most = (vma->vm_pgoff + vma_pages(vma) - fbuf_buf_first(pool, buf)) /
+	       fbuf_buf_pages(pool);
+	most = min3(most, (unsigned long)AHEAD_BUFS,
+		    (unsigned long)AHEAD_BYTES >> pool->buf_shift);
+	if (index && index == h->next_write)
+		pool->follows[index] = FOLLOWS_TIMES;
+	while (nr < most && pool->follows[index + nr] &&
+	       fbuf_idle_to_write(pool, buf + nr))
+		pool->follows[index + nr++]--;
+	h->next_write = index + nr;
+	return nr;
+}
+
 /* Before Linux 6.9 vmf_error() takes a memory error for any other. */
 static vm_fault_t map_error(int err)
 {
@@ -196,6 +232,7 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	struct fbuf_buf *buf;
 	struct map_span span;
 	vm_fault_t ret = VM_FAULT_SIGBUS;
+	unsigned int nr = 1;
 	int err;
 
 	if (vmf->pgoff >= pool->nr_pages)
@@ -207,8 +244,6 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	if (userfaultfd_wp(vma))
 		return VM_FAULT_SIGBUS;
 	buf = map_buf(pool, vmf->pgoff);
-	span = map_span(pool, buf, vma);
-
 	mutex_lock(&pool->lock);
 	/* In a pool that is not lazy only one that is free has none. */
 	if (fbuf_buf_get_memory(pool, buf))
@@ -220,7 +255,13 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	}
 	if (!err && PageHWPoison(pool->pages[vmf->pgoff]))
 		err = -EHWPOISON;
-	ret = err ? map_error(err) : map_insert(pool, vma, &span);
+	ret = err ? map_error(err) : 0;
+	if (ret)
+		goto out;
+	if (write)
+		nr = map_write_ahead(h, vma, buf);
+	span = map_span(pool, buf, nr, vma);
+	ret = map_insert(pool, vma, &span);
 	if (ret)
 		goto out;
 	if (write)
@@ -243,7 +284,7 @@ static vm_fault_t map_mkwrite(struct vm_fault *vmf)
 	struct fbuf_pool *pool = h->pool;
 	unsigned long i = vmf->pgoff;
 	struct fbuf_buf *buf = map_buf(pool, i);
-	struct map_span span = map_span(pool, buf, vma);
+	struct map_span span = map_span(pool, buf, 1, vma);
 	vm_fault_t ret = 0;
 	int err = -EBUSY;
 
@@ -256,7 +297,7 @@ static vm_fault_t map_mkwrite(struct vm_fault *vmf)
 		 * It must wait, or has other pages by now: start anew without
 		 * the entry and the caller's reference, with map_fault().
 		 */
-		fbuf_unmap(pool, buf);
+		fbuf_unmap(pool, buf, 1);
 	} else {
 		/* A snapshot has fresh pages, and took the entries away. */
 		if (pool->pages[i] != was)

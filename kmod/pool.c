@@ -174,6 +174,7 @@ static void pool_free(struct fbuf_pool *pool)
 	mem_cgroup_put(pool->memcg);
 	xa_destroy(&pool->handles);
 	free_percpu(pool->counters);
+	kvfree(pool->follows);
 	kvfree(pool->bufs);
 	kvfree(pool->pages);
 	kfree_rcu(pool, rcu);
@@ -359,6 +360,11 @@ static int pool_get_memory(struct fbuf_pool *pool)
 	pool->pages = kvcalloc(pool->nr_pages, sizeof(*pool->pages), gfp);
 	if (!pool->counters || !pool->bufs || !pool->pages)
 		return -ENOMEM;
+	if (!fbuf_is_volatile(pool)) {
+		pool->follows = kvzalloc(pool->nr_bufs, gfp);
+		if (!pool->follows)
+			return -ENOMEM;
+	}
 	err = fbuf_is_lazy(pool) ? 0 : pool_populate(pool);
 	if (err)
 		return err;

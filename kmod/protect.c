@@ -68,7 +68,7 @@ static int protect_begin(struct fbuf_pool *pool, struct fbuf_buf *buf)
 		return 0;
 	if (buf->fills)
 		return -EBUSY;
-	fbuf_unmap(pool, buf);
+	fbuf_unmap(pool, buf, 1);
 	if (buf_referred(pool, buf))
 		return -EAGAIN;
 	this_cpu_add(pool->counters->protects, 1);
@@ -171,6 +171,59 @@ int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	else
 		WRITE_ONCE(buf->prot, prot);
 	return err;
+}
+
+/* Of a run of buffers, the first that can be charged for: how many. */
+static unsigned int reserve_run(struct fbuf_pool *pool, struct fbuf_buf *bufs,
+				unsigned int nr)
+	__must_hold(&pool->lock)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr && !reserve(pool, &bufs[i]); i++)
+		;
+	return i;
+}
+
+/**
+ * fbuf_protect_run() - fbuf_protect() of buffers that adjoin, as far as it goes at once
+ * @pool: a pool that is not volatile
+ * @bufs: the first of them; all may be written, have memory and are not being filled,
+ *        and the caller has no reference to their pages
+ * @nr: how many
+ * @prot: how
+ * @snapshots: grows by how many of them a snapshot was made of since the last time
+ *
+ * Page tables are walked, and other CPUs told, once for all of them.
+ *
+ * Context: may sleep; the pool's lock is held.
+ * Return: how many are protected now. The others are for fbuf_protect() to tell why.
+ */
+unsigned int fbuf_protect_run(struct fbuf_pool *pool, struct fbuf_buf *bufs,
+			      unsigned int nr, enum fbuf_protection prot,
+			      unsigned int *snapshots)
+{
+	unsigned int i, done = 0;
+
+	lockdep_assert_held(&pool->lock);
+	if (prot == FBUF_SNAPSHOT)
+		nr = reserve_run(pool, bufs, nr);
+	if (!nr)
+		return 0;
+	fbuf_unmap(pool, bufs, nr);
+	for (i = 0; i < nr; i++) {
+		if (buf_referred(pool, &bufs[i])) {
+			reserve_drop(pool, &bufs[i]);
+			continue;
+		}
+		this_cpu_add(pool->counters->protects, 1);
+		trace_fbuf_protect(pool, &bufs[i]);
+		WRITE_ONCE(bufs[i].prot, prot);
+		*snapshots += bufs[i].snapped;
+		bufs[i].snapped = 0;
+		done++;
+	}
+	return done;
 }
 
 static int secure_all(struct fbuf_handle *h, const u64 *names,
@@ -298,7 +351,7 @@ static void snapshot_swap(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	unsigned long first = fbuf_buf_first(pool, buf);
 	unsigned int i, nr = fbuf_buf_pages(pool);
 
-	fbuf_unmap(pool, buf);
+	fbuf_unmap(pool, buf, 1);
 	buf->told = 0;
 	buf->snapped = 1;
 	/* A send that gets a fresh page must see that it is not protected. */
@@ -411,6 +464,25 @@ int fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	if (buf->prot == FBUF_VOLATILE || protect_end(pool, buf, ours))
 		return 0;
 	return buf->prot == FBUF_SNAPSHOT ? snapshot(pool, buf) : -EBUSY;
+}
+
+/**
+ * fbuf_idle_to_write() - may a buffer be made writable that nobody waits to write?
+ * @pool: a pool that is not volatile
+ * @buf: the buffer
+ *
+ * As fbuf_may_write(), but of one that is idle alone, which is then as it would be
+ * after a write.
+ *
+ * Context: the pool's lock is held.
+ * Return: whether page tables may have writable entries for it now.
+ */
+bool fbuf_idle_to_write(struct fbuf_pool *pool, struct fbuf_buf *buf)
+{
+	lockdep_assert_held(&pool->lock);
+	if (buf->secures || fbuf_buf_bare(pool, buf))
+		return false;
+	return buf->prot == FBUF_VOLATILE || protect_end(pool, buf, NULL);
 }
 
 /**

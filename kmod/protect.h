@@ -12,12 +12,16 @@ struct folio;
 int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		 enum fbuf_protection prot);
 void fbuf_reserved_reap(struct fbuf_pool *pool, unsigned int looks);
+unsigned int fbuf_protect_run(struct fbuf_pool *pool, struct fbuf_buf *bufs,
+			      unsigned int nr, enum fbuf_protection prot,
+			      unsigned int *snapshots);
 int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count);
 void fbuf_unsecure(struct fbuf_handle *h, unsigned int index);
 bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf);
 void fbuf_unprotect(struct fbuf_pool *pool, struct fbuf_buf *buf);
 int fbuf_may_write(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		   const struct folio *ours);
+bool fbuf_idle_to_write(struct fbuf_pool *pool, struct fbuf_buf *buf);
 int fbuf_write_wait(struct fbuf_pool *pool, struct fbuf_buf *buf, int timeout,
 		    unsigned int mode);
 

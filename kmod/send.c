@@ -386,7 +386,7 @@ static noinline int send_called(struct fbuf_handle *h, struct fbuf_send *args,
 	prot = send_check(h, args->flags, args->engines);
 	if (prot < 0)
 		return prot;
-	err = args->pad ? -EINVAL : send_check_to(args);
+	err = send_check_to(args);
 	return err ?: send_checked(h, args, prot, later);
 }
 
@@ -470,13 +470,13 @@ int fbuf_send_end(struct fbuf_handle *h, struct fbuf_rest *rest, int err)
 	return ret;
 }
 
-/* As fbuf_args_get(), but with no call. @args->pad is looked at, and not kept. */
+/* As fbuf_args_get(), but with no call; the words at the end are told, and not kept. */
 static __always_inline int send_get(struct fbuf_send *args,
 				    const struct fbuf_send __user *uargs)
 {
 	const u64 __user *from = (const u64 __user *)uargs;
 	u64 *to = (u64 *)args;
-	u32 pad;
+	u64 told;
 
 	BUILD_BUG_ON(sizeof(*args) != 8 * sizeof(*to));
 	BUILD_BUG_ON(offsetof(struct fbuf_send, protects) != 7 * sizeof(*to));
@@ -489,9 +489,9 @@ static __always_inline int send_get(struct fbuf_send *args,
 	unsafe_get_user(to[4], &from[4], fault);
 	unsafe_get_user(to[5], &from[5], fault);
 	unsafe_get_user(to[6], &from[6], fault);
-	unsafe_get_user(pad, &uargs->pad, fault);
+	unsafe_get_user(told, &from[7], fault);
 	user_read_access_end();
-	return args->size == sizeof(*args) && !pad ? 0 : -EINVAL;
+	return args->size == sizeof(*args) ? 0 : -EINVAL;
 
 fault:
 	user_read_access_end();

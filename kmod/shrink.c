@@ -40,7 +40,7 @@ static unsigned long shrink_count(struct shrinker *shrinker,
 static bool shrink_buf(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	__must_hold(&pool->lock)
 {
-	fbuf_unmap(pool, buf);
+	fbuf_unmap(pool, buf, 1);
 	/* A send that looks it up meanwhile finds that nobody holds it. */
 	if (!fbuf_buf_idle(pool, buf, NULL)) {
 		/* Pinned by its mapping: not to be looked at again and again. */

@@ -203,6 +203,8 @@ struct fbuf_limbo {
  * @uid: who made the pool
  * @id: number for people to read
  * @node: NUMA node asked for
+ * @follows: for each buffer, how often it may yet be made writable along with the one
+ *           before it; NULL in volatile pools. Changed under @lock
  * @nr_split: buffers in more folios than need be, when the pool was made
  * @events: bits: what happened that listeners were not told yet
  * @events_work: tells them; it has a reference. Looks whether something is stuck
@@ -269,6 +271,7 @@ struct fbuf_pool {
 	kuid_t uid;
 	u64 id;
 	int node;
+	u8 *follows;
 	unsigned int nr_split;
 	unsigned long events;
 	struct work_struct events_work;
@@ -289,6 +292,8 @@ struct fbuf_pool {
  * @id: its number in the pool
  * @nr_holds: how many buffers it holds
  * @polls_out: somebody has asked for EPOLLOUT on it
+ * @next_write: the buffer after those that its last write fault made writable; under
+ *              the pool's lock
  * @holds: a bit for each buffer; changed under the pool's lock
  * @secures: a bit for each buffer that it secures; NULL in volatile pools
  * @ring: its ring, or NULL; set once
@@ -304,6 +309,7 @@ struct fbuf_handle {
 	u32 id;
 	unsigned int nr_holds;
 	bool polls_out;
+	unsigned int next_write;
 	unsigned long *holds;
 	unsigned long *secures;
 	struct fbuf_kring *ring;
