@@ -476,7 +476,7 @@ static __always_inline int send_get(struct fbuf_send *args,
 {
 	const u64 __user *from = (const u64 __user *)uargs;
 	u64 *to = (u64 *)args;
-	u64 told;
+	u64 told __maybe_unused;
 
 	BUILD_BUG_ON(sizeof(*args) != 8 * sizeof(*to));
 	BUILD_BUG_ON(offsetof(struct fbuf_send, protects) != 7 * sizeof(*to));

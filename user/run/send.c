@@ -33,10 +33,9 @@
 #define PIECE_MIN	1024U
 /*
  * When the memory in flight is looked at, which is not for nothing: after so many
- * snapshots, which take memory, or so many sends; more often where there was too
- * much.
+ * buffers were protected, or so many sends; more often where there was too much.
  */
-#define LOOK_PART	16U	/* of the limit: bytes of snapshots */
+#define LOOK_PART	16U	/* of the limit: bytes that were protected */
 #define LOOK_SENDS	1024U
 #define LOOK_CROWDED	32U
 
@@ -241,7 +240,7 @@ static void count(struct pays_class *c, const struct batch *b,
 	}
 }
 
-/* Snapshots, in buffers. */
+/* Buffers protected, each of which may become a snapshot. */
 static uint64_t look_after(void)
 {
 	return pool_limit() / LOOK_PART >> POOL_BUF_SHIFT ?: 1;
@@ -253,19 +252,18 @@ static uint64_t look_after(void)
  */
 static bool crowded(void)
 {
-	static uint64_t seen;		/* snapshots, at the last look */
+	static uint64_t seen;		/* protects, at the last look */
 	static uint32_t sends;		/* since then */
 	static bool is;
 	bool was = __atomic_load_n(&is, __ATOMIC_RELAXED);
-	uint64_t snapshots = __atomic_load_n(&stats.snapshots,
-					     __ATOMIC_RELAXED);
+	uint64_t protects = __atomic_load_n(&stats.protects, __ATOMIC_RELAXED);
 
 	if (__atomic_add_fetch(&sends, 1, __ATOMIC_RELAXED) <
 			(was ? LOOK_CROWDED : LOOK_SENDS) &&
-	    snapshots - __atomic_load_n(&seen, __ATOMIC_RELAXED) < look_after())
+	    protects - __atomic_load_n(&seen, __ATOMIC_RELAXED) < look_after())
 		return was;
 	__atomic_store_n(&sends, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&seen, snapshots, __ATOMIC_RELAXED);
+	__atomic_store_n(&seen, protects, __ATOMIC_RELAXED);
 	was = pool_memory() > pool_limit();
 	__atomic_store_n(&is, was, __ATOMIC_RELAXED);
 	return was;
