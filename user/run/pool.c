@@ -419,6 +419,8 @@ void pool_fork_child(void)
 {
 	if (!run_filtered)
 		run_owner = getpid();
+	/* What the parent did is the parent's to tell. */
+	stats = (struct stats){ };
 	if (child.fd >= 0)
 		child_has_pool();
 	else if (child.copy)
