@@ -27,7 +27,6 @@ static const struct tool_command commands[] = {
 	{ }
 };
 
-
 static const char help[] =
 "Usage: fbuf [-j] COMMAND [ARGUMENTS]\n"
 "\n"

@@ -18,7 +18,8 @@
 /* What malloc() promises, and pages keep. */
 #define ALIGN_DEFAULT	16U
 
-EXPORT void *malloc(size_t size)
+/* Ours, or the next one's: what malloc() is, by a name that compilers know nothing of. */
+static void *get(size_t size)
 {
 	bool zeroed;
 	void *p;
@@ -27,6 +28,11 @@ EXPORT void *malloc(size_t size)
 		return next.malloc(size);
 	p = pool_take(size, ALIGN_DEFAULT, &zeroed);
 	return p ?: next.malloc(size);
+}
+
+EXPORT void *malloc(size_t size)
+{
+	return get(size);
 }
 
 EXPORT void free(void *p)
@@ -55,7 +61,7 @@ EXPORT void *calloc(size_t nr, size_t size)
 static void *move_out(void *p, size_t size)
 {
 	size_t have = pool_size_of(p);
-	void *to = malloc(size);
+	void *to = get(size);
 
 	if (!to)
 		return NULL;
@@ -101,7 +107,7 @@ static void *move_in(void *p, size_t size)
 
 static void *realloc_early(void *p, size_t size)
 {
-	void *to = malloc(size);
+	void *to = get(size);
 	size_t have = next_early_size(p);
 
 	if (to)
@@ -109,14 +115,14 @@ static void *realloc_early(void *p, size_t size)
 	return to;
 }
 
-EXPORT void *realloc(void *p, size_t size)
+static void *get_again(void *p, size_t size)
 {
 	if (likely(!run_has(p))) {
 		if (unlikely(next_is_early(p)))
 			return realloc_early(p, size);
 		if (likely(size < run_min()))
 			return next.realloc(p, size);
-		return p ? move_in(p, size) : malloc(size);
+		return p ? move_in(p, size) : get(size);
 	}
 	if (!size) {
 		pool_give(p);
@@ -129,6 +135,11 @@ EXPORT void *realloc(void *p, size_t size)
 	return grow_out(p, size);
 }
 
+EXPORT void *realloc(void *p, size_t size)
+{
+	return get_again(p, size);
+}
+
 EXPORT void *reallocarray(void *p, size_t nr, size_t size)
 {
 	size_t all;
@@ -137,7 +148,7 @@ EXPORT void *reallocarray(void *p, size_t nr, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	return realloc(p, all);
+	return get_again(p, all);
 }
 
 /* All that ask for an alignment; what is no power of two is not for us to judge. */
