@@ -13,6 +13,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/userfaultfd_k.h>
 
 #include "compat.h"
@@ -24,7 +25,7 @@
 
 /* What a write makes writable at once, at most: so many buffers, and bytes. */
 #define AHEAD_BUFS	8U
-#define AHEAD_BYTES	(1U << 20)
+#define AHEAD_BYTES	SZ_1M
 /* How often a buffer is among those before it has to show that it belongs there. */
 #define FOLLOWS_TIMES	32
 

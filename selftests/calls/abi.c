@@ -1373,6 +1373,13 @@ TEST_F(protects, of_a_shorter_structure)
 		EXPECT_EQ(size < sizeof(self->arg) ? 0x5a5a5a5aU : 0,
 			  arg.send.snapshots);
 	}
+	/* Where one buffer was protected before, what was there is not left. */
+	arg.send.size = once + 4;
+	arg.send.nr_segs = 1;
+	arg.send.protects = 0x5a5a5a5a;
+	EXPECT_EQ(100, call(self->pool.fd, _IOC_NR(FBUF_IOC_SEND), once + 4,
+			    &arg));
+	EXPECT_EQ(0U, arg.send.protects);
 }
 
 TEST_F(send, segment_beyond_pool)
