@@ -130,6 +130,21 @@ check-debug: deps
 check-uml: deps
 	@$(VM)/check uml
 
+# Debian's own programs under fbuf run; KERNELS="uml 6.1 6.12", TESTS="redis.sh web.sh"
+check-run: deps
+	@$(VM)/deps run
+	@selftests/run/check $(or $(KERNELS),uml 6.1 6.12)
+
+# Their own test suites: MORE=1 for nearly all of redis'
+run-suites: deps
+	@$(VM)/deps run
+	@MORE='$(MORE)' ROOT=suites TESTS=suites.sh selftests/run/check $(or $(KERNELS),uml)
+
+# Several of them side by side with small pools and little memory: MINUTES=60
+run-mix: deps
+	@$(VM)/deps run
+	@MINUTES=$(or $(MINUTES),60) TESTS=mix.sh selftests/run/check $(or $(KERNELS),uml)
+
 # It only builds: PATTERN='6.1.*' for some of them
 check-headers:
 	@$(VM)/deps all
@@ -190,6 +205,9 @@ help:
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
+	@echo 'make check-run    programs of Debian, as they are and under fbuf run: equal bytes'
+	@echo 'make run-suites   the tests of memcached and redis, under fbuf run'
+	@echo 'make run-mix      several of them for an hour with little memory (MINUTES)'
 	@echo 'make check-headers  the module built, and not run, for all kernels of Debian 12 and'
 	@echo '                  13 from 6.1 and 6.12 on, old point releases too'
 	@echo 'make check-all    all of these, 6.12 with real-time scheduling, the newest kernel'
@@ -206,5 +224,5 @@ help:
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
 	deps vm demo cost count scale bench workloads profile native check check-all \
-	check-headers \
+	check-headers check-run run-suites run-mix \
 	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help

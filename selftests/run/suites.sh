@@ -1,0 +1,96 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2086,SC2317 # it has local; words and numbers; functions are given to others
+# The test suites of memcached and redis themselves, plain and under fbuf run --min 1,
+# where even the smallest allocation is in the pool: what passes plain passes there. What
+# fails there is tried twice more, as some of their tests fail now and then.
+# shellcheck source=selftests/common/tap.sh
+. "$(dirname "$0")/tap.sh"
+# shellcheck source=selftests/run/programs.sh
+. "$here/programs.sh"
+
+pool=64M
+# Tests look at what is said on standard error.
+stats=--stats=$tmp/stats
+min=1
+# Of redis' units those that end in this time; MORE=1 for nearly all that it has.
+units="unit/printver unit/dump unit/auth unit/protocol unit/keyspace unit/scan unit/info
+	unit/type/string unit/type/incr unit/type/list unit/type/list-2 unit/type/set
+	unit/type/zset unit/type/hash unit/type/stream unit/sort unit/expire unit/other
+	unit/multi unit/quit unit/aofrw unit/acl unit/bitops unit/scripting unit/obuf-limits
+	integration/rdb integration/aof integration/replication integration/replication-psync
+	integration/convert-zipmap-hash-on-load integration/block-repl"
+[ ! "$MORE" ] || units=$(cd /src/redis && ./runtest --list-tests)
+
+# Each leaves the names of what failed, a line each, in a file.
+
+memcached_files() { (cd /src/memcached && echo t/*.t); }
+
+# memcached_suite FAILED FILE...
+memcached_suite()
+{
+	local failed=$1
+	shift
+	(cd /src/memcached && under "$mode" prove --timer "$@") >"$tmp/log-suite" 2>&1
+	tail -n 1 "$tmp/log-suite" | grep -qE "^Result: (PASS|FAIL)" || return
+	sed -n 's/^\(t\/[^ ]*\.t\) .*(Wstat:.*/\1/p' "$tmp/log-suite" >"$failed"
+	grep "^Files=" "$tmp/log-suite" | sed "s/^/# $mode: /"
+}
+
+# redis_suite FAILED UNIT...
+redis_suite()
+{
+	local failed=$1 unit singles=
+	shift
+	for unit; do
+		singles="$singles --single $unit"
+	done
+	(cd /src/redis && under "$mode" ./runtest --clients 4 --no-latency --durable $singles) \
+		>"$tmp/log-suite" 2>&1
+	grep -qE "All tests passed|There were|The end" "$tmp/log-suite" || return
+	sed 's/\x1b\[[0-9;]*m//g' "$tmp/log-suite" | sed -nE 's/^\[(err|exception)\][^:]*: *(.*) in .*$/\2/p' |
+		sort -u >"$failed"
+	echo "# $mode: $(grep -c '\[ok\]' "$tmp/log-suite") passed, $(wc -l <"$failed") failed"
+}
+
+# none_more SUITE WHAT...: run it plain, and again; what fails only there, twice more.
+none_more()
+{
+	local suite=$1 try
+	shift
+	mode=plain
+	live "$suite, plain"
+	"$suite" "$tmp/failed-plain" "$@" || return
+	sed 's/^/# fails plain: /' "$tmp/failed-plain"
+	mode=run
+	for try in 1 2 3; do
+		live "$suite, run: $try"
+		"$suite" "$tmp/failed-run" "$@" || return
+		sort "$tmp/failed-run" >"$tmp/failed-now"
+		[ ! -e "$tmp/failed-more" ] || sort "$tmp/failed-more" | comm -12 - "$tmp/failed-now" >"$tmp/both"
+		[ ! -e "$tmp/both" ] || mv "$tmp/both" "$tmp/failed-now"
+		sort "$tmp/failed-plain" | comm -13 - "$tmp/failed-now" >"$tmp/failed-more"
+		sed "s/^/# fails under fbuf run: /" "$tmp/failed-more"
+		[ -s "$tmp/failed-more" ] || break
+	done
+	[ ! -s "$tmp/failed-more" ] || { cp "$tmp/failed-more" "$tmp/err-more"; rm -f "$tmp/failed-more"; return 1; }
+	rm -f "$tmp/failed-more"
+}
+
+# What all processes of a suite sent, and that it is not nothing.
+sent()
+{
+	awk '/sent [0-9]+ bytes/ { for (i = 1; i < NF; i++) if ($i == "sent") { n += $(i + 1); p++ } }
+		END { printf "# %d processes sent %d bytes by fbuf\n", p, n; exit !n }' "$tmp/stats"
+}
+
+plan 2
+# On the disk there is little room.
+mount -t tmpfs tmpfs /src/redis/tests/tmp
+# shellcheck disable=SC2046 # they are several
+none_more memcached_suite $(memcached_files) && sent
+report $? memcached
+rm -f "$tmp/stats"
+none_more redis_suite $units && sent
+report $? redis
+exit $failed
