@@ -108,6 +108,11 @@ bench: deps
 workloads: deps
 	@$(BENCH)/workloads
 
+# Programs that nobody changed, plain and under fbuf run. As root: it makes a Debian.
+run-bench: deps
+	@$(VM)/deps run
+	@$(BENCH)/run-bench
+
 # Where the instructions of one send go: METHOD=sendfile SIZE=64K
 METHOD	?= fbuf
 SIZE	?= 4K
@@ -197,6 +202,7 @@ help:
 	@echo 'make scale        what calls cost with up to a million buffers in flight'
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
 	@echo 'make workloads    what programs do that send, each way to do it, in VMs'
+	@echo 'make run-bench    programs that nobody changed, plain and under fbuf run, in VMs'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, 6.12-rt,'
@@ -223,6 +229,6 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
-	deps vm demo cost count scale bench workloads profile native check check-all \
+	deps vm demo cost count scale bench workloads run-bench profile native check check-all \
 	check-headers check-run run-suites run-mix \
 	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help
