@@ -17,6 +17,7 @@
 
 struct stats stats;
 static bool talkative;
+static bool counts;
 static char name[32];
 
 #define LINE_MAX_BYTES	256
@@ -34,9 +35,9 @@ void stats_say(const char *words, int err)
 	char line[LINE_MAX_BYTES];
 	int saved = errno, fd = fds_get(FD_TELL);
 
-	if (!talkative || run_filtered)
+	if (fd < 0 || !talkative || run_filtered)
 		return;
-	tell(fd < 0 ? STDERR_FILENO : fd, line,
+	tell(fd, line,
 	     snprintf(line, sizeof(line), "fbuf run: %s[%d]: %s%s%s.\n", name,
 		      (int)getpid(), words, err ? ": " : "",
 		      err ? strerrordesc_np(err) : ""));
@@ -74,7 +75,7 @@ void stats_tell(void)
 	char line[LINE_MAX_BYTES];
 	int saved = errno, fd = fds_get(FD_TELL);
 
-	if (fd < 0 || run_filtered)
+	if (fd < 0 || !counts || run_filtered)
 		return;
 	tell(fd, line,
 	     snprintf(line, sizeof(line),
@@ -117,16 +118,19 @@ void stats_start(const char *to, bool verbose)
 
 	find_name();
 	talkative = verbose || to;
-	if (!to)
+	if (!talkative)
 		return;
-	if (!strcmp(to, "1"))
+	counts = to;
+	/* As it is now: later that number may be a file of the program's. */
+	if (!to || !strcmp(to, "1"))
 		fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	else
 		fd = open(to, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
 	fds_set(FD_TELL, fd);
-	ask_for_signal();
+	if (counts)
+		ask_for_signal();
 }
 
 /* Programs that end by exit(), and those that end in a hurry. */
