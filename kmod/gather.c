@@ -703,6 +703,7 @@ static int gather_chunk(struct fbuf_gather *g, struct fbuf_handle *h,
 			enum fbuf_protection prot)
 {
 	unsigned int i = 0;
+	bool ahead = prot == FBUF_VOLATILE;	/* it was looked there */
 	int ret;
 
 	while (i < nr) {
@@ -715,8 +716,10 @@ static int gather_chunk(struct fbuf_gather *g, struct fbuf_handle *h,
 		i += ret;
 		if (ret)
 			continue;
-		if (prot != FBUF_VOLATILE && i + 1 < nr)
+		if (!ahead && !(segs[i].flags & FBUF_SEG_INLINE) && i + 1 < nr) {
 			gather_ahead(g, h, &segs[i], nr - i, prot);
+			ahead = true;
+		}
 		ret = gather_slow(g, h, &segs[i], prot);
 		if (ret)
 			return ret;

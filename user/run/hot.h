@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The longest part of one that is sooner copied than protected each time. */
-#define HOT_PART_MAX	(POOL_BUF_SIZE / 2)
+/* A whole buffer is never hot; a part is, however long. */
+#define HOT_PART_MAX	POOL_BUF_SIZE
 
 /* Is a part of len bytes, at p in the pool, to be copied? */
 bool hot_is(const void *p, size_t len);

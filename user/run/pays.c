@@ -11,14 +11,16 @@
  * a small part of the whole. Counters may miss what threads add at once.
  */
 #include "pays.h"
+#include "pool.h"
 #include "run.h"
 
 /*
- * In bytes that a plain write() copies, for the same cost: measured in instructions
- * (results/run.rst). A buffer is 65536.
+ * In bytes that a plain write() copies, for the same cost. That of a protection, with
+ * the write fault that comes of it, is measured; until then, and where it cannot be, it
+ * is what it came to in instructions: two thirds of a copy.
  */
-#define COST_PROTECT	40000U	/* with the write fault that comes of it */
-#define COST_SNAPSHOT	60000U
+static size_t cost_protect = POOL_BUF_SIZE / 3 * 2;	/* of a buffer */
+#define COST_SNAPSHOT	(POOL_BUF_SIZE / 2 * 3)
 #define COST_SEND	2000U	/* the call itself */
 
 #define TRIAL_NEW	4U	/* sends before the first verdict */
@@ -40,6 +42,12 @@ struct pays_class {
 } __attribute__((__aligned__(64)));
 
 static struct pays_class classes[NR_PAYS_KINDS][NR_CLASSES];
+
+void pays_price(size_t bytes, size_t cost)
+{
+	if (cost)
+		cost_protect = cost * POOL_BUF_SIZE / bytes;
+}
 
 struct pays_class *pays_class(size_t bytes, enum pays_kind kind)
 {
@@ -82,7 +90,7 @@ void pays_add(struct pays_class *c, size_t bytes, uint32_t protects,
 
 	saved = __atomic_add_fetch(&c->saved, bytes, __ATOMIC_RELAXED);
 	cost = __atomic_add_fetch(&c->cost, COST_SEND +
-				  (uint64_t)protects * COST_PROTECT +
+				  (uint64_t)protects * cost_protect +
 				  (uint64_t)snapshots * COST_SNAPSHOT,
 				  __ATOMIC_RELAXED);
 	sends = __atomic_add_fetch(&c->sends, 1, __ATOMIC_RELAXED);

@@ -16,6 +16,9 @@ enum pays_kind {
 
 struct pays_class;
 
+/* What protecting so many bytes costs, as bytes copied; 0 is not known. */
+void pays_price(size_t bytes, size_t cost);
+
 /* Of sends of so many bytes of the pool. */
 struct pays_class *pays_class(size_t bytes, enum pays_kind kind);
 /* Shall this one go without a copy? Any thread; also in a signal handler. */

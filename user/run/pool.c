@@ -22,18 +22,21 @@
 #include "../lib/runs.h"
 #include "fds.h"
 #include "next.h"
+#include "pays.h"
 #include "pool.h"
+#include "price.h"
 #include "run.h"
 #include "stats.h"
 
 /* Of what is allowed, the part that the pool leaves to snapshots. */
 #define SNAPSHOT_PART	8
 /* No pool is smaller. */
-#define POOL_MIN	(16 * POOL_BUF_SIZE)
+#define POOL_MIN	(1UL << 20)
 /*
- * A pool is worth its making once there is an allocation as large as a buffer, or
- * so many that are smaller: opendir() takes 32 KiB.
+ * A pool is worth its making once there is an allocation of so many bytes, or so many
+ * that are smaller: opendir() takes 32 KiB.
  */
+#define POOL_LARGE_ONE	65536U
 #define POOL_SMALL_ONES	8
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -172,12 +175,14 @@ static bool open_pool(void)
 	}
 	pool_bytes = size;
 	fds_set(FD_POOL, fd);
+	pays_price(PRICE_BYTES, price_of_protection((void *)run.base,
+						    fds_get(FD_POOL), 0));
 	return true;
 }
 
 static bool is_worth_it(size_t size)
 {
-	return size >= POOL_BUF_SIZE || ++small_ones > POOL_SMALL_ONES;
+	return size >= POOL_LARGE_ONE || ++small_ones > POOL_SMALL_ONES;
 }
 
 /* How much is in use at most, and how far up. */

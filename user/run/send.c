@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@
 #include "run.h"
 #include "stats.h"
 
-/* Segments of one send: 16 MiB of the pool; they are on the caller's stack. */
+/* Segments of one send: 4 MiB of the pool; they are on the caller's stack. */
 #define SEGS_MAX	256U
 /* Pieces of the pool that are sooner copied than referred to. */
 #define PIECE_MIN	1024U
@@ -49,6 +50,10 @@ struct rest {
 	size_t at;		/* in the first of them */
 };
 
+/* Small pieces side by side, as heads are made of, go together: each costs the kernel. */
+#define JOIN_ROOM	2048U
+#define JOIN_MAX	512U
+
 /* The segments of one send; at most the first and the last have parts of buffers. */
 struct batch {
 	struct fbuf_seg segs[SEGS_MAX];
@@ -57,6 +62,8 @@ struct batch {
 	size_t referred;
 	unsigned int bufs;	/* that are referred to */
 	const void *part[2];	/* of a buffer, by reference; or NULL */
+	unsigned int nr_joined;	/* bytes of small pieces, which are one segment */
+	char joined[JOIN_ROOM];
 };
 
 /* A call, as it is judged. */
@@ -70,8 +77,22 @@ struct job {
 /* A segment of other memory, or of the pool's as if it were that. */
 static size_t add_inline(struct batch *b, const char *p, size_t left)
 {
+	struct fbuf_seg *last = b->nr ? &b->segs[b->nr - 1] : NULL;
+
 	if (left > FBUF_INLINE_MAX)
 		left = FBUF_INLINE_MAX;
+	if (left <= JOIN_MAX && left <= JOIN_ROOM - b->nr_joined) {
+		char *to = b->joined + b->nr_joined;
+
+		memcpy(to, p, left);
+		b->nr_joined += left;
+		if (last && last->flags & FBUF_SEG_INLINE &&
+		    last->addr + last->len == (uintptr_t)to) {
+			last->len += left;
+			return left;
+		}
+		p = to;
+	}
 	b->segs[b->nr++] = (struct fbuf_seg){
 		.addr = (uintptr_t)p,
 		.len = left,
@@ -108,6 +129,7 @@ static size_t add_pool(struct batch *b, const char *p, size_t left)
 static void fill(struct batch *b, struct rest *rest)
 {
 	b->nr = 0;
+	b->nr_joined = 0;
 	b->len = 0;
 	b->referred = 0;
 	b->bufs = 0;

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * What a page fault, or a flush of other CPUs' TLBs, costs depends on the machine:
+ * next to nothing, or, in User Mode Linux, many times a copy. So it is timed, once
+ * for each process that makes a pool: the pool's pages put into a pipe, and written
+ * to after, against the same bytes written to the pipe.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "next.h"
+#include "price.h"
+
+#define ROUNDS		3
+#define PAGE		4096U
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+static void touch(void *p)
+{
+	volatile char *c = p;
+	size_t i;
+
+	for (i = 0; i < PRICE_BYTES; i += PAGE)
+		c[i] = 0;
+}
+
+/* What is in the pipe is let go of. */
+static bool drain(int pipe)
+{
+	char bytes[PAGE];
+	size_t left = PRICE_BYTES;
+	ssize_t ret;
+
+	while (left) {
+		ret = read(pipe, bytes, sizeof(bytes));
+		if (ret <= 0)
+			return false;
+		left -= ret;
+	}
+	return true;
+}
+
+/* Nanoseconds, or 0: it cannot be done. */
+static uint64_t time_of_protection(void *p, int pool, size_t at, int fds[2])
+{
+	loff_t from = at;
+	uint64_t start = now(), took;
+
+	if (splice(pool, &from, fds[1], NULL, PRICE_BYTES, SPLICE_F_NONBLOCK) !=
+			PRICE_BYTES)
+		return 0;
+	took = now() - start;
+	if (!drain(fds[0]))
+		return 0;
+	start = now();
+	touch(p);
+	return took + now() - start;
+}
+
+static uint64_t time_of_copy(const void *p, int fds[2])
+{
+	uint64_t start = now(), took;
+
+	if (next.write(fds[1], p, PRICE_BYTES) != PRICE_BYTES)
+		return 0;
+	took = now() - start;
+	return drain(fds[0]) ? took : 0;
+}
+
+static size_t price(void *p, int pool, size_t at, int fds[2])
+{
+	uint64_t protection = UINT64_MAX, copy = UINT64_MAX, took;
+	int i;
+
+	touch(p);
+	for (i = 0; i < ROUNDS; i++) {
+		took = time_of_protection(p, pool, at, fds);
+		if (took < protection)
+			protection = took;
+		took = time_of_copy(p, fds);
+		if (took < copy)
+			copy = took;
+	}
+	return protection && copy ? protection * PRICE_BYTES / copy : 0;
+}
+
+size_t price_of_protection(void *p, int pool, size_t at)
+{
+	int fds[2], saved = errno;
+	size_t ret;
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
+		return 0;
+	ret = price(p, pool, at, fds);
+	next.close(fds[0]);
+	next.close(fds[1]);
+	errno = saved;
+	return ret;
+}
