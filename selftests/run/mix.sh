@@ -13,6 +13,7 @@ minutes=${MINUTES:-60}
 pool=16M
 pool_kb=16384
 mode=run
+said="err*"		# what servers said is looked at in the end
 port=11000
 names="memcached redis store web proxy"
 chmod 755 "$tmp"
@@ -171,9 +172,6 @@ bounded memory $pool_kb
 report $? memory_bounded
 bounded files 4
 report $? no_file_left
-for name in $names; do
-	echo "# $name: $(grep "^fbuf run:" "$tmp/log-$name" | tr '\n' ';')"
-done
 stop_all
 for name in $names; do
 	grep "^fbuf run:" "$tmp/log-$name" | sed "s/^/# $name: /"
