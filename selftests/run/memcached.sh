@@ -61,8 +61,7 @@ daemon()
 	server memcached memcached -d -P "$tmp/pid" -u root -p $port -U 0 -I 8m -t 2 -m 256
 	until_true has_port $port && load --fill -c 8
 	status=$?
-	stop "$(cat "$tmp/pid")" TERM
-	return $status
+	stop "$(cat "$tmp/pid")" && return $status
 }
 
 begin 6

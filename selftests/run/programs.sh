@@ -73,13 +73,16 @@ listens_or_ended() { has_port "$1" || ended "$pid"; }
 # The end of a process that was asked to end.
 ended() { ! kill -0 "$1" 2>/dev/null; }
 
-# stop PID [SIGNAL]
+# stop PID [SIGNAL]: one that does not end when it is asked to is killed, so that nothing
+# of a case is left for the next; the case has failed then.
 stop()
 {
 	kill -"${2:-TERM}" "$1" 2>/dev/null
 	# shellcheck disable=SC2086 # a number
 	wait $1 2>/dev/null
-	until_true ended "$1"
+	until_true ended "$1" && return
+	kill -KILL "$1"
+	return 1
 }
 
 stop_all()

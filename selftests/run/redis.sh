@@ -61,7 +61,10 @@ bgsave()
 	cli $port bgsave | grep -q started || return
 	child=$(pgrep -P "$pid")
 	kill -STOP "$child"
-	load $port -n "$requests" -c 16 -t 2 -w 40 -k 32 || return
+	if ! load $port -n "$requests" -c 16 -t 2 -w 40 -k 32; then
+		kill -KILL "$child"
+		return 1
+	fi
 	saved && { echo "the child had ended before all was written" >"$tmp/err-bgsave"; return 1; }
 	kill -CONT "$child"
 	until_true saved && cli $port info persistence | grep -q "rdb_last_bgsave_status:ok" || return
@@ -125,8 +128,7 @@ daemon()
 		--pidfile "$tmp/pid"
 	until_true ready $port && load $port --fill -n "$requests" -c 8
 	status=$?
-	stop "$(cat "$tmp/pid")" TERM
-	return $status
+	stop "$(cat "$tmp/pid")" && return $status
 }
 
 begin 8
