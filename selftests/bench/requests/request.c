@@ -43,7 +43,7 @@ static struct {
 	size_t size;
 	bool get, append, instructions;
 	const char *write;
-} options = { .warm = 64, .windows = 15, .requests = 16 };
+} options = { .warm = 512, .windows = 15, .requests = 16 };
 
 static int sock;
 static char *answer;		/* head, object, and what is behind it */
