@@ -189,33 +189,44 @@ static vm_fault_t map_wait(struct vm_fault *vmf, struct fbuf_buf *buf)
 }
 
 /*
- * A message is often written anew from its first buffer to its last. Where a write fault
- * came just after that of the buffer before, it will again: next time the buffer is
- * made writable along with that one, if it is idle. Nobody knows whether it is written
- * then; so that holds for some times only, until a fault of its own shows it again.
- * Returns how many buffers there are to map, from the one on that is written.
+ * A message is often written anew from its first buffer to its last, or, as memcpy()
+ * may do it, from the last to the first. Where a write fault came just after that of
+ * the buffer beside, it will again: next time the buffer is made writable along with
+ * that one, if it is idle. Nobody knows whether it is written then; so that holds for
+ * some times only, until a fault of its own shows it again. Returns how many buffers
+ * there are to map, from *@first on, with the one that is written among them.
  */
 static unsigned int map_write_ahead(struct fbuf_handle *h,
 				    struct vm_area_struct *vma,
-				    struct fbuf_buf *buf)
+				    struct fbuf_buf *buf,
+				    struct fbuf_buf **first)
 	__must_hold(&h->pool->lock)
 {
 	struct fbuf_pool *pool = h->pool;
-	unsigned int index = fbuf_buf_index(pool, buf), nr = 1;
-	unsigned long most;
+	unsigned int index = fbuf_buf_index(pool, buf), nr = 1, before = 0;
+	unsigned long pages = fbuf_buf_pages(pool), most, behind, page;
 
 	/* No further than the mapping has all of it, which is none beyond the pool. */
-	most = (vma->vm_pgoff + vma_pages(vma) - fbuf_buf_first(pool, buf)) /
-	       fbuf_buf_pages(pool);
+	page = fbuf_buf_first(pool, buf);
+	most = (vma->vm_pgoff + vma_pages(vma) - page) / pages;
 	most = min3(most, (unsigned long)AHEAD_BUFS,
 		    (unsigned long)AHEAD_BYTES >> pool->buf_shift);
+	behind = page > vma->vm_pgoff ? (page - vma->vm_pgoff) / pages : 0;
 	if (index && index == h->next_write)
 		pool->follows[index] = FOLLOWS_TIMES;
+	else if (index + 1 == h->last_write)
+		pool->precedes[index] = FOLLOWS_TIMES;
 	while (nr < most && pool->follows[index + nr] &&
 	       fbuf_idle_to_write(pool, buf + nr))
 		pool->follows[index + nr++]--;
+	while (nr + before < most && before < behind &&
+	       pool->precedes[index - before - 1] &&
+	       fbuf_idle_to_write(pool, buf - before - 1))
+		pool->precedes[index - ++before]--;
 	h->next_write = index + nr;
-	return nr;
+	h->last_write = index - before;
+	*first = buf - before;
+	return nr + before;
 }
 
 /* Before Linux 6.9 vmf_error() takes a memory error for any other. */
@@ -260,7 +271,7 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	if (ret)
 		goto out;
 	if (write)
-		nr = map_write_ahead(h, vma, buf);
+		nr = map_write_ahead(h, vma, buf, &buf);
 	span = map_span(pool, buf, nr, vma);
 	ret = map_insert(pool, vma, &span);
 	if (ret)

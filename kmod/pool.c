@@ -361,9 +361,10 @@ static int pool_get_memory(struct fbuf_pool *pool)
 	if (!pool->counters || !pool->bufs || !pool->pages)
 		return -ENOMEM;
 	if (!fbuf_is_volatile(pool)) {
-		pool->follows = kvzalloc(pool->nr_bufs, gfp);
+		pool->follows = kvcalloc(2, pool->nr_bufs, gfp);
 		if (!pool->follows)
 			return -ENOMEM;
+		pool->precedes = pool->follows + pool->nr_bufs;
 	}
 	err = fbuf_is_lazy(pool) ? 0 : pool_populate(pool);
 	if (err)

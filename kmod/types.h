@@ -205,6 +205,7 @@ struct fbuf_limbo {
  * @node: NUMA node asked for
  * @follows: for each buffer, how often it may yet be made writable along with the one
  *           before it; NULL in volatile pools. Changed under @lock
+ * @precedes: the same, along with the one behind it; in the same memory
  * @nr_split: buffers in more folios than need be, when the pool was made
  * @events: bits: what happened that listeners were not told yet
  * @events_work: tells them; it has a reference. Looks whether something is stuck
@@ -272,6 +273,7 @@ struct fbuf_pool {
 	u64 id;
 	int node;
 	u8 *follows;
+	u8 *precedes;
 	unsigned int nr_split;
 	unsigned long events;
 	struct work_struct events_work;
@@ -294,6 +296,7 @@ struct fbuf_pool {
  * @polls_out: somebody has asked for EPOLLOUT on it
  * @next_write: the buffer after those that its last write fault made writable; under
  *              the pool's lock
+ * @last_write: the first of those
  * @holds: a bit for each buffer; changed under the pool's lock
  * @secures: a bit for each buffer that it secures; NULL in volatile pools
  * @ring: its ring, or NULL; set once
@@ -310,6 +313,7 @@ struct fbuf_handle {
 	unsigned int nr_holds;
 	bool polls_out;
 	unsigned int next_write;
+	unsigned int last_write;
 	unsigned long *holds;
 	unsigned long *secures;
 	struct fbuf_kring *ring;

@@ -286,6 +286,31 @@ TEST_F(rewrite, one_fault_for_many)
 	EXPECT_GE((long)(NR_SENT / AHEAD) + 1, train(self, 3));
 }
 
+/* As memcpy() writes, when it likes. */
+TEST_F(rewrite, one_fault_for_many_backwards)
+{
+	long before, last = 0;
+	unsigned int i, n;
+
+	for (n = 0; n < 3; n++) {
+		before = faults();
+		for (i = NR_SENT; i-- > 0; )
+			memset(self->pool.map + i * BUF_SIZE, n + i, BUF_SIZE);
+		last = faults() - before;
+		ASSERT_LE(0, send_segs(self, self->segs, NR_SENT));
+		ASSERT_TRUE(got_all(self, n, NR_SENT));
+	}
+	EXPECT_GE((long)(NR_SENT / AHEAD) + 1, last);
+	/* One of them in flight, and another secured: neither is made writable. */
+	ASSERT_EQ(0, send_segs(self, &self->segs[5], 1));
+	ASSERT_EQ(1, pool_secure(self->pool.fd, &self->names[3], 1));
+	self->pool.map[7 * BUF_SIZE] = 77;
+	if (waits(self))
+		EXPECT_EQ(-EFAULT, zero_by_call(self->pool.map + 5 * BUF_SIZE));
+	EXPECT_EQ(-EFAULT, zero_by_call(self->pool.map + 3 * BUF_SIZE));
+	EXPECT_TRUE(got_buf(self, n - 1, 5, BUF_SIZE));
+}
+
 /*
  * One of those that are made writable together is in flight: it is not among them, and
  * the peer gets what was sent.
