@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 /* Bytes in a buffer: what is protected, and copied for a snapshot, at once. */
-#define POOL_BUF_SHIFT	14U
+#define POOL_BUF_SHIFT	15U
 #define POOL_BUF_SIZE	(1UL << POOL_BUF_SHIFT)
 
 /*

@@ -286,7 +286,7 @@ static bool crowded(void)
 		return was;
 	__atomic_store_n(&sends, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&seen, protects, __ATOMIC_RELAXED);
-	was = pool_memory() > pool_limit();
+	was = pool_memory() > pool_limit() - pool_limit() / LOOK_PART;
 	__atomic_store_n(&is, was, __ATOMIC_RELAXED);
 	return was;
 }
