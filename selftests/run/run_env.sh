@@ -122,7 +122,7 @@ nonsense()
 		bad=1
 	done
 	# These mean what is usual.
-	for value in x 12Q '' ' ' 0x; do
+	for value in x 12Q '' ' ' 0x -1 -1K 99999999999999999999 17179869185G; do
 		sends env LD_PRELOAD="$lib" FBUF_RUN_STATS="$stats" \
 			FBUF_RUN_POOL="$value" FBUF_RUN_MIN="$value" && continue
 		echo "# \"$value\", which is to mean what is usual"

@@ -33,21 +33,32 @@ bool run_filtered;
 #define POOL_MOST	(1UL << 40)
 #define MIN_DEFAULT	(32UL << 10)
 
-/* A size with K, M or G behind it: "fbuf run" has looked at it already. */
+/*
+ * A size with K, M or G behind it: "fbuf run" has looked at it already. The program
+ * finds errno as it is at the start of each.
+ */
 static size_t size_of(const char *name, size_t otherwise)
 {
 	const char *text = getenv(name);
+	int saved = errno, shift = 0;
+	bool fits;
 	char *end;
 	size_t n;
 
-	if (!text || !*text)
+	/* strtoul() takes a sign, and what is below zero for a large number. */
+	if (!text || *text < '0' || *text > '9')
 		return otherwise;
+	errno = 0;
 	n = strtoul(text, &end, 0);
+	fits = !errno;
+	errno = saved;
 	if (*end && strchr("KMG", *end)) {
-		n <<= *end == 'K' ? 10 : *end == 'M' ? 20 : 30;
+		shift = *end == 'K' ? 10 : *end == 'M' ? 20 : 30;
 		end++;
 	}
-	return *end || !n ? otherwise : n;
+	if (*end || !n || !fits || n > SIZE_MAX >> shift)
+		return otherwise;
+	return n << shift;
 }
 
 static size_t clamp(size_t n, size_t least, size_t most)
