@@ -152,13 +152,12 @@ void sock_look(struct sock_view *s, const struct who *w, uint64_t inode)
 		"tcp", "tcp6", "udp", "udp6", "raw", "raw6",
 	};
 	struct look l = { .view = s };
-	const struct who_fd *f;
 	size_t i;
 
 	*s = (struct sock_view){ .inode = inode };
 	s->state = w->unseen || w->blind ? SOCK_UNSEEN : SOCK_CLOSED;
-	for (f = w->fds; f < w->fds + w->nr_fds; f++) {
-		if (!f->handle)
+	for (i = 0; i < w->nr_fds; i++) {
+		if (!w->fds[i].handle)
 			s->state = SOCK_OPEN;
 	}
 	for (i = 0; i < sizeof(tables) / sizeof(*tables); i++)
