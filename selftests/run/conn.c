@@ -13,7 +13,7 @@
 
 #include "client.h"
 
-static SSL_CTX *tls;
+static struct ssl_ctx_st *tls;
 
 void conn_prepare(void)
 {

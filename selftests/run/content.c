@@ -25,6 +25,12 @@ static uint64_t word(uint64_t seed, size_t index)
 	return (seed + index) * 0xd6e8feb86659fd93ULL;
 }
 
+/* A word, or how much of it there is room for. */
+static void put(unsigned char *to, uint64_t value, size_t len)
+{
+	memcpy(to, &value, len);
+}
+
 void content_fill(void *data, uint32_t key, uint32_t version, size_t len)
 {
 	uint64_t seed = seed_of(key, version), value = head_of(key, version);
@@ -32,12 +38,12 @@ void content_fill(void *data, uint32_t key, uint32_t version, size_t len)
 	size_t index = 0;
 
 	while (len >= 8) {
-		memcpy(to, &value, 8);
+		put(to, value, 8);
 		value = word(seed, ++index);
 		to += 8;
 		len -= 8;
 	}
-	memcpy(to, &value, len);
+	put(to, value, len);
 }
 
 void content_start(struct content_check *check, uint32_t key)

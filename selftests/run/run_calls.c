@@ -87,6 +87,7 @@ TEST_F(tcp, freed_and_used_again_while_unread)
 		free(p);
 	}
 	p = malloc(300000);
+	ASSERT_NE(NULL, p);
 	memset(p, 0xee, 300000);
 	for (i = 0; i < 3; i++)
 		EXPECT_TRUE(comes(self->fd[1], i, 0, 60000));
@@ -105,11 +106,11 @@ TEST_F(tcp, order_with_small_writes_between)
 	for (i = 0; i < 40 * 7; i++) {
 		len = sizes[i % 7];
 		pattern_fill(p + i, 9, pos, len);
-		ASSERT_EQ(len, write(self->fd[0], p + i, len));
+		ASSERT_EQ((ssize_t)len, write(self->fd[0], p + i, len));
 		pos += len;
 	}
 	shutdown(self->fd[0], SHUT_WR);
-	ASSERT_EQ(pos, reader_join(&r));
+	ASSERT_EQ((ssize_t)pos, reader_join(&r));
 	EXPECT_EQ(-1, pattern_differs(r.data, 9, 0, pos));
 	free(r.data);
 	free(p);
@@ -247,7 +248,7 @@ TEST_F(call, sends_equal_bytes)
 	EXPECT_EQ(self->len, done);
 	memset(self->large, 0, 500000);
 	memset(self->small, 0, 5000);
-	ASSERT_EQ(self->len, reader_join(&r));
+	ASSERT_EQ((ssize_t)self->len, reader_join(&r));
 	EXPECT_EQ(0, memcmp(r.data, self->all, self->len));
 	EXPECT_GE(seen_since(&was), 250000);
 	free(r.data);
@@ -617,7 +618,7 @@ TEST_F(tcp, signal_interrupts_a_full_socket)
 
 TEST_F(tcp, signal_leaves_a_count_and_one_goes_on)
 {
-	const size_t size = 8 << 20;
+	const ssize_t size = 8 << 20;
 	__u8 *p = filled(size, 16);
 	struct reader r;
 	struct writer w;

@@ -6,6 +6,7 @@
 #
 # FBUF_KO is the module's file; without it, modprobe finds it.
 
+# shellcheck shell=dash # it has local, and limits
 # shellcheck disable=SC2015 # "a && b || c": b cannot fail
 # shellcheck disable=SC2016,SC2317 # what is for another shell; called by others
 

@@ -478,7 +478,7 @@ static int filtered(bool by_prctl, __u8 *before, const int fd[2])
 	if (write(fd[0], before, 50000) != 50000)
 		return 12;
 	p = filled(150000, 10);
-	before = realloc(before, 300000);
+	before = resized(before, 300000);
 	if (write(fd[0], p, 50000) != 50000)
 		return 13;
 	if (pattern_differs(before, 9, 0, 100000) >= 0)
@@ -708,10 +708,12 @@ TEST(capture_that_nobody_reads)
 	int capture = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC,
 			     htons(ETH_P_ALL));
 	int fd[2], size = 64 << 20, i;
-	__u8 *p = malloc(256 << 10);
+	__u8 *p;
 
 	if (capture < 0)
 		SKIP(return, "no packet sockets here");
+	p = malloc(256 << 10);
+	ASSERT_NE(NULL, p);
 	setsockopt(capture, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	ASSERT_EQ(0, tcp_pair(AF_INET, fd));
 	for (i = 0; i < 200; i++) {

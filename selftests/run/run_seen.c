@@ -38,6 +38,15 @@ __u8 *filled(size_t size, unsigned int seed)
 	return p;
 }
 
+void *resized(void *p, size_t size)
+{
+	void *new = realloc(p, size);
+
+	if (!new)
+		free(p);
+	return new;
+}
+
 bool comes(int fd, unsigned int seed, size_t pos, size_t len)
 {
 	__u8 *got = mmap(NULL, len, PROT_READ | PROT_WRITE,

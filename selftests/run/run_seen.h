@@ -19,6 +19,8 @@ void *hidden(void *p);
 void begin(void);
 /* Memory of malloc() with a pattern; or NULL. */
 __u8 *filled(size_t size, unsigned int seed);
+/* What realloc() gives; it frees p if there is no memory, for no test goes on then. */
+void *resized(void *p, size_t size);
 /* Reads so many bytes, which are a stretch of a pattern. */
 bool comes(int fd, unsigned int seed, size_t pos, size_t len);
 

@@ -159,6 +159,7 @@ static int send_call(struct fbuf_send *send)
 {
 	int type, ret;
 
+	/* Nothing is held around the one call. NOLINTNEXTLINE(cert-pos47-c) */
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
 	ret = lib_ioctl(fds_get(FD_POOL), FBUF_IOC_SEND, send);
 	pthread_setcanceltype(type, &type);

@@ -58,7 +58,7 @@ static unsigned long long cost_of_malloc(void)
 		start = now();
 		block = malloc(BLOCK);
 		/* Or the compiler leaves both out. */
-		__asm__ volatile ("" : "+r" (block));
+		__asm__ volatile ("" : : "r" (block) : "memory");
 		free(block);
 		if (i >= 0)
 			costs[i] = now() - start;
@@ -118,18 +118,24 @@ static void connect_both(int pair[2])
 int main(int argc, char **argv)
 {
 	char name[] = "/tmp/small-XXXXXX";
+	unsigned long long block, socket, here;
 	int pair[2], file;
-	FILE *out = argc == 2 ? fopen(argv[1], "w") : NULL;
+	FILE *out;
 
-	if (!out)
+	if (argc != 2)
 		die("usage: small FILE");
 	connect_both(pair);
 	file = mkstemp(name);
 	if (file < 0)
 		die(name);
 	unlink(name);
-	fprintf(out, "{\"malloc\": %llu, ", cost_of_malloc());
-	fprintf(out, "\"socket\": %llu, ", cost_of_write(pair[0], pair[1]));
-	fprintf(out, "\"file\": %llu}\n", cost_of_write(file, -1));
+	block = cost_of_malloc();
+	socket = cost_of_write(pair[0], pair[1]);
+	here = cost_of_write(file, -1);
+	out = fopen(argv[1], "w");
+	if (!out)
+		die(argv[1]);
+	fprintf(out, "{\"malloc\": %llu, \"socket\": %llu, \"file\": %llu}\n",
+		block, socket, here);
 	return fclose(out) ? 1 : 0;
 }
