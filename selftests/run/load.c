@@ -179,7 +179,9 @@ static void finish(struct conn *conn)
 	struct object *object = &objects[conn->key];
 
 	conn->fresh = false;
-	if (conn->put) {
+	if (conn->put && conn->answer == ANSWER_MISS) {
+		nr_misses++;
+	} else if (conn->put) {
 		atomic_store(&object->stored, conn->version);
 		nr_puts++;
 	} else if (conn->answer == ANSWER_MISS) {
@@ -223,7 +225,8 @@ static ssize_t take_head(struct conn *conn, const char *data, size_t len)
 	memset(&conn->parsed, 0, sizeof(conn->parsed));
 	conn->answer = opt.protocol->answer(conn->head, &conn->parsed);
 	if (conn->answer == ANSWER_BAD ||
-	    conn->answer == (conn->put ? ANSWER_MISS : ANSWER_STORED) ||
+	    (conn->put ? conn->answer == ANSWER_MISS && !opt.lossy :
+			 conn->answer == ANSWER_STORED) ||
 	    (conn->answer == ANSWER_MORE && conn->nr_head + n == HEAD_MAX)) {
 		wrong(conn, "answered: %.200s", conn->head);
 		return -1;

@@ -45,6 +45,12 @@ static enum answer memcached_answer(const char *data, struct head *head)
 		return line_is(data, "STORED\r\n", ANSWER_STORED, head);
 	if (begins(data, "END"))
 		return line_is(data, "END\r\n", ANSWER_MISS, head);
+	/* All its memory is in use, by those who ask. It forgot what it had. */
+	if (begins(data, "SERVER_ERROR Out of memory")) {
+		head->used = end + 2 - data;
+		head->len = 0;
+		return ANSWER_MISS;
+	}
 	if (sscanf(data, "VALUE %*s %*u %zu", &head->len) != 1)
 		return ANSWER_BAD;
 	head->used = end + 2 - data;
