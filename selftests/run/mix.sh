@@ -151,7 +151,7 @@ rounds()
 		look
 		cat "$tmp"/client-* >>"$tmp/all"
 		round=$((round + 1))
-		live "round $round, $elapsed s, failed: $(cd "$tmp" && ls | grep -c ^failed-)"
+		live "round $round, $elapsed s, failed: $(find "$tmp" -name "failed-*" | wc -l)"
 		[ ! -e "$(echo "$tmp"/failed-* | cut -d ' ' -f 1)" ] || break
 	done
 }
