@@ -23,7 +23,7 @@
 struct client_options opt = {
 	.sizes = { 1000, 40000, 100000, 1000000 }, .nr_sizes = 4, .keys = 16,
 	.connections = 8, .threads = 1, .requests = 1000, .writes = 10, .slow = 25,
-	.seconds = 60, .touch = 64, .warm = 10,
+	.seconds = 60,
 };
 
 void die(const char *format, ...)
@@ -67,12 +67,7 @@ static void tell_usage(FILE *to)
 	      "      --newest N         versions up to this may be there already\n"
 	      "      --lossy            and the server may die, and forget what it had\n"
 	      "      --seconds N        that an answer may take\n"
-	      "      --rcvbuf BYTES     of the connections that are not slow\n"
-	      "      --bare             one connection gets one object again and again;\n"
-	      "                         says what an answer took, the first ones verified\n"
-	      "      --warm N           how many (10)\n"
-	      "      --touch BYTES      reads one byte of so many (64); 0: none\n"
-	      "      --drop             let the kernel drop what comes, unread\n", to);
+	      "      --rcvbuf BYTES     of the connections that are not slow\n", to);
 }
 
 static size_t bytes(const char *word, char **end)
@@ -135,10 +130,6 @@ static const struct {
 	{ "seed", 0, NUMBER, &opt.seed },
 	{ "newest", 0, NUMBER, &opt.newest },
 	{ "rcvbuf", 0, BYTES, &opt.rcvbuf },
-	{ "bare", 0, FLAG, &opt.bare },
-	{ "warm", 0, NUMBER, &opt.warm },
-	{ "touch", 0, BYTES, &opt.touch },
-	{ "drop", 0, FLAG, &opt.drop },
 	{ "help", 'h', HELP, NULL },
 };
 
@@ -203,7 +194,7 @@ static void parse(int argc, char **argv)
 	int err;
 
 	parse_options(argc, argv);
-	if (argc - optind != 3 || !opt.keys || !opt.connections || !opt.threads || !opt.warm) {
+	if (argc - optind != 3 || !opt.keys || !opt.connections || !opt.threads) {
 		tell_usage(stderr);
 		exit(2);
 	}
@@ -226,7 +217,5 @@ int main(int argc, char **argv)
 	load_prepare();
 	if (opt.fill)
 		load_fill();
-	if (!opt.bare)
-		return !load_ask();
-	return opt.requests && !load_bare();
+	return !load_ask();
 }

@@ -22,8 +22,8 @@ struct client_options {
 	unsigned int nr_sizes, keys, connections, threads, requests;
 	unsigned int writes, slow, first, seconds, newest, seed;
 	const char *files;
-	bool fill, even, tls, lossy, stale, once, bare, drop;
-	unsigned int touch, warm, rcvbuf;
+	bool fill, even, tls, lossy, stale, once;
+	unsigned int rcvbuf;
 };
 
 extern struct client_options opt;
@@ -49,13 +49,12 @@ void __attribute__((__format__(printf, 1, 2), __noreturn__)) die(const char *for
 unsigned long long now_ns(void);
 
 /*
- * load.c: store the first versions; ask by many connections; or one object again and
- * again by one. False if an answer was wrong.
+ * load.c: store the first versions; ask by many connections. False if an answer was
+ * wrong.
  */
 void load_prepare(void);
 void load_fill(void);
 bool load_ask(void);
-bool load_bare(void);
 
 /* conn.c */
 void conn_prepare(void);
