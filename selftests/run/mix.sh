@@ -32,21 +32,7 @@ start()
 	one redis redis-server --port $((port + 1)) --dir "$tmp/redis" --save "" --io-threads 2
 	one store python3 "$here/store.py" $((port + 2))
 	one web python3 "$here/web_store.py" $((port + 3))
-	cat >"$tmp/nginx.conf" <<-END
-		worker_processes 1;
-		pid $tmp/nginx.pid;
-		error_log stderr;
-		events { worker_connections 1000; }
-		http {
-			access_log off;
-			client_max_body_size 0;
-			proxy_buffers 8 128k; proxy_buffer_size 128k; proxy_busy_buffers_size 512k;
-			server {
-				listen 127.0.0.1:$((port + 4));
-				location / { proxy_pass http://127.0.0.1:$((port + 3)); }
-			}
-		}
-	END
+	nginx_conf 1 "$nginx_buffers" $((port + 4)) "proxy_pass http://127.0.0.1:$((port + 3));"
 	one proxy nginx -c "$tmp/nginx.conf" -g "daemon off;"
 	for i in 0 1 2 3 4; do
 		until_true has_port $((port + i)) || return

@@ -98,6 +98,36 @@ stop_all()
 	servers=
 }
 
+# nginx_conf WORKERS HTTP LISTEN LOCATION: what is said for all, of the port, and of where
+# answers come from; in $tmp/nginx.conf.
+nginx_conf()
+{
+	cat >"$tmp/nginx.conf" <<-END
+		worker_processes $1;
+		pid $tmp/nginx.pid;
+		error_log stderr;
+		events { worker_connections 1000; }
+		http {
+			access_log off;
+			client_max_body_size 0;
+			$2
+			server {
+				listen 127.0.0.1:$3;
+				location / { $4 }
+			}
+		}
+	END
+}
+nginx_buffers="proxy_buffers 8 128k; proxy_buffer_size 128k; proxy_busy_buffers_size 512k;"
+
+# nginx_start HTTP LISTEN LOCATION
+nginx_start()
+{
+	nginx_conf 2 "$@"
+	server nginx nginx -c "$tmp/nginx.conf" -g "daemon off;"
+	serves $port
+}
+
 # counter NAME: of all pools since the module was loaded; 0 without it.
 counter()
 {

@@ -58,26 +58,9 @@ nginx_tls()
 {
 	plain_server store python3 "$here/web_store.py" $backend
 	until_true has_port $backend
-	cat >"$tmp/nginx.conf" <<-END
-		worker_processes 2;
-		pid $tmp/nginx.pid;
-		error_log stderr;
-		events { worker_connections 1000; }
-		http {
-			access_log off;
-			client_max_body_size 0;
-			proxy_buffers 8 128k; proxy_buffer_size 128k; proxy_busy_buffers_size 512k;
-			server {
-				listen 127.0.0.1:$port ssl;
-				ssl_certificate $tmp/cert;
-				ssl_certificate_key $tmp/key;
-				ssl_conf_command Options KTLS;
-				location / { proxy_pass http://127.0.0.1:$backend; }
-			}
-		}
-	END
-	server nginx nginx -c "$tmp/nginx.conf" -g "daemon off;"
-	serves $port && by_kernel -n "$requests" -c 16
+	nginx_start "$nginx_buffers" "$port ssl; ssl_certificate $tmp/cert;
+			ssl_certificate_key $tmp/key; ssl_conf_command Options KTLS" \
+		"proxy_pass http://127.0.0.1:$backend;" && by_kernel -n "$requests" -c 16
 }
 
 # Through a relay of two, each of which reads and writes with one buffer.

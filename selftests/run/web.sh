@@ -27,50 +27,22 @@ files()
 	load --files "$tmp/files" -c 16 "$@"
 }
 
-nginx_conf()
-{
-	cat >"$tmp/nginx.conf" <<-END
-		worker_processes 2;
-		pid $tmp/nginx.pid;
-		error_log stderr;
-		events { worker_connections 1000; }
-		http {
-			access_log off;
-			client_max_body_size 0;
-			$1
-			server {
-				listen 127.0.0.1:$port;
-				location / { $2 }
-			}
-		}
-	END
-}
-
-nginx_start()
-{
-	server nginx nginx -c "$tmp/nginx.conf" -g "daemon off;"
-	serves $port
-}
-
 # Read into buffers and written from them.
 nginx_static()
 {
-	nginx_conf "sendfile off; output_buffers 2 256k;" "root $tmp/files;"
-	nginx_start && files
+	nginx_start "sendfile off; output_buffers 2 256k;" $port "root $tmp/files;" && files
 }
 
 nginx_sendfile()
 {
-	nginx_conf "sendfile on;" "root $tmp/files;"
-	nginx_start && files
+	nginx_start "sendfile on;" $port "root $tmp/files;" && files
 }
 
 nginx_proxy()
 {
 	store
-	nginx_conf "proxy_buffers 8 128k; proxy_buffer_size 128k; proxy_busy_buffers_size 512k;" \
-		"proxy_pass http://127.0.0.1:$backend;"
-	nginx_start && load -c 16
+	nginx_start "$nginx_buffers" $port "proxy_pass http://127.0.0.1:$backend;" &&
+		load -c 16
 }
 
 haproxy()
