@@ -244,6 +244,17 @@ unsigned int slab_take(struct fbuf_heap *h, unsigned int class, void **objects,
 	return nr;
 }
 
+/* A list of them, without a lock. */
+static void slabs_free(struct fbuf_heap *h, struct slab *go)
+{
+	while (go) {
+		struct slab *slab = go;
+
+		go = slab->next;
+		slab_free(h, slab);
+	}
+}
+
 void slab_give(struct fbuf_heap *h, unsigned int class, void **objects,
 	       unsigned int nr)
 {
@@ -261,11 +272,7 @@ void slab_give(struct fbuf_heap *h, unsigned int class, void **objects,
 		}
 	}
 	pthread_mutex_unlock(&c->lock);
-	while (go) {
-		slab = go;
-		go = slab->next;
-		slab_free(h, slab);
-	}
+	slabs_free(h, go);
 }
 
 void slab_shrink(struct fbuf_heap *h)
@@ -286,10 +293,6 @@ void slab_shrink(struct fbuf_heap *h)
 			go = slab;
 		}
 		pthread_mutex_unlock(&c->lock);
-		while (go) {
-			slab = go;
-			go = slab->next;
-			slab_free(h, slab);
-		}
+		slabs_free(h, go);
 	}
 }

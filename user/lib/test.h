@@ -17,4 +17,27 @@ static bool failed;
 		}							\
 	} while (0)
 
+struct test {
+	const char *name;
+	void (*run)(void);
+};
+
+/* Runs them all, and tells in TAP; 1 if one failed. */
+static inline int run_tests(const struct test *tests, unsigned int nr)
+{
+	unsigned int i;
+	int ret = 0;
+
+	setlinebuf(stdout);
+	printf("TAP version 13\n1..%u\n", nr);
+	for (i = 0; i < nr; i++) {
+		failed = false;
+		tests[i].run();
+		printf("%sok %u %s\n", failed ? "not " : "", i + 1,
+		       tests[i].name);
+		ret |= failed;
+	}
+	return ret;
+}
+
 #endif /* FBUF_TEST_H */

@@ -1502,10 +1502,7 @@ static int measure(unsigned int nr)
 	return failed;
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
+static const struct test tests[] = {
 	{ "heap: objects of all sizes", test_sizes },
 	{ "heap: calls that are wrong", test_bad_calls },
 	{ "heap: all buffers or none", test_not_all },
@@ -1536,20 +1533,7 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	const unsigned int nr = sizeof(tests) / sizeof(*tests);
-	unsigned int i;
-	int ret = 0;
-
 	if (argc > 1)
 		return measure(strtoul(argv[1], NULL, 0));
-	setlinebuf(stdout);
-	printf("TAP version 13\n1..%u\n", nr);
-	for (i = 0; i < nr; i++) {
-		failed = false;
-		tests[i].run();
-		printf("%sok %u %s\n", failed ? "not " : "", i + 1,
-		       tests[i].name);
-		ret |= failed;
-	}
-	return ret;
+	return run_tests(tests, sizeof(tests) / sizeof(*tests));
 }

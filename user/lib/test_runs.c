@@ -586,10 +586,7 @@ static int measure(unsigned int nr)
 	return 0;
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
+static const struct test tests[] = {
 	{ "runs: random operations are as in a map", test_random },
 	{ "runs: sizes and addresses that are none", test_bounds },
 	{ "runs: every boundary", test_align },
@@ -604,20 +601,7 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	const unsigned int nr = sizeof(tests) / sizeof(*tests);
-	unsigned int i;
-	int ret = 0;
-
 	if (argc > 1)
 		return measure(strtoul(argv[1], NULL, 0));
-	setlinebuf(stdout);
-	printf("TAP version 13\n1..%u\n", nr);
-	for (i = 0; i < nr; i++) {
-		failed = false;
-		tests[i].run();
-		printf("%sok %u %s\n", failed ? "not " : "", i + 1,
-		       tests[i].name);
-		ret |= failed;
-	}
-	return ret;
+	return run_tests(tests, sizeof(tests) / sizeof(*tests));
 }

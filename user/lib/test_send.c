@@ -281,10 +281,7 @@ static void test_room_that_is_none(void)
 	close(sock[1]);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
+static const struct test tests[] = {
 	{ "send_all sleeps while the socket is full", test_waits },
 	{ "send_all sleeps though a notice is queued", test_notice },
 	{ "send_all tells that the peer has gone", test_peer_goes },
@@ -293,18 +290,5 @@ static const struct {
 
 int main(void)
 {
-	const unsigned int nr = sizeof(tests) / sizeof(*tests);
-	unsigned int i;
-	int ret = 0;
-
-	setlinebuf(stdout);
-	printf("TAP version 13\n1..%u\n", nr);
-	for (i = 0; i < nr; i++) {
-		failed = false;
-		tests[i].run();
-		printf("%sok %u %s\n", failed ? "not " : "", i + 1,
-		       tests[i].name);
-		ret |= failed;
-	}
-	return ret;
+	return run_tests(tests, sizeof(tests) / sizeof(*tests));
 }
