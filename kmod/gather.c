@@ -207,14 +207,6 @@ static int gather_refer(struct fbuf_gather *g, struct fbuf_handle *h,
 	return ret;
 }
 
-/* A buffer was not protected yet, and is now: what became of it since it was? */
-static void gather_count(struct fbuf_gather *g, struct fbuf_buf *buf)
-{
-	g->protects++;
-	g->snapshots += buf->snapped;
-	buf->snapped = 0;
-}
-
 /*
  * Protect the buffer while the gather has no reference to it, so that whatever
  * reference is found is somebody else's. If nobody can be charged for what a
@@ -226,7 +218,6 @@ static int gather_make_ready(struct fbuf_gather *g, struct fbuf_handle *h,
 	__must_hold(&h->pool->lock)
 {
 	struct fbuf_buf *buf = &h->pool->bufs[at->index];
-	bool writable;
 	int err;
 
 	if (!gather_held(h, at->seg, at->seg->flags & FBUF_SEG_NAMED,
@@ -235,13 +226,9 @@ static int gather_make_ready(struct fbuf_gather *g, struct fbuf_handle *h,
 	err = fbuf_buf_get_memory(h->pool, buf);
 	if (err)
 		return err;
-	writable = fbuf_buf_writable(buf);
-	err = fbuf_protect(h->pool, buf, *prot);
-	if (err != -EDQUOT && err != -ENOMEM) {
-		if (writable && !fbuf_buf_writable(buf))
-			gather_count(g, buf);
+	err = fbuf_protect(h->pool, buf, *prot, &g->tally);
+	if (err != -EDQUOT && err != -ENOMEM)
 		return err;
-	}
 	g->must_copy = err;
 	*prot = FBUF_VOLATILE;
 	return 0;
@@ -322,14 +309,12 @@ static noinline void gather_ahead(struct fbuf_gather *g, struct fbuf_handle *h,
 			continue;
 		}
 		if (n)
-			g->protects += fbuf_protect_run(pool, first, n, prot,
-						       &g->snapshots);
+			fbuf_protect_run(pool, first, n, prot, &g->tally);
 		first = buf;
 		n = !!buf;
 	}
 	if (n)
-		g->protects += fbuf_protect_run(pool, first, n, prot,
-						       &g->snapshots);
+		fbuf_protect_run(pool, first, n, prot, &g->tally);
 	mutex_unlock(&pool->lock);
 }
 
@@ -440,8 +425,7 @@ void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock)
 	g->len = 0;
 	g->copied = 0;
 	g->must_copy = 0;
-	g->protects = 0;
-	g->snapshots = 0;
+	g->tally = (struct fbuf_tally){ };
 	g->copy_max = 0;
 	g->sock = sock;
 	g->now = jiffies ?: 1;

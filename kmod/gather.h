@@ -38,8 +38,7 @@
  * @must_copy: 0; or what to say if it may not be copied, as it has to be: -EAGAIN,
  *             as too much is in flight; or an error, as a buffer is not protected
  *             for which its maker cannot be charged
- * @protects: buffers that it had to protect first
- * @snapshots: those of them that were copied since they were protected before
+ * @tally: of the buffers that it had to protect first
  * @copy_max: how long those may be
  * @sock: inode number of the socket that it goes to, or 0 if there are many
  * @now: jiffies when it was imported; not 0. Like @max, @copy_max and @sock not set
@@ -53,8 +52,7 @@ struct fbuf_gather {
 	size_t len;
 	size_t copied;
 	int must_copy;
-	unsigned int protects;
-	unsigned int snapshots;
+	struct fbuf_tally tally;
 	unsigned int copy_max;
 	unsigned long sock;
 	unsigned long now;
@@ -299,8 +297,7 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	g->len = run.bv_len;
 	g->copied = 0;
 	g->must_copy = 0;
-	g->protects = 0;
-	g->snapshots = 0;
+	g->tally = (struct fbuf_tally){ };
 	return 0;
 
 fault:

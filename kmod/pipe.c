@@ -75,7 +75,7 @@ static int pipe_try_fill(struct fbuf_handle *h, struct splice_pipe_desc *spd,
 	else if (test_bit(index, h->holds))
 		err = fbuf_buf_get_memory(pool, &pool->bufs[index]);
 	if (!err)
-		err = fbuf_protect(pool, &pool->bufs[index], pool->prot);
+		err = fbuf_protect(pool, &pool->bufs[index], pool->prot, NULL);
 	if (!err)
 		err = pipe_get_pages(pool, spd, pos, len);
 	mutex_unlock(&pool->lock);

@@ -57,10 +57,31 @@ static bool buf_referred(struct fbuf_pool *pool, const struct fbuf_buf *buf)
 }
 
 /*
+ * The buffer's page-table entries are gone. False if somebody refers to it all the
+ * same, who may be about to write.
+ */
+static bool protect_unmapped(struct fbuf_pool *pool, struct fbuf_buf *buf,
+			     struct fbuf_tally *tally)
+	__must_hold(&pool->lock)
+{
+	if (buf_referred(pool, buf))
+		return false;
+	this_cpu_add(pool->counters->protects, 1);
+	trace_fbuf_protect(pool, buf);
+	if (tally) {
+		tally->protects++;
+		tally->snapshots += buf->snapped;
+		buf->snapped = 0;
+	}
+	return true;
+}
+
+/*
  * Make the buffer one that can have no writable page-table entry, and that nobody
  * writes to by other ways. -EAGAIN: there are references that may pass.
  */
-static int protect_begin(struct fbuf_pool *pool, struct fbuf_buf *buf)
+static int protect_begin(struct fbuf_pool *pool, struct fbuf_buf *buf,
+			 struct fbuf_tally *tally)
 	__must_hold(&pool->lock)
 {
 	lockdep_assert_held(&pool->lock);
@@ -69,11 +90,7 @@ static int protect_begin(struct fbuf_pool *pool, struct fbuf_buf *buf)
 	if (buf->fills)
 		return -EBUSY;
 	fbuf_unmap(pool, buf, 1);
-	if (buf_referred(pool, buf))
-		return -EAGAIN;
-	this_cpu_add(pool->counters->protects, 1);
-	trace_fbuf_protect(pool, buf);
-	return 0;
+	return protect_unmapped(pool, buf, tally) ? 0 : -EAGAIN;
 }
 
 static void reserve_drop(struct fbuf_pool *pool, struct fbuf_buf *buf)
@@ -146,6 +163,7 @@ static int reserve(struct fbuf_pool *pool, struct fbuf_buf *buf)
  * @buf: the buffer, which has memory; the caller has no reference to its pages,
  *       and takes them before it lets go of the lock
  * @prot: how
+ * @tally: grows by it, if it was not protected yet; or NULL
  *
  * Context: may sleep; the pool's lock is held.
  * Return: 0; -EBUSY if it is being filled; -EAGAIN if others refer to its pages,
@@ -153,7 +171,7 @@ static int reserve(struct fbuf_pool *pool, struct fbuf_buf *buf)
  * snapshot that a write would need.
  */
 int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
-		 enum fbuf_protection prot)
+		 enum fbuf_protection prot, struct fbuf_tally *tally)
 {
 	int err;
 
@@ -165,7 +183,7 @@ int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		if (err)
 			return err;
 	}
-	err = protect_begin(pool, buf);
+	err = protect_begin(pool, buf, tally);
 	if (err)
 		reserve_drop(pool, buf);
 	else
@@ -192,38 +210,31 @@ static unsigned int reserve_run(struct fbuf_pool *pool, struct fbuf_buf *bufs,
  *        and the caller has no reference to their pages
  * @nr: how many
  * @prot: how
- * @snapshots: grows by how many of them a snapshot was made of since the last time
+ * @tally: grows by those that are protected now; the others are for fbuf_protect()
+ *         to tell why
  *
  * Page tables are walked, and other CPUs told, once for all of them.
  *
  * Context: may sleep; the pool's lock is held.
- * Return: how many are protected now. The others are for fbuf_protect() to tell why.
  */
-unsigned int fbuf_protect_run(struct fbuf_pool *pool, struct fbuf_buf *bufs,
-			      unsigned int nr, enum fbuf_protection prot,
-			      unsigned int *snapshots)
+void fbuf_protect_run(struct fbuf_pool *pool, struct fbuf_buf *bufs,
+		      unsigned int nr, enum fbuf_protection prot,
+		      struct fbuf_tally *tally)
 {
-	unsigned int i, done = 0;
+	unsigned int i;
 
 	lockdep_assert_held(&pool->lock);
 	if (prot == FBUF_SNAPSHOT)
 		nr = reserve_run(pool, bufs, nr);
 	if (!nr)
-		return 0;
+		return;
 	fbuf_unmap(pool, bufs, nr);
 	for (i = 0; i < nr; i++) {
-		if (buf_referred(pool, &bufs[i])) {
+		if (protect_unmapped(pool, &bufs[i], tally))
+			WRITE_ONCE(bufs[i].prot, prot);
+		else
 			reserve_drop(pool, &bufs[i]);
-			continue;
-		}
-		this_cpu_add(pool->counters->protects, 1);
-		trace_fbuf_protect(pool, &bufs[i]);
-		WRITE_ONCE(bufs[i].prot, prot);
-		*snapshots += bufs[i].snapped;
-		bufs[i].snapped = 0;
-		done++;
 	}
-	return done;
 }
 
 static int secure_all(struct fbuf_handle *h, const u64 *names,
@@ -241,7 +252,7 @@ static int secure_all(struct fbuf_handle *h, const u64 *names,
 		err = fbuf_buf_get_memory(pool, &pool->bufs[index]);
 		/* If a later one fails, writing this one costs a fault. */
 		if (!err)
-			err = protect_begin(pool, &pool->bufs[index]);
+			err = protect_begin(pool, &pool->bufs[index], NULL);
 		if (err)
 			return err;
 		cond_resched();

@@ -10,11 +10,11 @@
 struct folio;
 
 int fbuf_protect(struct fbuf_pool *pool, struct fbuf_buf *buf,
-		 enum fbuf_protection prot);
+		 enum fbuf_protection prot, struct fbuf_tally *tally);
 void fbuf_reserved_reap(struct fbuf_pool *pool, unsigned int looks);
-unsigned int fbuf_protect_run(struct fbuf_pool *pool, struct fbuf_buf *bufs,
-			      unsigned int nr, enum fbuf_protection prot,
-			      unsigned int *snapshots);
+void fbuf_protect_run(struct fbuf_pool *pool, struct fbuf_buf *bufs,
+		      unsigned int nr, enum fbuf_protection prot,
+		      struct fbuf_tally *tally);
 int fbuf_secure(struct fbuf_handle *h, const u64 *names, unsigned int count);
 void fbuf_unsecure(struct fbuf_handle *h, unsigned int index);
 bool fbuf_settle(struct fbuf_pool *pool, struct fbuf_buf *buf);

@@ -361,8 +361,8 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	ret = send_check_gather(h->pool, &g, args->engines);
 	if (ret)
 		goto out_release;
-	args->protects = g.protects;
-	args->snapshots = g.snapshots;
+	args->protects = g.tally.protects;
+	args->snapshots = g.tally.snapshots;
 	ret = send_one(h, &g, sock, args, !notify && !later, 0);
 	if (later) {
 		ret = send_leave(later, &g, sock, args, ret);

@@ -38,6 +38,16 @@ enum fbuf_protection {
 };
 
 /**
+ * struct fbuf_tally - what protection came to
+ * @protects: buffers that had to be protected
+ * @snapshots: those of them of which a snapshot was made since they were before
+ */
+struct fbuf_tally {
+	u32 protects;
+	u32 snapshots;
+};
+
+/**
  * struct fbuf_buf - one buffer
  * @node: on the pool's free or bare list, or one of limbo's; alone while there is
  *        a hold
@@ -52,7 +62,7 @@ enum fbuf_protection {
  *        0, no page table has a writable entry for the buffer
  * @told: runs of it in sends by the ubuf engine, whose end wakes who waits; it
  *        may be too low, but not too high for long
- * @snapped: 1 if a snapshot was made since it was last protected, else 0
+ * @snapped: 1 if a snapshot was made since a tally had it last, else 0
  * @mark: number of the last batch that named it, so that a name twice in one
  *        batch is noticed
  * @sent: jiffies when it was last sent; 0 before
