@@ -10,12 +10,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "../run/limits.h"
 #include "tool.h"
 
 #define RUN_LIB		"libfbuf-run.so"
-#define POOL_DEFAULT	(256ULL << 20)
-#define POOL_MIN	(2ULL << 20)
-#define POOL_MAX	(1ULL << 40)
 #define MIN_MAX		(1ULL << 30)
 /* Pools that a program and those that it forks may have, of that size. */
 #define MEMLOCK_POOLS	16
@@ -139,7 +137,7 @@ static int parse(int argc, char **argv, struct run_options *opt)
 	while ((c = tool_getopt(argc, argv, "+p:m:s::vh", longs)) >= 0) {
 		switch (c) {
 		case 'p':
-			if (!tool_size("pool", optarg, POOL_MIN, POOL_MAX,
+			if (!tool_size("pool", optarg, RUN_POOL_LEAST, RUN_POOL_MOST,
 				       &opt->pool))
 				return TOOL_USAGE;
 			break;
@@ -166,7 +164,7 @@ static int parse(int argc, char **argv, struct run_options *opt)
 
 int cmd_run(int argc, char **argv)
 {
-	struct run_options opt = { POOL_DEFAULT, 32 << 10, NULL, false };
+	struct run_options opt = { RUN_POOL_DEFAULT, RUN_MIN_DEFAULT, NULL, false };
 	int ret = parse(argc, argv, &opt);
 
 	if (ret)

@@ -156,7 +156,6 @@ static bool open_pool(void)
 		give_up("there can be no pool", -fd);
 		return false;
 	}
-	fd = fds_up(fd);
 	if (!map_at((void *)run.base, size, fd) ||
 	    madvise((void *)run.base, size, MADV_DONTFORK)) {
 		int err = errno;

@@ -32,6 +32,9 @@
 #define SEGS_MAX	256U
 /* Pieces of the pool that are sooner copied than referred to. */
 #define PIECE_MIN	1024U
+/* Small pieces side by side, as heads are made of, go together: each costs the kernel. */
+#define JOIN_ROOM	2048U
+#define JOIN_MAX	512U
 /*
  * When the memory in flight is looked at, which is not for nothing: after so many
  * buffers were protected, or so many sends; more often where there was too much.
@@ -49,10 +52,6 @@ struct rest {
 	size_t nr;
 	size_t at;		/* in the first of them */
 };
-
-/* Small pieces side by side, as heads are made of, go together: each costs the kernel. */
-#define JOIN_ROOM	2048U
-#define JOIN_MAX	512U
 
 /* The segments of one send; at most the first and the last have parts of buffers. */
 struct batch {

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fds.h"
+#include "limits.h"
 #include "next.h"
 #include "pool.h"
 #include "run.h"
@@ -27,11 +28,6 @@
 struct run run = { .min = SIZE_MAX };
 pid_t run_owner;
 bool run_filtered;
-
-#define POOL_DEFAULT	(256UL << 20)
-#define POOL_LEAST	(2UL << 20)
-#define POOL_MOST	(1UL << 40)
-#define MIN_DEFAULT	(32UL << 10)
 
 /*
  * A size with K, M or G behind it: "fbuf run" has looked at it already. The program
@@ -75,10 +71,10 @@ __attribute__((__constructor__(101))) static void start(void)
 	run_owner = getpid();
 	next_resolve();
 	stats_start(getenv("FBUF_RUN_STATS"), getenv("FBUF_RUN_VERBOSE"));
-	size = size_of("FBUF_RUN_POOL", POOL_DEFAULT);
-	min = size_of("FBUF_RUN_MIN", MIN_DEFAULT);
+	size = size_of("FBUF_RUN_POOL", RUN_POOL_DEFAULT);
+	min = size_of("FBUF_RUN_MIN", RUN_MIN_DEFAULT);
 
-	err = pool_start(clamp(size, POOL_LEAST, POOL_MOST));
+	err = pool_start(clamp(size, RUN_POOL_LEAST, RUN_POOL_MOST));
 	if (!err)
 		err = pthread_atfork(pool_fork_before, pool_fork_parent,
 				     pool_fork_child);
@@ -153,6 +149,15 @@ static bool is_fork(long nr, long arg)
 	}
 }
 
+/* In the parent, which has the child's pid or an error; or in the child. */
+static void after_fork(long pid)
+{
+	if (pid)
+		pool_fork_parent();
+	else
+		pool_fork_child();
+}
+
 /* Our fds are not there, whichever way they are asked for. */
 static long other_call(long nr, long a, long b, long c, long d, long e, long f)
 {
@@ -196,10 +201,8 @@ EXPORT long syscall(long nr, ...)
 	ret = next.syscall(nr, a, b, c, d, e, f);
 	if (nr == SYS_seccomp)
 		after_filter(min, ret);
-	else if (ret)
-		pool_fork_parent();
 	else
-		pool_fork_child();
+		after_fork(ret);
 	return ret;
 }
 
@@ -210,10 +213,7 @@ EXPORT pid_t _Fork(void)
 
 	pool_fork_before();
 	pid = next.fork_only();
-	if (pid)
-		pool_fork_parent();
-	else
-		pool_fork_child();
+	after_fork(pid);
 	return pid;
 }
 

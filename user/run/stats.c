@@ -70,7 +70,8 @@ static void tell_copied(int fd, char *line)
 	}
 }
 
-void stats_tell(void)
+/* May be called in a signal handler. */
+static void stats_tell(void)
 {
 	char line[LINE_MAX_BYTES];
 	int saved = errno, fd = fds_get(FD_TELL);
@@ -107,16 +108,11 @@ static void ask_for_signal(void)
 		sigaction(SIGUSR2, &sa, NULL);
 }
 
-static void find_name(void)
-{
-	snprintf(name, sizeof(name), "%s", program_invocation_short_name);
-}
-
 void stats_start(const char *to, bool verbose)
 {
 	int fd;
 
-	find_name();
+	snprintf(name, sizeof(name), "%s", program_invocation_short_name);
 	talkative = verbose || to;
 	if (!talkative)
 		return;

@@ -39,7 +39,5 @@ static inline void stats_add(uint64_t *what, uint64_t n)
 void stats_start(const char *to, bool verbose);
 /* Say a sentence, if that was asked for; nothing is allocated. */
 void stats_say(const char *words, int err);
-/* Tell all; may be called in a signal handler. */
-void stats_tell(void);
 
 #endif /* RUN_STATS_H */
