@@ -125,7 +125,7 @@ nginx_start()
 {
 	nginx_conf 2 "$@"
 	server nginx nginx -c "$tmp/nginx.conf" -g "daemon off;"
-	serves $port
+	serves "$port"
 }
 
 # counter NAME: of all pools since the module was loaded; 0 without it.
