@@ -61,7 +61,8 @@ struct batch {
 	size_t referred;
 	unsigned int bufs;	/* that are referred to */
 	const void *part[2];	/* of a buffer, by reference; or NULL */
-	unsigned int nr_joined;	/* bytes of small pieces, which are one segment */
+	bool joins;		/* the last segment is of small pieces, side by side */
+	unsigned int nr_joined;	/* bytes of all those */
 	char joined[JOIN_ROOM];
 };
 
@@ -74,23 +75,23 @@ struct job {
 };
 
 /* A segment of other memory, or of the pool's as if it were that. */
-static size_t add_inline(struct batch *b, const char *p, size_t left)
+static inline size_t add_inline(struct batch *b, const char *p, size_t left)
 {
-	struct fbuf_seg *last = b->nr ? &b->segs[b->nr - 1] : NULL;
-
-	if (left > FBUF_INLINE_MAX)
-		left = FBUF_INLINE_MAX;
 	if (left <= JOIN_MAX && left <= JOIN_ROOM - b->nr_joined) {
 		char *to = b->joined + b->nr_joined;
 
 		memcpy(to, p, left);
 		b->nr_joined += left;
-		if (last && last->flags & FBUF_SEG_INLINE &&
-		    last->addr + last->len == (uintptr_t)to) {
-			last->len += left;
+		if (b->joins) {
+			b->segs[b->nr - 1].len += left;
 			return left;
 		}
+		b->joins = true;
 		p = to;
+	} else {
+		b->joins = false;
+		if (left > FBUF_INLINE_MAX)
+			left = FBUF_INLINE_MAX;
 	}
 	b->segs[b->nr++] = (struct fbuf_seg){
 		.addr = (uintptr_t)p,
@@ -101,55 +102,58 @@ static size_t add_inline(struct batch *b, const char *p, size_t left)
 }
 
 /*
- * A segment of the pool, which ends with its buffer at the latest. Of a part that
- * is to be copied it may be but the beginning: then the rest of it is shorter, and
- * judged by itself.
+ * Segments of the pool, each of which ends with its buffer at the latest, and whole
+ * buffers that follow the first. Of a part that is to be copied it may be but the
+ * beginning: then the rest of it is shorter, and judged by itself.
  */
 static size_t add_pool(struct batch *b, const char *p, size_t left)
 {
-	size_t in_buf = POOL_BUF_SIZE - ((uintptr_t)p - run.base) % POOL_BUF_SIZE;
+	size_t at = (uintptr_t)p - run.base, done = 0;
+	size_t piece = POOL_BUF_SIZE - at % POOL_BUF_SIZE;
 
-	if (left > in_buf)
-		left = in_buf;
-	if (left < PIECE_MIN || (left < POOL_BUF_SIZE && hot_is(p, left)))
-		return add_inline(b, p, left);
-	if (left < POOL_BUF_SIZE)
+	if (left < piece)
+		piece = left;
+	if (piece < PIECE_MIN || (piece < POOL_BUF_SIZE && hot_is(p, piece)))
+		return add_inline(b, p, piece);
+	if (piece < POOL_BUF_SIZE)
 		b->part[!!b->part[0]] = p;
-	b->bufs++;
-	b->referred += left;
-	b->segs[b->nr++] = (struct fbuf_seg){
-		.addr = (uintptr_t)p - run.base,
-		.len = left,
-	};
-	return left;
+	b->joins = false;
+	do {
+		b->segs[b->nr++] = (struct fbuf_seg){
+			.addr = at + done,
+			.len = piece,
+		};
+		b->bufs++;
+		done += piece;
+		piece = POOL_BUF_SIZE;
+	} while (left - done >= piece && b->nr < SEGS_MAX);
+	b->referred += done;
+	return done;
 }
 
 /* As many segments as there is room for. */
 static void fill(struct batch *b, struct rest *rest)
 {
 	b->nr = 0;
+	b->joins = false;
 	b->nr_joined = 0;
 	b->len = 0;
 	b->referred = 0;
 	b->bufs = 0;
 	b->part[0] = NULL;
 	b->part[1] = NULL;
-	while (rest->nr) {
-		size_t left = rest->iov->iov_len - rest->at, piece;
-		const char *p = (char *)rest->iov->iov_base + rest->at;
+	for (; rest->nr; rest->iov++, rest->nr--, rest->at = 0) {
+		const char *p = rest->iov->iov_base;
+		size_t len = rest->iov->iov_len, at = rest->at;
+		bool ours = run_has(p);
 
-		if (!left) {
-			rest->iov++;
-			rest->nr--;
-			rest->at = 0;
-			continue;
-		}
-		if (b->nr == SEGS_MAX)
-			break;
-		piece = run_has(p) ? add_pool(b, p, left) :
-				     add_inline(b, p, left);
-		rest->at += piece;
-		b->len += piece;
+		while (at < len && b->nr < SEGS_MAX)
+			at += ours ? add_pool(b, p + at, len - at) :
+				     add_inline(b, p + at, len - at);
+		b->len += at - rest->at;
+		rest->at = at;
+		if (at < len)
+			return;
 	}
 }
 
