@@ -140,7 +140,7 @@ check-run: deps
 	@$(VM)/deps run
 	@selftests/run/check $(or $(KERNELS),uml 6.1 6.12)
 
-# Their own test suites: MORE=1 for nearly all of redis'
+# Their own test suites: MORE=1 for nearly all of redis', SUITES=redis for this one alone
 run-suites: deps
 	@$(VM)/deps run
 	@MORE='$(MORE)' ROOT=suites TESTS=suites.sh selftests/run/check $(or $(KERNELS),uml)
