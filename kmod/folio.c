@@ -197,12 +197,41 @@ int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
 	return err ? populate(pool, pages, first, 0, NULL) : 0;
 }
 
+/*
+ * The word that links an orphan is the one by which anybody asks, at any time, whether
+ * a page is a tail. Bit 0 says so, which no address has set: it is told the same.
+ */
+static void orphan_link(struct fbuf_pool *pool, struct page *page)
+	__must_hold(&pool->lock)
+{
+	data_race(({ list_add_tail(&page->lru, &pool->orphans); 0; }));
+}
+
+static void orphan_unlink(struct page *page)
+{
+	data_race(({ list_del(&page->lru); 0; }));
+}
+
+/**
+ * fbuf_orphan() - a folio is not the pool's any more, but of packets
+ * @pool: the pool, which stays charged for it
+ * @page: its first page
+ *
+ * Context: the pool's lock is held.
+ */
+void fbuf_orphan(struct fbuf_pool *pool, struct page *page)
+{
+	lockdep_assert_held(&pool->lock);
+	orphan_link(pool, page);
+	pool->nr_orphans += compound_nr(page);
+}
+
 static void orphan_free(struct fbuf_pool *pool, struct page *page)
 	__must_hold(&pool->lock)
 {
 	unsigned long nr = compound_nr(page);
 
-	list_del(&page->lru);
+	orphan_unlink(page);
 	pool->nr_orphans -= nr;
 	fbuf_uncharge(pool, nr);
 	folio_clear_owner(page_folio(page));
@@ -231,7 +260,8 @@ void fbuf_orphans_reap(struct fbuf_pool *pool, unsigned int looks)
 			orphan_free(pool, page);
 		} else {
 			/* Its turn comes last. */
-			list_move_tail(&page->lru, &pool->orphans);
+			orphan_unlink(page);
+			orphan_link(pool, page);
 			end |= !--looks;
 		}
 		if (end)

@@ -16,6 +16,7 @@ int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
 int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
 		       unsigned long first);
 void fbuf_depopulate(struct page **pages, unsigned long nr);
+void fbuf_orphan(struct fbuf_pool *pool, struct page *page);
 void fbuf_orphans_reap(struct fbuf_pool *pool, unsigned int looks);
 void fbuf_orphans_free(struct fbuf_pool *pool);
 bool fbuf_folio_idle(struct folio *folio, int extra);

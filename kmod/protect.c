@@ -372,11 +372,9 @@ static void snapshot_swap(struct fbuf_pool *pool, struct fbuf_buf *buf,
 		struct page *old = pool->pages[first + i];
 
 		WRITE_ONCE(pool->pages[first + i], fresh[i]);
-		if (PageTail(old))
-			continue;
-		list_add_tail(&old->lru, &pool->orphans);
+		if (!PageTail(old))
+			fbuf_orphan(pool, old);
 	}
-	pool->nr_orphans += nr;
 }
 
 /*
