@@ -205,13 +205,13 @@ static void orphan_link(struct fbuf_pool *pool, struct page *page)
 	__must_hold(&pool->lock)
 {
 	/* No reader takes anything but bit 0 from it. */
-	data_race(({ list_add_tail(&page->lru, &pool->orphans); 0; }));
+	data_race((list_add_tail(&page->lru, &pool->orphans), 0));
 }
 
 static void orphan_unlink(struct page *page)
 {
 	/* The same. */
-	data_race(({ list_del(&page->lru); 0; }));
+	data_race((list_del(&page->lru), 0));
 }
 
 /**

@@ -382,30 +382,6 @@ TEST_F(rewrite, given_up)
 	EXPECT_EQ(1U, ret);
 }
 
-/* Reads in order tell nothing of writes: one buffer is written then, and no other. */
-TEST_F(rewrite, reads_foretell_no_writes)
-{
-	unsigned int i, sum = 0;
-	__u8 *map;
-
-	ASSERT_LE(0, send_segs(self, self->segs, NR_SENT));
-	ASSERT_EQ((ssize_t)MESSAGE, read_full(self->sock[1], self->got, MESSAGE));
-	sock_settle(self);
-	map = mmap(NULL, MESSAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
-		   self->pool.fd, 0);
-	ASSERT_NE(MAP_FAILED, map);
-	for (i = 0; i < NR_SENT; i++)
-		sum += map[i * BUF_SIZE];
-	EXPECT_EQ(0U, sum);
-	munmap(map, MESSAGE);
-	map = mmap(NULL, MESSAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
-		   self->pool.fd, 0);
-	ASSERT_NE(MAP_FAILED, map);
-	map[0] = 1;
-	munmap(map, MESSAGE);
-	EXPECT_EQ(1, send_segs(self, self->segs, NR_SENT));
-}
-
 /* A mapping of a part of the pool, that ends in the midst of those that follow. */
 TEST_F(rewrite, to_the_end_of_a_mapping)
 {
