@@ -141,30 +141,16 @@ static void test_faults(void)
 	CHECK(!says(&r, "nobody draws"));
 }
 
-static const struct {
-	const char *name;
-	void (*run)(void);
-} tests[] = {
-	{ "counts that are right pass", test_right },
-	{ "copies that are missed, or seen twice, do not", test_missed },
-	{ "what is as taught needs no reason", test_as_taught },
-	{ "copies have their reason", test_copies },
-	{ "calls have their reason", test_calls },
-	{ "page faults have their reason", test_faults },
+static const struct test tests[] = {
+	{ "count: counts that are right pass", test_right },
+	{ "count: copies that are missed, or seen twice, do not", test_missed },
+	{ "count: what is as taught needs no reason", test_as_taught },
+	{ "count: copies have their reason", test_copies },
+	{ "count: calls have their reason", test_calls },
+	{ "count: page faults have their reason", test_faults },
 };
 
 int main(void)
 {
-	unsigned int i;
-	bool any = false;
-
-	printf("TAP version 13\n1..%zu\n", ARRAY_SIZE(tests));
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		failed = false;
-		tests[i].run();
-		printf("%sok %u count: %s\n", failed ? "not " : "", i + 1,
-		       tests[i].name);
-		any |= failed;
-	}
-	return any;
+	return run_tests(tests, ARRAY_SIZE(tests));
 }
