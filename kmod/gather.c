@@ -613,8 +613,11 @@ static noinline int gather_short(struct fbuf_gather *g,
 	if (!gather_fast(pool, &segs[i], named, FBUF_VOLATILE, NULL, &from,
 			 &index))
 		return 0;
-	g->len += segs[i].len;
 	err = gather_copy(g, h, &segs[i], &from, index);
+	/* The slow path looks again, with the lock. */
+	if (err == -ESTALE && fbuf_is_lazy(pool))
+		return 0;
+	g->len += segs[i].len;
 	return err ?: 1;
 }
 
@@ -651,7 +654,8 @@ static __always_inline int gather_runs(struct fbuf_gather *g,
 	/* 1024 of 2 MiB are no more than twice that. */
 	if (unlikely(g->len > FBUF_GATHER_MAX))
 		return -EMSGSIZE;
-	return ret < 0 ? ret : seg - first;
+	/* Of a lazy pool the slow path looks again, with the lock. */
+	return ret < 0 && !fbuf_is_lazy(pool) ? ret : seg - first;
 }
 
 /* Each by itself, as a loop that has to tell takes a third more instructions. */

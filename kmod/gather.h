@@ -288,8 +288,9 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	err = gather_buf(h, &seg, named, index, jiffies ?: 1, sock, prot);
 	if (unlikely(err)) {
 		put_page(run.bv_page);
-		return err < 0 ? err :
-				 fbuf_gather_one(g, h, &seg, sock, prot);
+		/* DROP takes holds away for a moment, see drop.c. */
+		return err < 0 && !fbuf_is_lazy(pool) ?
+		       err : fbuf_gather_one(g, h, &seg, sock, prot);
 	}
 	g->runs = g->fast;
 	g->fast[0] = run;

@@ -14,6 +14,7 @@
 #include "args.h"
 #include "buffer.h"
 #include "compat.h"
+#include "drop.h"
 #include "fill.h"
 #include "handle.h"
 #include "map.h"
@@ -89,7 +90,7 @@ static int batch_wait(struct fbuf_handle *h, u64 *names,
 	return err ?: fbuf_wait(h, names, args);
 }
 
-/* FREE, HOLD and SECURE: all or none, at once. */
+/* FREE, HOLD, SECURE and DROP: all or none, at once. */
 static int batch_names(struct fbuf_handle *h, u64 *names,
 		       const struct fbuf_batch *args,
 		       int (*fn)(struct fbuf_handle *h, const u64 *names,
@@ -115,6 +116,8 @@ static int batch_call(struct fbuf_handle *h, unsigned int cmd, u64 *names,
 		return batch_names(h, names, args, fbuf_hold);
 	case _IOC_NR(FBUF_IOC_SECURE):
 		return batch_names(h, names, args, fbuf_secure);
+	case _IOC_NR(FBUF_IOC_DROP):
+		return batch_names(h, names, args, fbuf_drop);
 	default:
 		return batch_wait(h, names, args);
 	}
@@ -173,7 +176,8 @@ static int handle_fanout(struct fbuf_handle *h, unsigned int cmd,
 	struct fbuf_fanout args;
 	int ret;
 
-	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	ret = fbuf_args_get(&args, sizeof(args), FBUF_FANOUT_ARGS_MIN, cmd,
+			    arg);
 	return ret ?: fbuf_fanout(h, &args);
 }
 
@@ -250,7 +254,8 @@ static int handle_send_batch(struct fbuf_handle *h, unsigned int cmd,
 	struct fbuf_send_batch args;
 	int err;
 
-	err = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	err = fbuf_args_get(&args, sizeof(args), FBUF_SEND_BATCH_ARGS_MIN, cmd,
+			    arg);
 	return err ?: fbuf_send_batch(h, &args);
 }
 
@@ -296,6 +301,7 @@ static noinline long handle_call(struct fbuf_handle *h, unsigned int cmd,
 	case _IOC_NR(FBUF_IOC_HOLD):
 	case _IOC_NR(FBUF_IOC_WAIT):
 	case _IOC_NR(FBUF_IOC_SECURE):
+	case _IOC_NR(FBUF_IOC_DROP):
 		return handle_batch(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_PASS):
 		return handle_pass(h, cmd, arg);

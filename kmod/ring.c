@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A handle's ring: memory that it shares with the kernel, in which it finds
- * notices of buffers that are idle, and buffers that others passed.
+ * notices of buffers that are idle, cookies of sends whose buffers are, and buffers
+ * that others passed.
  *
  * The user can write all of it. The kernel reads only the head, once each time,
  * and what it makes of it can at worst leave the ring full.
@@ -14,6 +15,7 @@
 #include <linux/slab.h>
 
 #include "compat.h"
+#include "cookie.h"
 #include "folio.h"
 #include "look.h"
 #include "protect.h"
@@ -146,47 +148,138 @@ static unsigned int notices_turn(struct fbuf_handle *h, enum fbuf_age age,
 	return n;
 }
 
-/* If a notice of the buffer was to come, it now is one of this sending. */
-static void notice_expect(struct fbuf_handle *h, const struct fbuf_buf *buf)
+/* The ring has one thing more to tell, of which the watch sees when it can. */
+static void ring_owes(struct fbuf_handle *h, unsigned int nr)
 	__must_hold(&h->pool->lock)
 {
-	struct fbuf_kring *ring = h->ring;
-	unsigned int index = fbuf_buf_index(h->pool, buf);
-
-	ring->notices[index].gen = buf->gen;
-	if (__test_and_set_bit(index, ring->notify))
+	if (!nr)
 		return;
-	notices_add(ring, FBUF_RECENT, index);
-	ring->nr_notify++;
-	h->pool->nr_notify++;
-	fbuf_looks_pay(h->pool);
+	h->ring->nr_notify += nr;
+	h->pool->nr_notify += nr;
 	if (list_empty(&h->notifying))
 		list_add_tail(&h->notifying, &h->pool->notifying);
 }
 
+static void ring_told(struct fbuf_handle *h)
+	__must_hold(&h->pool->lock)
+{
+	h->ring->nr_notify--;
+	h->pool->nr_notify--;
+	if (!h->ring->nr_notify)
+		list_del_init(&h->notifying);
+}
+
+/* Have the buffer looked at until it is idle. */
+static void notice_queue(struct fbuf_handle *h, unsigned int index)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_kring *ring = h->ring;
+
+	if (__test_and_set_bit(index, ring->queued))
+		return;
+	notices_add(ring, FBUF_RECENT, index);
+	ring_owes(h, 1);
+	fbuf_looks_pay(h->pool);
+}
+
+/* If a notice of the buffer was to come, it now is one of this sending. */
+static void notice_expect(struct fbuf_handle *h, const struct fbuf_buf *buf)
+	__must_hold(&h->pool->lock)
+{
+	unsigned int index = fbuf_buf_index(h->pool, buf);
+
+	h->ring->notices[index].gen = buf->gen;
+	__set_bit(index, h->ring->notify);
+	notice_queue(h, index);
+}
+
+static void cookie_expect(struct fbuf_handle *h, const struct fbuf_buf *buf,
+			  struct fbuf_cookie *cookie)
+	__must_hold(&h->pool->lock)
+{
+	unsigned int index = fbuf_buf_index(h->pool, buf);
+
+	ring_owes(h, fbuf_cookie_wait(&h->ring->cookies, cookie, index,
+				      buf->gen));
+	notice_queue(h, index);
+}
+
+/* Those that are due, as long as there is room. False if there was not for all. */
+static bool cookies_post(struct fbuf_handle *h)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_kring *ring = h->ring;
+	unsigned int room = fbuf_ring_room(ring);
+	struct fbuf_cookie *cookie;
+
+	while (!list_empty(&ring->cookies.due)) {
+		struct fbuf_ring_entry entry = { .type = FBUF_RING_SENT };
+
+		if (!room--)
+			return false;
+		cookie = fbuf_cookies_take(&ring->cookies);
+		entry.data = cookie->data;
+		fbuf_cookie_free(cookie);
+		fbuf_ring_put(ring, &entry);
+		ring_told(h);
+		cond_resched();
+	}
+	return true;
+}
+
 /**
- * fbuf_ring_expect() - have notices posted when buffers are idle
+ * fbuf_ring_cookie() - make a cookie, for a send that did not begin yet
+ * @h: a handle with a ring
+ * @nr_segs: segments of what is to be sent
+ * @data: what the ring is to tell
+ *
+ * Context: may sleep; takes the pool's lock.
+ * Return: the cookie, for fbuf_ring_expect() or fbuf_cookie_free(); -ENOMEM; -ENOBUFS
+ * if too many wait.
+ */
+struct fbuf_cookie *fbuf_ring_cookie(struct fbuf_handle *h,
+				     unsigned int nr_segs, u64 data)
+{
+	/* No gather is of more buffers than it has segments. */
+	return fbuf_cookie_new(&h->ring->cookies, h->pool, nr_segs, data);
+}
+
+/**
+ * fbuf_ring_expect() - have the ring tell when buffers are idle
  * @h: a handle with a ring
  * @runs: what was sent of them, with references to the folios
  * @nr: number of runs
+ * @notify: of each by a notice
+ * @cookie: of all by this one, which it takes over; or NULL
  *
  * Context: may sleep; takes the pool's lock.
  */
 void fbuf_ring_expect(struct fbuf_handle *h, const struct bio_vec *runs,
-		      unsigned int nr)
+		      unsigned int nr, bool notify, struct fbuf_cookie *cookie)
 {
 	struct fbuf_pool *pool = h->pool;
+	u32 tail;
 	unsigned int i;
 
 	mutex_lock(&pool->lock);
+	tail = h->ring->tail;
 	for (i = 0; i < nr; i++) {
 		struct fbuf_buf *buf = fbuf_run_buf(&runs[i], pool);
 
-		if (buf)
+		if (buf && notify)
 			notice_expect(h, buf);
+		if (buf && cookie && cookie->refers)
+			cookie_expect(h, buf, cookie);
 		cond_resched();
 	}
-	fbuf_watch(pool);
+	if (cookie && fbuf_cookie_start(&h->ring->cookies, cookie)) {
+		ring_owes(h, 1);
+		cookies_post(h);
+	}
+	if (h->ring->tail != tail)
+		fbuf_ring_publish(h);
+	if (h->ring->nr_notify)
+		fbuf_watch(pool);
 	mutex_unlock(&pool->lock);
 }
 
@@ -201,20 +294,39 @@ static void notice_post(struct fbuf_handle *h, u32 index)
 
 	fbuf_ring_put(ring, &entry);
 	__clear_bit(index, ring->notify);
-	ring->nr_notify--;
-	h->pool->nr_notify--;
-	if (!ring->nr_notify)
-		list_del_init(&h->notifying);
 }
 
-/* A buffer that was handed out again was idle in between. */
-static bool notice_due(struct fbuf_pool *pool, const struct fbuf_kring *ring,
-		       u32 index)
-	__must_hold(&pool->lock)
-{
-	struct fbuf_buf *buf = &pool->bufs[index];
+enum notice {
+	NOTICE_DONE,	/* nobody waits for the buffer any more */
+	NOTICE_WAITS,	/* it is in flight */
+	NOTICE_FULL,	/* it is idle, but the ring has no room */
+};
 
-	return buf->gen != ring->notices[index].gen || fbuf_settle(pool, buf);
+/*
+ * Look at a buffer, and tell what there is to tell of it. One that was handed out again
+ * was idle in between: a notice and cookies may be of different holders.
+ */
+static enum notice notice_tell(struct fbuf_handle *h, u32 index,
+			       unsigned int *room)
+	__must_hold(&h->pool->lock)
+{
+	struct fbuf_kring *ring = h->ring;
+	struct fbuf_buf *buf = &h->pool->bufs[index];
+	bool idle = fbuf_settle(h->pool, buf);
+
+	if (fbuf_cookies_wait(&ring->cookies, index) &&
+	    (idle || buf->gen != ring->cookies.bufs[index].gen))
+		ring_owes(h, fbuf_cookies_idle(&ring->cookies, index));
+	if (test_bit(index, ring->notify) &&
+	    (idle || buf->gen != ring->notices[index].gen)) {
+		if (!*room)
+			return NOTICE_FULL;
+		--*room;
+		notice_post(h, index);
+	}
+	return test_bit(index, ring->notify) ||
+	       fbuf_cookies_wait(&ring->cookies, index) ? NOTICE_WAITS :
+							  NOTICE_DONE;
 }
 
 /* The first one is not due. Returns how many others, of @left, need no look now. */
@@ -250,23 +362,27 @@ static bool notices_look(struct fbuf_handle *h, enum fbuf_age age,
 
 		cond_resched();
 		left--;
-		if (!notice_due(h->pool, ring, index)) {
+		switch (notice_tell(h, index, &room)) {
+		case NOTICE_WAITS:
 			*more |= !h->pool->bufs[index].told;
 			left -= notice_wait(h, age, left > *looks ? left : 0);
 			--*looks;
-			continue;
-		}
-		if (!room--)
+			break;
+		case NOTICE_FULL:
 			return false;
-		notices_take(ring, age);
-		notice_post(h, index);
+		case NOTICE_DONE:
+			notices_take(ring, age);
+			__clear_bit(index, ring->queued);
+			ring_told(h);
+			break;
+		}
 	}
 	*more |= left;
 	return true;
 }
 
 /**
- * fbuf_ring_notify() - post the notices that are due
+ * fbuf_ring_notify() - post the notices and cookies that are due
  * @h: a handle that waits for some
  * @looks: at how many buffers to look in vain; those at which it did are taken off,
  *         and one for the handle
@@ -284,9 +400,12 @@ bool fbuf_ring_notify(struct fbuf_handle *h, unsigned int *looks)
 	bool more = false, full;
 
 	lockdep_assert_held(&h->pool->lock);
+	/* Those that waited for room first. */
+	cookies_post(h);
 	full = !notices_look(h, FBUF_OLD, &old, &more);
 	recent += old;
 	full |= !notices_look(h, FBUF_RECENT, &recent, &more);
+	full |= !cookies_post(h);
 	*looks = recent - !!recent;
 	if (full && !ring->full)
 		WRITE_ONCE(ring_head(ring)->overflow, ++ring->overflow);
@@ -306,9 +425,11 @@ static void ring_free(struct fbuf_kring *ring)
 	}
 	if (ring->eventfd)
 		eventfd_ctx_put(ring->eventfd);
+	fbuf_cookies_destroy(&ring->cookies);
 	kvfree(ring->pages);
 	kvfree(ring->notices);
 	kvfree(ring->notify);
+	kvfree(ring->queued);
 	kfree(ring);
 }
 
@@ -322,7 +443,9 @@ static int ring_get_memory(struct fbuf_kring *ring, unsigned int nr_bufs)
 				 GFP_KERNEL_ACCOUNT);
 	ring->notify = kvcalloc(BITS_TO_LONGS(nr_bufs), sizeof(long),
 				GFP_KERNEL_ACCOUNT);
-	if (!ring->pages || !ring->notices || !ring->notify)
+	ring->queued = kvcalloc(BITS_TO_LONGS(nr_bufs), sizeof(long),
+				GFP_KERNEL_ACCOUNT);
+	if (!ring->pages || !ring->notices || !ring->notify || !ring->queued)
 		return -ENOMEM;
 	for (i = 0; i < ring->nr_pages; i++) {
 		ring->pages[i] = alloc_page(GFP_USER | __GFP_ACCOUNT |
@@ -343,6 +466,7 @@ static struct fbuf_kring *ring_new(const struct fbuf_ring_setup *args,
 	ring = kzalloc(sizeof(*ring), GFP_KERNEL_ACCOUNT);
 	if (!ring)
 		return ERR_PTR(-ENOMEM);
+	fbuf_cookies_init(&ring->cookies);
 	ring->mask = args->entries - 1;
 	ring->nr_pages = ring_bytes(args->entries) >> PAGE_SHIFT;
 	ring->accept = args->flags & FBUF_RING_ACCEPT;

@@ -5,6 +5,9 @@
 
 #include <linux/types.h>
 
+#include "cookie.h"
+#include "types.h"
+
 struct bio_vec;
 struct eventfd_ctx;
 struct fbuf_handle;
@@ -14,9 +17,9 @@ struct page;
 struct vm_area_struct;
 
 /**
- * struct fbuf_notice - a notice that a handle waits for, or none
- * @gen: the generation of the buffer that was sent
- * @next: the buffer whose notice is the next on the queue
+ * struct fbuf_notice - a buffer that a handle waits for, or not
+ * @gen: the generation of the buffer that its notice will be of
+ * @next: the next buffer on the queue
  */
 struct fbuf_notice {
 	u32 gen;
@@ -24,9 +27,9 @@ struct fbuf_notice {
 };
 
 /**
- * struct fbuf_notices - a queue of notices
- * @first: the buffer of the next one to look at
- * @last: that of the last
+ * struct fbuf_notices - a queue of buffers that notices and cookies wait for
+ * @first: the next one to look at
+ * @last: the last
  * @nr: how many; if there are none, @first and @last are nothing
  */
 struct fbuf_notices {
@@ -45,10 +48,13 @@ struct fbuf_notices {
  * @full: so it was the last time
  * @accept: others may pass buffers
  * @eventfd: signalled with new entries, or NULL
- * @notices: for each buffer the notice that is still to come, if there is one
- * @notify: a bit for each buffer for which there is
- * @queue: them, by age
- * @nr_notify: how many there are
+ * @notices: see there, for each buffer
+ * @notify: a bit for each buffer of which a notice is still to come
+ * @queued: a bit for each buffer that is on a queue: of which one is, or for which
+ *          cookies wait
+ * @queue: those, by age
+ * @cookies: those of its sends that are still to come
+ * @nr_notify: how many buffers are on queues, and cookies due
  *
  * Protected by the pool's lock.
  */
@@ -63,7 +69,9 @@ struct fbuf_kring {
 	struct eventfd_ctx *eventfd;
 	struct fbuf_notice *notices;
 	unsigned long *notify;
+	unsigned long *queued;
 	struct fbuf_notices queue[FBUF_AGES];
+	struct fbuf_cookies cookies;
 	unsigned int nr_notify;
 };
 
@@ -75,8 +83,10 @@ unsigned int fbuf_ring_room(const struct fbuf_kring *ring);
 void fbuf_ring_put(struct fbuf_kring *ring,
 		   const struct fbuf_ring_entry *entry);
 void fbuf_ring_publish(struct fbuf_handle *h);
+struct fbuf_cookie *fbuf_ring_cookie(struct fbuf_handle *h,
+				     unsigned int nr_segs, u64 data);
 void fbuf_ring_expect(struct fbuf_handle *h, const struct bio_vec *runs,
-		      unsigned int nr);
+		      unsigned int nr, bool notify, struct fbuf_cookie *cookie);
 bool fbuf_ring_notify(struct fbuf_handle *h, unsigned int *looks);
 int fbuf_ring_mmap(struct fbuf_handle *h, struct vm_area_struct *vma);
 

@@ -17,6 +17,7 @@
 #include "args.h"
 #include "buffer.h"
 #include "compat.h"
+#include "cookie.h"
 #include "gather.h"
 #include "pageref.h"
 #include "ring.h"
@@ -34,7 +35,9 @@
 /* Flags that say no more than sendmsg()'s do. */
 #define SEND_PLAIN	(FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR | \
 			 FBUF_SEND_SIGPIPE)
-#define SEND_FLAGS	(SEND_PLAIN | FBUF_SEND_NOTIFY | SEND_PROTS)
+/* Those that say what a ring is to tell. */
+#define SEND_TOLD	(FBUF_SEND_NOTIFY | FBUF_SEND_COOKIE)
+#define SEND_FLAGS	(SEND_PLAIN | SEND_TOLD | SEND_PROTS)
 #define SEND_DEFAULT	(FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE | \
 			 FBUF_ENGINE_COPY)
 #define SEND_ENGINES	(SEND_DEFAULT | FBUF_ENGINE_UBUF)
@@ -60,7 +63,7 @@ static int send_check_flags(const struct fbuf_handle *h, unsigned int flags)
 	if (prots & ~FBUF_SEND_VOLATILE && fbuf_is_volatile(h->pool))
 		return -EOPNOTSUPP;
 	/* Pairs with fbuf_ring_setup(). */
-	if (flags & FBUF_SEND_NOTIFY && !smp_load_acquire(&h->ring))
+	if (flags & SEND_TOLD && !smp_load_acquire(&h->ring))
 		return -EINVAL;
 	return 0;
 }
@@ -278,6 +281,38 @@ static __always_inline int send_one(struct fbuf_handle *h,
 }
 
 /*
+ * What a ring is to tell of a send is made ready before it, as a send that took bytes
+ * does not fail. NULL if there is to be no cookie, or an error.
+ */
+static __always_inline struct fbuf_cookie *
+send_cookie(struct fbuf_handle *h, unsigned int nr_segs, unsigned int flags,
+	    u64 data)
+{
+	if (likely(!(flags & FBUF_SEND_COOKIE)))
+		return NULL;
+	return fbuf_ring_cookie(h, nr_segs, data);
+}
+
+/* Bytes were taken. A cookie waits for nothing that is all copied. */
+static __always_inline void send_took(struct fbuf_cookie *cookie, u32 engine)
+{
+	if (unlikely(cookie) && engine != FBUF_ENGINE_COPY)
+		cookie->refers = true;
+}
+
+/* A send is over whose end the ring is to tell, if it did not fail. */
+static noinline void send_tell(struct fbuf_handle *h,
+			       const struct fbuf_gather *g, unsigned int flags,
+			       struct fbuf_cookie *cookie, bool failed)
+{
+	if (failed)
+		fbuf_cookie_free(cookie);
+	else
+		fbuf_ring_expect(h, g->runs, g->nr, flags & FBUF_SEND_NOTIFY,
+				 cookie);
+}
+
+/*
  * Whether poll() can tell when the socket takes more. Who sends to an address
  * waits for room with the receiver, of which poll() knows only in AF_UNIX when
  * connected.
@@ -338,8 +373,9 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 					enum fbuf_protection prot,
 					struct fbuf_later *later)
 {
-	bool notify = args->flags & FBUF_SEND_NOTIFY;
+	bool told = args->flags & SEND_TOLD;
 	struct fbuf_gather g __uninitialized;
+	struct fbuf_cookie *cookie;
 	struct fd f = fdget(args->fd);
 	struct socket *sock;
 	int ret;
@@ -361,16 +397,24 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	ret = send_check_gather(h->pool, &g, args->engines);
 	if (ret)
 		goto out_release;
+	cookie = send_cookie(h, args->nr_segs, args->flags, args->cookie);
+	ret = PTR_ERR_OR_ZERO(cookie);
+	if (unlikely(ret))
+		goto out_release;
 	args->protects = g.tally.protects;
 	args->snapshots = g.tally.snapshots;
-	ret = send_one(h, &g, sock, args, !notify && !later, 0);
+	ret = send_one(h, &g, sock, args, !told && !later, 0);
+	if (ret > 0)
+		send_took(cookie, args->engine);
 	if (later) {
 		ret = send_leave(later, &g, sock, args, ret);
-		if (later->rest)
+		if (later->rest) {
+			later->rest->cookie = cookie;
 			goto out;
+		}
 	}
-	if (notify && ret >= 0)
-		fbuf_ring_expect(h, g.runs, g.nr);
+	if (told)
+		send_tell(h, &g, args->flags, cookie, ret < 0);
 out_release:
 	fbuf_gather_release(&g);
 out:
@@ -440,6 +484,7 @@ int fbuf_send_on(struct fbuf_handle *h, struct fbuf_rest *rest)
 		       &rest->args, false, rest->done);
 	if (ret <= 0)
 		return ret;
+	send_took(rest->cookie, rest->args.engine);
 	/* It is one send, however many pieces it goes in. */
 	if (rest->done)
 		this_cpu_add(h->pool->counters->sends, -1);
@@ -463,23 +508,26 @@ int fbuf_send_end(struct fbuf_handle *h, struct fbuf_rest *rest, int err)
 {
 	int ret = rest->done ?: err;
 
-	if (ret >= 0 && rest->args.flags & FBUF_SEND_NOTIFY)
-		fbuf_ring_expect(h, rest->g.runs, rest->g.nr);
+	if (rest->args.flags & SEND_TOLD)
+		send_tell(h, &rest->g, rest->args.flags, rest->cookie, ret < 0);
 	fbuf_gather_release(&rest->g);
 	fput(rest->file);
 	return ret;
 }
 
-/* As fbuf_args_get(), but with no call; the words at the end are told, and not kept. */
+/*
+ * As fbuf_args_get(), but with no call. The words before the last are told, and not
+ * kept: what is on both sides of them can be read, and so can they.
+ */
 static __always_inline int send_get(struct fbuf_send *args,
 				    const struct fbuf_send __user *uargs)
 {
 	const u64 __user *from = (const u64 __user *)uargs;
 	u64 *to = (u64 *)args;
-	u64 told __maybe_unused;
 
-	BUILD_BUG_ON(sizeof(*args) != 8 * sizeof(*to));
+	BUILD_BUG_ON(sizeof(*args) != 9 * sizeof(*to));
 	BUILD_BUG_ON(offsetof(struct fbuf_send, protects) != 7 * sizeof(*to));
+	BUILD_BUG_ON(offsetof(struct fbuf_send, cookie) != 8 * sizeof(*to));
 	if (!user_read_access_begin(from, sizeof(*args)))
 		return -EFAULT;
 	unsafe_get_user(to[0], &from[0], fault);
@@ -489,7 +537,7 @@ static __always_inline int send_get(struct fbuf_send *args,
 	unsafe_get_user(to[4], &from[4], fault);
 	unsafe_get_user(to[5], &from[5], fault);
 	unsafe_get_user(to[6], &from[6], fault);
-	unsafe_get_user(told, &from[7], fault);
+	unsafe_get_user(to[8], &from[8], fault);
 	user_read_access_end();
 	return args->size == sizeof(*args) ? 0 : -EINVAL;
 
@@ -624,6 +672,7 @@ int fbuf_send_batch(struct fbuf_handle *h, const struct fbuf_send_batch *args)
 						      item_get(&one, &items[i]);
 		if (ret)
 			return i ?: ret;
+		one.cookie = args->cookie + i;
 		ret = send_check_to(&one) ?:
 		      send_checked(h, &one, prot, NULL);
 		item_put(&items[i], &one, ret);
@@ -666,7 +715,7 @@ static int fanout_one(struct fbuf_handle *h, const struct fbuf_gather *g,
 
 static int fanout_all(struct fbuf_handle *h, const struct fbuf_gather *g,
 		      const struct fbuf_fanout *args,
-		      struct fbuf_target *targets)
+		      struct fbuf_target *targets, struct fbuf_cookie *cookie)
 {
 	struct fbuf_send one = {
 		.flags = args->flags | FBUF_SEND_DONTWAIT,
@@ -680,7 +729,10 @@ static int fanout_all(struct fbuf_handle *h, const struct fbuf_gather *g,
 		if (!fatal_signal_pending(current))
 			ret = fanout_one(h, g, &one, &targets[i]);
 		targets[i].result = ret;
-		served += ret > 0;
+		if (ret > 0) {
+			send_took(cookie, one.engine);
+			served++;
+		}
 		cond_resched();
 	}
 	return served;
@@ -690,6 +742,7 @@ static int fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 		  struct fbuf_target *targets)
 {
 	struct fbuf_gather g __uninitialized;
+	struct fbuf_cookie *cookie;
 	int prot, ret;
 
 	prot = send_check(h, args->flags, args->engines);
@@ -702,10 +755,17 @@ static int fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 				 send_may_copy(args->flags, args->engines));
 	if (ret)
 		return ret;
-	ret = send_check_gather(h->pool, &g, args->engines) ?:
-	      fanout_all(h, &g, args, targets);
-	if (ret > 0 && args->flags & FBUF_SEND_NOTIFY)
-		fbuf_ring_expect(h, g.runs, g.nr);
+	ret = send_check_gather(h->pool, &g, args->engines);
+	if (ret)
+		goto out;
+	cookie = send_cookie(h, args->nr_segs, args->flags, args->cookie);
+	ret = PTR_ERR_OR_ZERO(cookie);
+	if (ret)
+		goto out;
+	ret = fanout_all(h, &g, args, targets, cookie);
+	if (args->flags & SEND_TOLD)
+		send_tell(h, &g, args->flags, cookie, !ret);
+out:
 	fbuf_gather_release(&g);
 	return ret;
 }

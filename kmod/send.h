@@ -8,6 +8,7 @@
 
 #include "gather.h"
 
+struct fbuf_cookie;
 struct file;
 
 /**
@@ -18,6 +19,7 @@ struct file;
  * @file: the socket, with a reference
  * @engine: the last that took bytes
  * @copied: bytes that were copied so far
+ * @cookie: what the handle's ring is to tell of its end, or NULL
  */
 struct fbuf_rest {
 	struct fbuf_gather g;
@@ -26,6 +28,7 @@ struct fbuf_rest {
 	struct file *file;
 	u32 engine;
 	u64 copied;
+	struct fbuf_cookie *cookie;
 };
 
 /**
@@ -44,8 +47,10 @@ struct fbuf_later {
 	bool left;
 };
 
-/* As it was first published. */
+/* As they were first published. */
 #define FBUF_SEND_ARGS_MIN	offsetof(struct fbuf_send, protects)
+#define FBUF_FANOUT_ARGS_MIN	offsetof(struct fbuf_fanout, cookie)
+#define FBUF_SEND_BATCH_ARGS_MIN offsetof(struct fbuf_send_batch, cookie)
 
 long fbuf_send_user(struct fbuf_handle *h, struct fbuf_send __user *uargs);
 int fbuf_send(struct fbuf_handle *h, struct fbuf_send *args);

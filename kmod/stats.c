@@ -207,7 +207,8 @@ void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info)
 		.filled = sum.filled,
 		.features = FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
 			    FBUF_FEATURE_COPY_ABOVE | FBUF_FEATURE_LAZY |
-			    FBUF_FEATURE_PROTECTS,
+			    FBUF_FEATURE_PROTECTS | FBUF_FEATURE_COOKIE |
+			    FBUF_FEATURE_DROP,
 		.handle_flags = h->no_pin ? FBUF_SHARE_NO_PIN : 0,
 		.copy_above = pool->copy_above_set,
 	};

@@ -302,7 +302,8 @@ static int uring_fanout(struct io_uring_cmd *cmd, u64 addr,
 	struct fbuf_fanout args;
 	int ret;
 
-	ret = uring_args_get(cmd, &args, sizeof(args), sizeof(args), addr);
+	ret = uring_args_get(cmd, &args, sizeof(args), FBUF_FANOUT_ARGS_MIN,
+			     addr);
 	if (!ret)
 		ret = fbuf_fanout(uring_handle(cmd), &args);
 	return uring_complete(cmd, ret, issue_flags);
@@ -314,7 +315,8 @@ static int uring_send_batch(struct io_uring_cmd *cmd, u64 addr,
 	struct fbuf_send_batch args;
 	int ret;
 
-	ret = uring_args_get(cmd, &args, sizeof(args), sizeof(args), addr);
+	ret = uring_args_get(cmd, &args, sizeof(args), FBUF_SEND_BATCH_ARGS_MIN,
+			     addr);
 	if (!ret)
 		ret = fbuf_send_batch(uring_handle(cmd), &args);
 	return uring_complete(cmd, ret, issue_flags);

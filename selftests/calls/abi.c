@@ -130,6 +130,14 @@ FIXTURE_VARIANT_ADD(call, secure)
 	.pad = offsetof(struct fbuf_batch, timeout),
 };
 
+/* On a lazy pool, which the pool of the others is for this. */
+FIXTURE_VARIANT_ADD(call, drop)
+{
+	.nr = _IOC_NR(FBUF_IOC_DROP),
+	.size = sizeof(struct fbuf_batch),
+	.pad = offsetof(struct fbuf_batch, timeout),
+};
+
 FIXTURE_VARIANT_ADD(call, share)
 {
 	.nr = _IOC_NR(FBUF_IOC_SHARE),
@@ -168,6 +176,7 @@ FIXTURE_VARIANT_ADD(call, fanout)
 {
 	.nr = _IOC_NR(FBUF_IOC_FANOUT),
 	.size = sizeof(struct fbuf_fanout),
+	.once = offsetof(struct fbuf_fanout, cookie),
 	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
 		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
 		 FBUF_SEND_SNAPSHOT,
@@ -178,6 +187,7 @@ FIXTURE_VARIANT_ADD(call, send_batch)
 {
 	.nr = _IOC_NR(FBUF_IOC_SEND_BATCH),
 	.size = sizeof(struct fbuf_send_batch),
+	.once = offsetof(struct fbuf_send_batch, cookie),
 	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
 		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
 		 FBUF_SEND_SNAPSHOT,
@@ -219,6 +229,7 @@ static void call_arg(struct _test_data_call *self, unsigned int nr)
 	case _IOC_NR(FBUF_IOC_HOLD):
 	case _IOC_NR(FBUF_IOC_WAIT):
 	case _IOC_NR(FBUF_IOC_SECURE):
+	case _IOC_NR(FBUF_IOC_DROP):
 		arg->batch.names = (uintptr_t)self->names;
 		arg->batch.count = 1;
 		break;
@@ -269,7 +280,9 @@ FIXTURE_SETUP(call)
 	self->control = control_open();
 	ASSERT_LE(0, self->control);
 	ASSERT_EQ(0, pool_make_flags(&self->pool, BUF_SIZE, NR_BUFS,
-				     FBUF_POOL_SNAPSHOT));
+				     FBUF_POOL_SNAPSHOT |
+				     (variant->nr == _IOC_NR(FBUF_IOC_DROP) ?
+				      FBUF_POOL_LAZY : 0)));
 	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
 	self->zero = open("/dev/zero", O_RDONLY);
 	ASSERT_LE(0, self->zero);
@@ -322,6 +335,7 @@ static bool is_good(unsigned int nr, int ret)
 	case _IOC_NR(FBUF_IOC_HOLD):
 	case _IOC_NR(FBUF_IOC_WAIT):
 	case _IOC_NR(FBUF_IOC_SECURE):
+	case _IOC_NR(FBUF_IOC_DROP):
 	case _IOC_NR(FBUF_IOC_PASS):
 	case _IOC_NR(FBUF_IOC_FANOUT):
 	case _IOC_NR(FBUF_IOC_SEND_BATCH):
@@ -532,7 +546,7 @@ TEST(unknown_command)
 				TH_LOG("control, number %#x", nr);
 		}
 		if (nr < _IOC_NR(FBUF_IOC_ALLOC) ||
-		    nr > _IOC_NR(FBUF_IOC_SEND_BATCH)) {
+		    nr > _IOC_NR(FBUF_IOC_DROP)) {
 			EXPECT_EQ(-ENOTTY, call(fd, nr, arg.size, &arg))
 				TH_LOG("pool, number %#x", nr);
 		}
@@ -1370,8 +1384,8 @@ TEST_F(protects, of_a_shorter_structure)
 		EXPECT_EQ(FBUF_ENGINE_PAGEREF, arg.send.engine);
 		EXPECT_EQ(0ULL, arg.send.copied);
 		EXPECT_EQ(size == once ? 0x5a5a5a5aU : 1U, arg.send.protects);
-		EXPECT_EQ(size < sizeof(self->arg) ? 0x5a5a5a5aU : 0,
-			  arg.send.snapshots);
+		EXPECT_EQ(size < offsetof(struct fbuf_send, cookie) ?
+			  0x5a5a5a5aU : 0, arg.send.snapshots);
 	}
 	/* Where one buffer was protected before, what was there is not left. */
 	arg.send.size = once + 4;
@@ -1742,6 +1756,8 @@ TEST_F(send, notify_without_a_ring)
 {
 	self->arg.flags = FBUF_SEND_NOTIFY;
 	EXPECT_SEND_FAILS(EINVAL);
+	self->arg.flags = FBUF_SEND_COOKIE;
+	EXPECT_SEND_FAILS(EINVAL);
 }
 
 TEST_F(send, engine_that_the_socket_does_not_take)
@@ -1900,7 +1916,8 @@ TEST(info_of_a_new_pool)
 	EXPECT_EQ(0ULL, info.filled);
 	EXPECT_EQ(FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
 		  FBUF_FEATURE_COPY_ABOVE | FBUF_FEATURE_LAZY |
-		  FBUF_FEATURE_PROTECTS, info.features);
+		  FBUF_FEATURE_PROTECTS | FBUF_FEATURE_COOKIE |
+		  FBUF_FEATURE_DROP, info.features);
 	EXPECT_EQ(0U, info.handle_flags);
 	EXPECT_EQ(0U, info.copy_above);
 	EXPECT_EQ(0U, info.pad2);

@@ -158,6 +158,11 @@ int pool_secure(int fd, const __u64 *names, unsigned int count)
 	return pool_batch(fd, FBUF_IOC_SECURE, names, count, 0, 0);
 }
 
+int pool_drop(int fd, const __u64 *names, unsigned int count)
+{
+	return pool_batch(fd, FBUF_IOC_DROP, names, count, 0, 0);
+}
+
 int pool_wait(int fd, const __u64 *names, unsigned int count, int timeout)
 {
 	return pool_batch(fd, FBUF_IOC_WAIT, names, count, 0, timeout);

@@ -46,6 +46,7 @@ int pool_batch(int fd, unsigned long cmd, const __u64 *names,
 	       unsigned int count, __u32 flags, int timeout);
 int pool_hold(int fd, const __u64 *names, unsigned int count);
 int pool_secure(int fd, const __u64 *names, unsigned int count);
+int pool_drop(int fd, const __u64 *names, unsigned int count);
 int pool_wait(int fd, const __u64 *names, unsigned int count, int timeout);
 /* Returns a pool fd; @handle may be NULL. */
 int pool_share(int fd, __u32 rights, __u32 max_holds, __u32 *handle);

@@ -219,6 +219,11 @@ static long call_secure(struct actor *me, const __u32 *a)
 	return names_call(me, a, FBUF_IOC_SECURE);
 }
 
+static long call_drop(struct actor *me, const __u32 *a)
+{
+	return names_call(me, a, FBUF_IOC_DROP);
+}
+
 static long call_pass(struct actor *me, const __u32 *a)
 {
 	static __thread struct fbuf_item items[FBUF_BATCH_MAX];
@@ -331,6 +336,7 @@ static void send_make(struct actor *me, const __u32 *a, struct handle *h,
 	arg->segs = segs_put(me, h, &arg->nr_segs, a[2], a[3] / 16);
 	arg->fd = res_fd(me->run, K_SOCK, a[3] & (WILD | 15));
 	arg->engines = a[4] & 31;
+	arg->cookie = a[2];
 	if (a[5] % 4 == 1)
 		arg->segment = a[5] / 4;
 	else if (a[5])
@@ -355,6 +361,7 @@ static void fanout_make(struct actor *me, const __u32 *a, struct handle *h,
 								   a[2] + i);
 	arg->targets = put(me, a[5], targets, most * sizeof(*targets));
 	arg->engines = a[4] & 31;
+	arg->cookie = a[2];
 }
 
 static void batch_make(struct actor *me, const __u32 *a, struct handle *h,
@@ -369,6 +376,7 @@ static void batch_make(struct actor *me, const __u32 *a, struct handle *h,
 	arg->flags = a[0];
 	arg->count = count;
 	arg->engines = a[3] & 31;
+	arg->cookie = a[2];
 	memset(items, 0, most * sizeof(*items));
 	/* Beyond some, they are all wrong. */
 	for (i = 0; i < most && i < 24; i++) {
@@ -489,6 +497,7 @@ const struct call_desc pool_calls[] = {
 	{ "fanout",	"hwspfnrnfe",	30,	call_fanout },
 	{ "batch",	"hwspfnrfwe",	20,	call_batch },
 	{ "fill",	"hwspfrnnhe",	24,	call_fill },
+	{ "drop",	"hwspnewre",	10,	call_drop },
 	{ "ioctl",	"hnw",		2,	call_ioctl },
 	{ 0 },
 };

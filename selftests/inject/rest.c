@@ -63,6 +63,8 @@ static long send_from(int fd, struct fbuf_send *send, long done)
 		return done;
 	left = segs_from(segs, &more.nr_segs, done);
 	more.segs = (uintptr_t)left;
+	/* It has had its cookie. */
+	more.flags &= ~FBUF_SEND_COOKIE;
 	/* Not by another engine, as it would for so few bytes. */
 	more.engines = send->engine ?: send->engines;
 	ret = left ? raw_ioctl(fd, FBUF_IOC_SEND, &more) : 0;
@@ -83,7 +85,8 @@ static struct fbuf_send one_send(__u32 flags, __u32 engines)
 {
 	struct fbuf_send send = {
 		.size = sizeof(send),
-		.flags = (flags & ~FBUF_SEND_NOTIFY) | FBUF_SEND_DONTWAIT,
+		.flags = (flags & ~(FBUF_SEND_NOTIFY | FBUF_SEND_COOKIE)) |
+			 FBUF_SEND_DONTWAIT,
 		.engines = engines,
 	};
 

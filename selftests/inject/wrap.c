@@ -168,6 +168,9 @@ static const struct {
 	[_IOC_NR(FBUF_IOC_SECURE)] = {
 		.name = "SECURE",
 	},
+	[_IOC_NR(FBUF_IOC_DROP)] = {
+		.name = "DROP",
+	},
 	[_IOC_NR(FBUF_IOC_SHARE)] = {
 		.name = "SHARE",
 		.makes_fd = true,

@@ -103,7 +103,7 @@ struct fbuf_pool_create {
 #define FBUF_WAIT_ANY		(1U << 0)	/* until one is idle, not all */
 
 /**
- * struct fbuf_batch - ALLOC, FREE, HOLD, WAIT and SECURE, on a pool fd
+ * struct fbuf_batch - ALLOC, FREE, HOLD, WAIT, SECURE and DROP, on a pool fd
  * @size: sizeof(struct fbuf_batch)
  * @flags: FBUF_ALLOC_* or FBUF_WAIT_*; for the others 0
  * @names: address of an array of @count buffer names (__u64)
@@ -129,6 +129,10 @@ struct fbuf_pool_create {
  * FBUF_IOC_SECURE, on a pool that is not volatile, keeps everybody from writing
  * to the buffers named for as long as the handle holds them: writers wait, or
  * get SIGBUS, as the pool says.
+ *
+ * FBUF_IOC_DROP, on a lazy pool, takes the memory of the buffers named away, which
+ * this handle alone holds, and none of which is in flight or secured: they keep
+ * their names, and are zero when they are touched next.
  *
  * All but ALLOC and WAIT return @count; or, if one name is bad, do nothing.
  */
@@ -223,12 +227,14 @@ struct fbuf_ring_setup {
 /* What an entry of a ring says, &struct fbuf_ring_entry.type. */
 #define FBUF_RING_IDLE		1U	/* @name is not in flight any more */
 #define FBUF_RING_PASSED	2U	/* @name is now held by this handle */
+#define FBUF_RING_SENT		3U	/* a send's buffers are not in flight any more */
 
 /**
  * struct fbuf_ring_entry - one entry
- * @name: the buffer
- * @data: of &struct fbuf_item, for FBUF_RING_PASSED; else 0
- * @type: FBUF_RING_IDLE or FBUF_RING_PASSED
+ * @name: the buffer; for FBUF_RING_SENT 0
+ * @data: of &struct fbuf_item, for FBUF_RING_PASSED; the send's cookie, for
+ *        FBUF_RING_SENT; else 0
+ * @type: FBUF_RING_IDLE, FBUF_RING_PASSED or FBUF_RING_SENT
  * @from: number of the handle that passed it; else 0
  * @reserved: 0
  */
@@ -247,8 +253,8 @@ struct fbuf_ring_entry {
  * struct fbuf_ring - the head of a ring, at the start of its mapping
  * @tail: the kernel's: entries produced; read it with acquire semantics
  * @mask: number of entries less one: entry number n is at n & @mask
- * @overflow: times that entries of FBUF_RING_IDLE found the ring full; they are
- *            not lost, but come when there is room again
+ * @overflow: times that entries of FBUF_RING_IDLE or FBUF_RING_SENT found the ring
+ *            full; they are not lost, but come when there is room again
  * @reserved: 0
  * @head: the user's: entries consumed; write it with release semantics
  *
@@ -300,6 +306,7 @@ struct fbuf_seg {
 #define FBUF_SEND_VOLATILE	(1U << 5)
 #define FBUF_SEND_SECURED	(1U << 6)
 #define FBUF_SEND_SNAPSHOT	(1U << 7)
+#define FBUF_SEND_COOKIE	(1U << 8)	/* one entry, once all are idle */
 
 /**
  * struct fbuf_send - FBUF_IOC_SEND, on a pool fd
@@ -322,6 +329,8 @@ struct fbuf_seg {
  *            and are now
  * @snapshots: out: those of them of which a snapshot was made, because of a write,
  *             since they were protected before
+ * @cookie: with FBUF_SEND_COOKIE, what the entry of FBUF_RING_SENT says that comes
+ *          when the buffers are not in flight any more; else not looked at
  *
  * Sends the gather by one sendmsg(): one message, or one stretch of stream,
  * which other senders' data interrupt only while it waits for room. Returns what
@@ -343,6 +352,7 @@ struct fbuf_send {
 	__u64 copied;
 	__u32 protects;
 	__u32 snapshots;
+	__u64 cookie;
 };
 
 /**
@@ -369,6 +379,7 @@ struct fbuf_target {
  * @nr_targets: sockets, 1 to FBUF_TARGETS_MAX
  * @engines: as &struct fbuf_send.engines
  * @pad: 0
+ * @cookie: as &struct fbuf_send.cookie, of all the sockets: one entry
  *
  * Sends one gather to many sockets, to each as FBUF_IOC_SEND would, but waiting
  * for none: a socket that is full or dead has its own result, and the others
@@ -384,6 +395,7 @@ struct fbuf_fanout {
 	__u32 nr_targets;
 	__u32 engines;
 	__u32 pad;
+	__u64 cookie;
 };
 
 /* &struct fbuf_fill.flags */
@@ -453,6 +465,8 @@ struct fbuf_send_item {
  * @count: items in the array, 1 to FBUF_BATCH_MAX
  * @engines: as &struct fbuf_send.engines, for all
  * @pad: 0
+ * @cookie: as &struct fbuf_send.cookie, of the first item; that of each other is 1
+ *          more than that of the one before it
  *
  * Does each item's send as FBUF_IOC_SEND would, one after another, but waits for
  * none: an item that is wrong, or whose socket is full, has its own result, and
@@ -466,6 +480,7 @@ struct fbuf_send_batch {
 	__u32 count;
 	__u32 engines;
 	__u64 pad;
+	__u64 cookie;
 };
 
 /**
@@ -487,6 +502,8 @@ struct fbuf_uring_cmd {
 #define FBUF_FEATURE_COPY_ABOVE	(1U << 2)	/* .copy_above */
 #define FBUF_FEATURE_LAZY	(1U << 3)	/* FBUF_POOL_LAZY */
 #define FBUF_FEATURE_PROTECTS	(1U << 4)	/* and .snapshots, of a send */
+#define FBUF_FEATURE_COOKIE	(1U << 5)	/* FBUF_SEND_COOKIE */
+#define FBUF_FEATURE_DROP	(1U << 6)	/* FBUF_IOC_DROP */
 
 /**
  * struct fbuf_info - FBUF_IOC_INFO, on a pool fd
@@ -583,5 +600,6 @@ struct fbuf_info {
 #define FBUF_IOC_FANOUT		_IOWR(FBUF_IOC_MAGIC, 0x1a, struct fbuf_fanout)
 #define FBUF_IOC_FILL		_IOWR(FBUF_IOC_MAGIC, 0x1b, struct fbuf_fill)
 #define FBUF_IOC_SEND_BATCH	_IOWR(FBUF_IOC_MAGIC, 0x1c, struct fbuf_send_batch)
+#define FBUF_IOC_DROP		_IOWR(FBUF_IOC_MAGIC, 0x1d, struct fbuf_batch)
 
 #endif /* _UAPI_LINUX_FBUF_H */
