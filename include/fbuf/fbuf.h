@@ -126,6 +126,12 @@ void *fbuf_addr(const struct fbuf_pool *pool, uint64_t name);
  */
 int fbuf_wait(struct fbuf_pool *pool, const uint64_t *names,
 	      unsigned int count, unsigned int flags, int timeout_ms);
+/*
+ * Give the memory of buffers of a lazy pool back, which only this handle holds, and
+ * which are not in flight: all, or none. They are zero when they are used again.
+ */
+int fbuf_drop(struct fbuf_pool *pool, const uint64_t *names,
+	      unsigned int count);
 /* Nobody writes to these buffers while this handle holds them: all or none. */
 int fbuf_secure(struct fbuf_pool *pool, const uint64_t *names,
 		unsigned int count);

@@ -24,6 +24,40 @@ struct fbuf_heap;
  */
 #define FBUF_HEAP_IDLE		(1U << 0)
 
+/**
+ * struct fbuf_heap_options - what a heap is to be
+ * @limit: bytes that it grows to, rounded up to buffers: of a pool of its own, in
+ *         which memory comes as it is used
+ * @buf_size: bytes in a buffer of that pool; 0 for 64 KiB
+ * @pool: or, instead of those, a pool to use, as fbuf_heap_create() does
+ * @pool_flags: FBUF_POOL_* of its own pool; FBUF_POOL_LAZY goes without saying
+ * @flags: FBUF_HEAP_*
+ * @keep: bytes of memory not in use that it does not give back by itself; 0 for a
+ *        32nd of the heap, from 1 to 32 MiB; SIZE_MAX for all
+ */
+struct fbuf_heap_options {
+	size_t limit;
+	size_t buf_size;
+	struct fbuf_pool *pool;
+	unsigned int pool_flags;
+	unsigned int flags;
+	size_t keep;
+};
+
+/*
+ * Make a heap with a pool of its own, or with one that is given. size is
+ * sizeof(*options); -E2BIG if what the library does not know is set.
+ */
+int fbuf_heap_create_sized(struct fbuf_heap **heap,
+			   const struct fbuf_heap_options *options,
+			   size_t size);
+static __inline__ int
+fbuf_heap_create_with(struct fbuf_heap **heap,
+		      const struct fbuf_heap_options *options)
+{
+	return fbuf_heap_create_sized(heap, options, sizeof(*options));
+}
+
 /*
  * Make a heap of all buffers of a pool; flags is FBUF_HEAP_*. It holds them until
  * it is destroyed: -EAGAIN or -ENOBUFS while somebody else has one of them. The
@@ -31,7 +65,7 @@ struct fbuf_heap;
  */
 int fbuf_heap_create(struct fbuf_heap **heap, struct fbuf_pool *pool,
 		     unsigned int flags);
-/* All its memory is gone; no other thread may be using it. NULL is ignored. */
+/* All its memory, and its own pool, is gone; no other thread may be using it. NULL is ignored. */
 void fbuf_heap_destroy(struct fbuf_heap *heap);
 struct fbuf_pool *fbuf_heap_pool(const struct fbuf_heap *heap);
 
@@ -49,6 +83,11 @@ void *fbuf_heap_realloc(struct fbuf_heap *heap, void *ptr, size_t size);
  * or was freed before, ends the program. NULL is ignored.
  */
 void fbuf_heap_free(struct fbuf_heap *heap, void *ptr);
+/*
+ * The heap of this process that has the byte at ptr, or NULL if none has. No lock,
+ * and no system call: for who gets memory of any kind, and frees or sends it.
+ */
+struct fbuf_heap *fbuf_heap_of(const void *ptr);
 /* Bytes that can be used there: as many as were asked for, or more. */
 size_t fbuf_heap_usable_size(const struct fbuf_heap *heap, const void *ptr);
 
@@ -72,6 +111,13 @@ ssize_t fbuf_heap_ref(struct fbuf_heap *heap, const void *ptr, size_t len,
  */
 int fbuf_heap_wait(struct fbuf_heap *heap, int timeout_ms);
 
+/*
+ * In a lazy pool: give memory that is not in use back to the system, but for keep
+ * bytes of it; returns how many bytes, or -EOPNOTSUPP. Much that is freed is given
+ * back without that, as @keep of &struct fbuf_heap_options says.
+ */
+ssize_t fbuf_heap_trim(struct fbuf_heap *heap, size_t keep);
+
 /**
  * struct fbuf_heap_stats - what became of the memory
  * @size: bytes of the pool
@@ -83,6 +129,7 @@ int fbuf_heap_wait(struct fbuf_heap *heap, int timeout_ms);
  * @frees: how often it was freed
  * @failed: how often there was none
  * @looks: calls of FBUF_IOC_WAIT, to see what is idle
+ * @resident: bytes of the pool that may have memory
  */
 struct fbuf_heap_stats {
 	uint64_t size;
@@ -94,6 +141,7 @@ struct fbuf_heap_stats {
 	uint64_t frees;
 	uint64_t failed;
 	uint64_t looks;
+	uint64_t resident;
 };
 
 /* size is sizeof(*stats); what is not known is 0. */

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <fbuf/backend.h>
 #include <fbuf/heap.h>
 
 #include "kselftest_harness.h"
@@ -29,11 +30,33 @@ FIXTURE(heap)
 FIXTURE_VARIANT(heap)
 {
 	unsigned int flags;
+	bool user;		/* without the module */
 };
 
 FIXTURE_VARIANT_ADD(heap, plain) { .flags = 0 };
+
 FIXTURE_VARIANT_ADD(heap, secured) { .flags = FBUF_POOL_SECURED };
+
 FIXTURE_VARIANT_ADD(heap, snapshot) { .flags = FBUF_POOL_SNAPSHOT };
+
+FIXTURE_VARIANT_ADD(heap, user) { .user = true };
+
+FIXTURE_VARIANT_ADD(heap, user_secured)
+{
+	.flags = FBUF_POOL_SECURED, .user = true,
+};
+
+FIXTURE_VARIANT_ADD(heap, user_snapshot)
+{
+	.flags = FBUF_POOL_SNAPSHOT, .user = true,
+};
+
+static bool only_user(void)
+{
+	const char *env = getenv("FBUF_BACKEND");
+
+	return env && !strcmp(env, "user");
+}
 
 FIXTURE_SETUP(heap)
 {
@@ -42,6 +65,10 @@ FIXTURE_SETUP(heap)
 	opt.buf_size = BUF_SIZE;
 	opt.nr_bufs = NR_BUFS;
 	opt.flags = variant->flags;
+	if (!variant->user && only_user())
+		SKIP(return, "without the module");
+	ASSERT_EQ(0, fbuf_backend_set(variant->user ? FBUF_BACKEND_USER :
+						      FBUF_BACKEND_MODULE));
 	ASSERT_EQ(0, fbuf_pool_create_with(&self->pool, &opt));
 	ASSERT_EQ(0, fbuf_heap_create(&self->heap, self->pool, 0));
 	self->g = fbuf_gather_new(self->pool);
@@ -70,6 +97,8 @@ static ssize_t send_some(struct _test_data_heap *self, const void *p,
 	if (ret < 0)
 		return ret;
 	ret = fbuf_send(self->g, self->sock[0], FBUF_SEND_DONTWAIT, &result);
+	if (fbuf_pool_backend(fbuf_heap_pool(self->heap)) == FBUF_BACKEND_USER)
+		return ret;
 	return ret > 0 && result.copied ? -EIO : ret;
 }
 
@@ -147,6 +176,8 @@ TEST_F(heap, unread_is_not_used_again)
 {
 	const bool waits = !(variant->flags & FBUF_POOL_SNAPSHOT);
 
+	if (variant->user)
+		SKIP(return, "nothing stays in flight");
 	try_in_flight(_metadata, self, waits, 100);
 	try_in_flight(_metadata, self, waits, 3000);
 	try_in_flight(_metadata, self, waits, 40000);
@@ -197,7 +228,7 @@ TEST_F(heap, neighbours_in_one_buffer)
 	for (i = 0; i < 1000; i++) {
 		other = fbuf_heap_alloc(self->heap, 16);
 		ASSERT_NE(NULL, other);
-		if (!(variant->flags & FBUF_POOL_SNAPSHOT))
+		if (!variant->user && !(variant->flags & FBUF_POOL_SNAPSHOT))
 			ASSERT_NE(flies, other);
 		memset(other, i, 16);
 		fbuf_heap_free(self->heap, other);
@@ -224,6 +255,8 @@ TEST_F(heap, wait_ends_when_the_peer_reads)
 	void *same;
 	char *p;
 
+	if (variant->user)
+		SKIP(return, "nothing stays in flight");
 	if (variant->flags & FBUF_POOL_SNAPSHOT)
 		SKIP(return, "nothing waits here");
 	p = fbuf_heap_alloc(self->heap, 5000);
@@ -258,7 +291,8 @@ TEST_F(heap, holds_the_whole_pool)
 	ASSERT_EQ(0, fbuf_pool_info(self->pool, &info));
 	EXPECT_EQ(0, info.holds);
 	/* One buffer is in flight, and then another held by somebody else. */
-	EXPECT_EQ(-EAGAIN, fbuf_heap_create(&heap, self->pool, 0));
+	if (!variant->user)
+		EXPECT_EQ(-EAGAIN, fbuf_heap_create(&heap, self->pool, 0));
 	ASSERT_EQ(0, fbuf_pool_info(self->pool, &info));
 	EXPECT_EQ(0, info.holds);
 	ASSERT_EQ(1, fbuf_alloc(self->pool, &name, 1, 0));
@@ -268,6 +302,123 @@ TEST_F(heap, holds_the_whole_pool)
 	ASSERT_EQ(0, fbuf_free(self->pool, &name, 1));
 	EXPECT_TRUE(wait_for(!fbuf_heap_create(&self->heap, self->pool, 0),
 			     LONG_MS));
+}
+
+/* A heap with a pool of its own, in place of the fixture's. */
+#define LIMIT		((size_t)16 << 20)
+#define OBJECTS		200U
+#define OBJECT		(LIMIT / OBJECTS / 2)
+
+static int grow_heap(struct _test_data_heap *self, unsigned int pool_flags,
+		     size_t keep)
+{
+	const struct fbuf_heap_options opt = {
+		.limit = LIMIT, .pool_flags = pool_flags, .keep = keep,
+	};
+	int ret;
+
+	fbuf_gather_destroy(self->g);
+	self->g = NULL;
+	fbuf_heap_destroy(self->heap);
+	self->heap = NULL;
+	fbuf_pool_close(self->pool);
+	self->pool = NULL;
+	ret = fbuf_heap_create_with(&self->heap, &opt);
+	if (ret < 0)
+		return ret;
+	self->g = fbuf_gather_new(fbuf_heap_pool(self->heap));
+	return self->g ? 0 : -ENOMEM;
+}
+
+/* Bytes that have memory; as the heap believes, no less. */
+static size_t resident(struct __test_metadata *_metadata,
+		       struct _test_data_heap *self)
+{
+	struct fbuf_heap_stats s = { };
+	struct fbuf_info info = { };
+
+	EXPECT_EQ(0, fbuf_heap_stats(self->heap, &s));
+	EXPECT_EQ(0, fbuf_pool_info(fbuf_heap_pool(self->heap), &info));
+	EXPECT_GE(s.resident, info.resident);
+	return info.resident;
+}
+
+TEST_F(heap, grows_and_gives_back)
+{
+	char *p[OBJECTS];
+	unsigned int i;
+	size_t had;
+
+	ASSERT_EQ(0, grow_heap(self, variant->flags, SIZE_MAX));
+	EXPECT_EQ(0, resident(_metadata, self));
+	for (i = 0; i < OBJECTS; i++) {
+		p[i] = fbuf_heap_alloc(self->heap, OBJECT);
+		ASSERT_NE(NULL, p[i]);
+		pattern_fill(p[i], i, 0, OBJECT);
+	}
+	had = resident(_metadata, self);
+	EXPECT_LE(OBJECTS * OBJECT, had);
+	for (i = 0; i < OBJECTS; i++)
+		if (i % 8)
+			fbuf_heap_free(self->heap, p[i]);
+	EXPECT_EQ(had, resident(_metadata, self));
+	EXPECT_LT(0, fbuf_heap_trim(self->heap, 0));
+	/* Each object that is left is in one buffer more than it needs. */
+	EXPECT_GE(OBJECTS / 8 * (OBJECT + 2 * BUF_SIZE),
+		  resident(_metadata, self));
+	for (i = 0; i < OBJECTS; i += 8)
+		EXPECT_EQ(-1, pattern_differs(p[i], i, 0, OBJECT));
+	/* All of it comes again. */
+	for (i = 0; i < OBJECTS; i++)
+		if (i % 8) {
+			p[i] = fbuf_heap_alloc(self->heap, OBJECT);
+			ASSERT_NE(NULL, p[i]);
+			pattern_fill(p[i], i, 0, OBJECT);
+		}
+	for (i = 0; i < OBJECTS; i++) {
+		EXPECT_EQ(-1, pattern_differs(p[i], i, 0, OBJECT));
+		fbuf_heap_free(self->heap, p[i]);
+	}
+	EXPECT_LT(0, fbuf_heap_trim(self->heap, 0));
+	EXPECT_EQ(0, resident(_metadata, self));
+}
+
+TEST_F(heap, gives_back_by_itself)
+{
+	char *p[OBJECTS];
+	unsigned int i;
+
+	ASSERT_EQ(0, grow_heap(self, variant->flags, (size_t)1 << 20));
+	for (i = 0; i < OBJECTS; i++) {
+		p[i] = fbuf_heap_alloc(self->heap, OBJECT);
+		ASSERT_NE(NULL, p[i]);
+		memset(p[i], i, OBJECT);
+	}
+	for (i = 0; i < OBJECTS; i++)
+		fbuf_heap_free(self->heap, p[i]);
+	/* Twice of what it keeps, and what is at hand. */
+	EXPECT_GE((size_t)3 << 20, resident(_metadata, self));
+}
+
+/* What a peer has not read yet stays as it was sent. */
+TEST_F(heap, gives_back_nothing_in_flight)
+{
+	ssize_t taken;
+	char *p;
+
+	ASSERT_EQ(0, grow_heap(self, variant->flags, SIZE_MAX));
+	p = fbuf_heap_alloc(self->heap, 300000);
+	ASSERT_NE(NULL, p);
+	pattern_fill(p, 5, 0, 300000);
+	taken = send_some(self, p, 300000);
+	ASSERT_LT(0, taken);
+	fbuf_heap_free(self->heap, p);
+	EXPECT_LE(0, fbuf_heap_trim(self->heap, 0));
+	if (!variant->user)
+		EXPECT_LT(0, resident(_metadata, self));
+	EXPECT_TRUE(peer_gets(self->sock[1], 5, taken));
+	EXPECT_TRUE(wait_for(fbuf_heap_trim(self->heap, 0) >= 0 &&
+			     !resident(_metadata, self), LONG_MS));
 }
 
 TEST_F(heap, child_does_not_touch_it)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * libfbuf with a kernel under it.
+ * libfbuf with a kernel under it: the module, and without it, where sends copy and
+ * nothing is in flight after them.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -12,7 +13,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#include <fbuf/fbuf.h>
+#include <fbuf/backend.h>
 
 #include "kselftest_harness.h"
 #include "util.h"
@@ -29,10 +30,44 @@ FIXTURE(lib)
 	int sock[2];
 };
 
+FIXTURE_VARIANT(lib)
+{
+	unsigned int backend;
+	unsigned int engine;	/* the one that sends to TCP and UDP */
+};
+
+FIXTURE_VARIANT_ADD(lib, module)
+{
+	.backend = FBUF_BACKEND_MODULE,
+	.engine = FBUF_ENGINE_PAGEREF,
+};
+
+FIXTURE_VARIANT_ADD(lib, user)
+{
+	.backend = FBUF_BACKEND_USER,
+	.engine = FBUF_ENGINE_COPY,
+};
+
+/* So that no module is needed. */
+static bool only_user(void)
+{
+	const char *env = getenv("FBUF_BACKEND");
+
+	return env && !strcmp(env, "user");
+}
+
+static bool in_user(const struct _test_data_lib *self)
+{
+	return fbuf_pool_backend(self->pool) == FBUF_BACKEND_USER;
+}
+
 FIXTURE_SETUP(lib)
 {
 	unsigned int i;
 
+	if (variant->backend == FBUF_BACKEND_MODULE && only_user())
+		SKIP(return, "without the module");
+	ASSERT_EQ(0, fbuf_backend_set(variant->backend));
 	ASSERT_EQ(0, fbuf_pool_create(&self->pool, BUF_SIZE, NR_BUFS));
 	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
 	ASSERT_EQ((int)NR_BUFS, fbuf_alloc(self->pool, self->names, NR_BUFS,
@@ -162,7 +197,8 @@ TEST_F(lib, alloc_without_waiting)
 	uint64_t name;
 
 	ASSERT_EQ(0, send_everything(self));
-	EXPECT_EQ(-EAGAIN, fbuf_alloc(self->pool, &name, 1, 0));
+	EXPECT_EQ(in_user(self) ? 1 : -EAGAIN,
+		  fbuf_alloc(self->pool, &name, 1, 0));
 }
 
 TEST_F(lib, alloc_times_out)
@@ -170,6 +206,8 @@ TEST_F(lib, alloc_times_out)
 	long start = now_ms();
 	uint64_t name;
 
+	if (in_user(self))
+		SKIP(return, "nothing stays in flight");
 	ASSERT_EQ(0, send_everything(self));
 	EXPECT_EQ(-EAGAIN, fbuf_alloc(self->pool, &name, 1, 200));
 	EXPECT_LE(200, now_ms() - start + 1);
@@ -192,6 +230,8 @@ TEST_F(lib, alloc_waits)
 	pthread_t thread;
 	uint64_t name;
 
+	if (in_user(self))
+		SKIP(return, "nothing stays in flight");
 	ASSERT_EQ(0, send_everything(self));
 	ASSERT_EQ(-EAGAIN, fbuf_alloc(self->pool, &name, 1, 0));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, read_later,
@@ -220,9 +260,9 @@ TEST_F(lib, gather_arrives)
 	EXPECT_EQ(sizeof(got), fbuf_gather_len(self->g));
 	ASSERT_EQ((ssize_t)sizeof(got), fbuf_send(self->g, self->sock[0], 0,
 						  &result));
-	EXPECT_EQ((unsigned int)FBUF_ENGINE_PAGEREF, result.engine);
-	EXPECT_EQ(0ULL, result.copied);
-	EXPECT_STREQ("pageref", fbuf_engine_name(result.engine));
+	EXPECT_EQ(variant->engine, result.engine);
+	/* What is not the pool's does not count. */
+	EXPECT_EQ(in_user(self) ? sizeof(got) - 8 : 0, result.copied);
 
 	ASSERT_EQ((ssize_t)sizeof(got), read_full(self->sock[1], got,
 						  sizeof(got)));
@@ -463,6 +503,21 @@ TEST_F(lib, send_all_peer_goes)
 	EXPECT_GT(fbuf_gather_len(self->g), sent);
 	pthread_join(thread, NULL);
 	self->sock[1] = -1;
+}
+
+TEST_F(lib, backend)
+{
+	unsigned int backend = variant->backend;
+
+	EXPECT_EQ(backend, fbuf_backend());
+	EXPECT_EQ(backend, fbuf_pool_backend(self->pool));
+	EXPECT_STREQ(in_user(self) ? "user" : "module",
+		     fbuf_backend_name(backend));
+	EXPECT_EQ(fbuf_features(0), fbuf_features(backend));
+	EXPECT_EQ(!in_user(self),
+		  !!(fbuf_features(backend) & FBUF_FEATURE_REFERENCE));
+	EXPECT_EQ(-EINVAL, fbuf_backend_set(3));
+	EXPECT_EQ(backend, fbuf_backend());
 }
 
 TEST(engine_names)
@@ -714,6 +769,10 @@ TEST_F(lib, share_flags)
 
 	fd = fbuf_pool_share_flags(self->pool, FBUF_RIGHT_READ, 0,
 				   FBUF_SHARE_NO_PIN, &handle);
+	if (in_user(self)) {
+		EXPECT_EQ(-EINVAL, fd);
+		return;
+	}
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, fbuf_pool_open(&pool, fd));
 	EXPECT_EQ(handle, fbuf_pool_handle(pool));
@@ -947,6 +1006,8 @@ TEST_F(lib, alloc_is_interrupted)
 	};
 	uint64_t name;
 
+	if (in_user(self))
+		SKIP(return, "nothing stays in flight");
 	ASSERT_EQ(0, send_everything(self));
 	ASSERT_EQ(0, sigaction(SIGALRM, &sa, NULL));
 	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
@@ -983,9 +1044,12 @@ TEST_F(lib, wait)
 	EXPECT_EQ(2, fbuf_wait(self->pool, self->names, 2, 0, 0));
 	ASSERT_EQ(0, fbuf_gather_append(self->g, name, 0, 64));
 	ASSERT_EQ(64, fbuf_send(self->g, self->sock[0], 0, NULL));
-	EXPECT_EQ(-ETIMEDOUT, fbuf_wait(self->pool, self->names, 2, 0, 0));
-	EXPECT_EQ(-ETIMEDOUT, fbuf_wait(self->pool, &name, 1, 0, 50));
-	EXPECT_EQ(1, fbuf_wait(self->pool, self->names, 2, FBUF_WAIT_ANY, -1));
+	EXPECT_EQ(in_user(self) ? 2 : -ETIMEDOUT,
+		  fbuf_wait(self->pool, self->names, 2, 0, 0));
+	EXPECT_EQ(in_user(self) ? 1 : -ETIMEDOUT,
+		  fbuf_wait(self->pool, &name, 1, 0, 50));
+	EXPECT_EQ(in_user(self) ? 2 : 1,
+		  fbuf_wait(self->pool, self->names, 2, FBUF_WAIT_ANY, -1));
 	EXPECT_EQ(-EINVAL, fbuf_wait(self->pool, &name, 1, 0, -2));
 	EXPECT_EQ(-EINVAL, fbuf_wait(self->pool, &name, 1, 1U << 31, 0));
 	ASSERT_EQ(64, read_full(self->sock[1], got, 64));
@@ -1092,7 +1156,8 @@ TEST_F(lib, ring_notice)
 	ASSERT_EQ(0, fbuf_ring_setup(self->pool, 4, 0, -1));
 	ASSERT_EQ(64, fbuf_send(self->g, self->sock[0], FBUF_SEND_NOTIFY,
 				NULL));
-	EXPECT_EQ(0, fbuf_ring_wait(self->pool, &e, 50));
+	if (!in_user(self))
+		EXPECT_EQ(0, fbuf_ring_wait(self->pool, &e, 50));
 	ASSERT_EQ(64, read_full(self->sock[1], got, 64));
 	ASSERT_EQ(1, fbuf_ring_wait(self->pool, &e, 5000));
 	EXPECT_EQ((uint32_t)FBUF_RING_IDLE, e.type);
@@ -1307,7 +1372,7 @@ TEST_F(lib, fanout)
 	EXPECT_EQ(64, targets[0].result);
 	EXPECT_EQ(-EBADF, targets[1].result);
 	EXPECT_EQ(64, targets[2].result);
-	EXPECT_EQ(FBUF_ENGINE_PAGEREF, targets[2].engine);
+	EXPECT_EQ(variant->engine, targets[2].engine);
 	ASSERT_EQ(128, read_full(self->sock[1], got, sizeof(got)));
 	EXPECT_EQ(0, memcmp(got, fbuf_addr(self->pool, self->names[0]), 64));
 	EXPECT_EQ(0, memcmp(got, got + 64, 64));
@@ -1354,7 +1419,7 @@ TEST_F(lib, send_datagrams)
 	gather_for_datagrams(self);
 	ASSERT_EQ(2500, fbuf_send_datagrams(self->g, pair[0], 0, 0, NULL, 0,
 					    1000, &result));
-	EXPECT_EQ((unsigned int)FBUF_ENGINE_PAGEREF, result.engine);
+	EXPECT_EQ(variant->engine, result.engine);
 	EXPECT_TRUE(datagrams_arrive(self, pair[1]));
 	/* To an address, by an engine that is named. */
 	ASSERT_EQ(0, getsockname(pair[1], (void *)&addr, &len));
@@ -1416,7 +1481,7 @@ TEST_F(lib, send_batch)
 	fbuf_item_set(&items[4], self->g, self->sock[0]);
 	EXPECT_EQ(5, fbuf_send_batch(self->pool, items, 5, 0, 0));
 	EXPECT_EQ(1500, items[0].result);
-	EXPECT_EQ((unsigned int)FBUF_ENGINE_PAGEREF, items[0].engine);
+	EXPECT_EQ(variant->engine, items[0].engine);
 	EXPECT_EQ(-EBADF, items[1].result);
 	EXPECT_EQ(2500, items[2].result);
 	EXPECT_TRUE(datagrams_arrive(self, pair[1]));
@@ -1477,6 +1542,12 @@ TEST_F(lib, uring)
 			 NULL, 0, 0);
 	sqe->cmd_op = fbuf_uring_send(&send, sqe->cmd, self->g, self->sock[0],
 				      FBUF_SEND_MORE, FBUF_ENGINE_COPY);
+	if (in_user(self)) {
+		EXPECT_EQ(-EOPNOTSUPP, complete(&ring));
+		EXPECT_TRUE(sock_empty(self->sock[1]));
+		io_uring_queue_exit(&ring);
+		return;
+	}
 	EXPECT_EQ(64, complete(&ring));
 	EXPECT_EQ(FBUF_ENGINE_COPY, send.engine);
 	EXPECT_EQ(64U, send.copied);
@@ -1595,6 +1666,12 @@ TEST_F(lib, sendfile)
 
 	pos = (uint8_t *)fbuf_addr(self->pool, self->names[4]) + 300 -
 	      (uint8_t *)fbuf_addr(self->pool, FBUF_NAME(0, 0));
+	if (in_user(self)) {
+		EXPECT_EQ(-1, sendfile(self->sock[0], fbuf_pool_fd(self->pool),
+				       &pos, 100));
+		EXPECT_TRUE(errno == EINVAL || errno == ESPIPE);
+		return;
+	}
 	ASSERT_EQ(100, sendfile(self->sock[0], fbuf_pool_fd(self->pool), &pos,
 				100));
 	ASSERT_EQ(100, read_full(self->sock[1], got, 100));
@@ -1603,6 +1680,7 @@ TEST_F(lib, sendfile)
 
 int main(int argc, char **argv)
 {
-	need_device(argc, argv);
+	if (!only_user())
+		need_device(argc, argv);
 	return test_harness_run(argc, argv);
 }

@@ -373,7 +373,7 @@ cells()
 # injected, not there: they are no part of what is measured.
 once fbuf cost --repeats 3 --out "$tmp/cost" >"$tmp/out" 2>"$tmp/err" &&
 	[ "$(grep -c '"per_page": -\{0,1\}[0-9]' "$tmp/cost")" = 9 ] &&
-	[ "$(grep -c '"median": [1-9]' "$tmp/cost")" = 63 ] &&
+	[ "$(grep -c '"median": [1-9]' "$tmp/cost")" = 69 ] &&
 	[ "$(grep -c '"rewrite": [1-9]' "$tmp/cost")" = 2 ] &&
 	cells '^(cached, |uncached|shared, |copy|snapshot send)' 81 && cells '^(fbuf, secured|write) ' 10 &&
 	json_in "$tmp/cost" &&

@@ -18,8 +18,9 @@ static const char help[] =
 "\n"
 "Measure what it costs to move a buffer from one process to another and have\n"
 "the answer, on one CPU: for each buffer and for each page in it, as table 1 of\n"
-"\"Fbufs\" (Druschel and Peterson, 1993) has it. And what it costs to send and\n"
-"rewrite a buffer that is secured meanwhile.\n"
+"\"Fbufs\" (Druschel and Peterson, 1993) has it. What it costs to send and\n"
+"rewrite a buffer that is secured meanwhile. And what it costs to have memory of\n"
+"a heap and free it: by instructions, more than 150 is a failure.\n"
 "\n"
 "  -r, --repeats N       transfers timed for each size (default 101)\n"
 "  -o, --out FILE        write the JSON to FILE, too\n"
@@ -136,6 +137,59 @@ static json_t *measure_rewrites(unsigned int calls, const json_t *where,
 	return list;
 }
 
+static json_t *measure_heap(struct heap_cost *c, unsigned int calls,
+			    const json_t *where)
+{
+	json_t *j;
+
+	if (cost_heap(c, calls)) {
+		tool_err("No figures for \"%s\".", c->name);
+		return NULL;
+	}
+	j = json_copy((json_t *)where);
+	json_object_set_new(j, "row", json_string(c->name));
+	json_object_set_new(j, "what", json_string(c->what));
+	json_object_set_new(j, "size", json_integer(c->size));
+	json_object_set_new(j, "median", json_real(c->median));
+	json_object_set_new(j, "max", json_real(c->max));
+	return j;
+}
+
+/* Of the heap's the median: now and then something else comes in between. */
+static bool heap_is_dear(const struct heap_cost *c)
+{
+	if (!c->heap || !clock_is_instructions() || c->median <= HEAP_MOST)
+		return false;
+	tool_err("%zu bytes of a heap cost %.0f instructions, more than %d.",
+		 c->size, c->median, HEAP_MOST);
+	return true;
+}
+
+static json_t *measure_heaps(unsigned int calls, const json_t *where,
+			     bool *good)
+{
+	static const size_t sizes[] = { 64, 4096, 65536 };
+	json_t *list = json_array(), *j;
+	unsigned int i;
+
+	for (i = 0; i < 2 * sizeof(sizes) / sizeof(*sizes); i++) {
+		struct heap_cost c = {
+			.heap = i % 2 == 0, .size = sizes[i / 2],
+		};
+
+		c.name = c.heap ? "fbuf_heap" : "malloc";
+		c.what = c.heap ?
+			 "fbuf_heap_alloc() and fbuf_heap_free(), from a thousand in a row" :
+			 "malloc() and free(), likewise";
+		j = measure_heap(&c, calls, where);
+		if (j)
+			json_array_append_new(list, j);
+		if (!j || heap_is_dear(&c))
+			*good = false;
+	}
+	return list;
+}
+
 static json_t *measure(const struct measure_options *o, bool *good)
 {
 	json_t *where = report_where(o->cpu_label);
@@ -160,6 +214,8 @@ static json_t *measure(const struct measure_options *o, bool *good)
 	json_object_set_new(report, "rows", rows);
 	json_object_set_new(report, "rewrite",
 			    measure_rewrites(o->repeats, where, good));
+	json_object_set_new(report, "heap",
+			    measure_heaps(o->repeats, where, good));
 	json_decref(where);
 	return report;
 }
@@ -225,6 +281,24 @@ static void print_rewrites(const json_t *rows)
 	print_what(rows);
 }
 
+static void print_heaps(const json_t *rows)
+{
+	static const char * const heads[] = { "", "bytes", "median", "max", NULL };
+	struct tool_table t = { .left = 1U << 0 };
+	const json_t *row;
+	size_t i;
+
+	printf("\nMemory had and freed, again and again:\n\n");
+	table_heads(&t, heads);
+	json_array_foreach(rows, i, row) {
+		table_cell(&t, "%s", row_text(row, "row"));
+		table_cell(&t, "%.0f", row_num(row, "size"));
+		table_cell(&t, "%.0f", row_num(row, "median"));
+		table_cell(&t, "%.0f", row_num(row, "max"));
+	}
+	table_print(&t, SIZE_MAX);
+}
+
 static void print_text(const json_t *report)
 {
 	const json_t *c = json_object_get(report, "conditions");
@@ -234,6 +308,7 @@ static void print_text(const json_t *report)
 	       row_num(c, "repeats"));
 	print_rows(json_object_get(report, "rows"));
 	print_rewrites(json_object_get(report, "rewrite"));
+	print_heaps(json_object_get(report, "heap"));
 }
 
 static int run(const struct measure_options *o)

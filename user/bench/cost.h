@@ -44,4 +44,17 @@ struct rewrite {
 
 int cost_rewrite(struct rewrite *r, unsigned int calls);
 
+/* Memory had and freed at once, again and again, where nothing is special. */
+#define HEAP_MOST	150	/* instructions that both may cost */
+
+struct heap_cost {
+	const char *name;
+	const char *what;
+	size_t size;
+	bool heap;		/* else malloc() */
+	double median, max;
+};
+
+int cost_heap(struct heap_cost *c, unsigned int calls);
+
 #endif /* FBUF_COST_H */

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <fbuf/backend.h>
+
 #include "tool.h"
 
 static int cmd_help(int argc, char **argv);
@@ -107,6 +109,8 @@ int main(int argc, char **argv)
 
 	/* A peer or a pipe that is gone is an error to report. */
 	tool_sigpipe = signal(SIGPIPE, SIG_IGN);
+	/* What it is for is to be seen only there. */
+	fbuf_backend_set(FBUF_BACKEND_MODULE);
 
 	ret = run(argc, argv);
 	/* Whatever it was that printed something. */

@@ -18,7 +18,7 @@ static int batch_call(const struct fbuf_pool *pool, unsigned long cmd,
 		.timeout = timeout_ms,
 	};
 
-	return lib_ioctl(pool->fd, cmd, &batch);
+	return lib_call(pool, cmd, &batch);
 }
 
 /* For the calls that do all or nothing. */
@@ -70,6 +70,12 @@ int fbuf_hold(struct fbuf_pool *pool, const uint64_t *names,
 	return batch_all(pool, FBUF_IOC_HOLD, names, count);
 }
 
+int fbuf_drop(struct fbuf_pool *pool, const uint64_t *names,
+	      unsigned int count)
+{
+	return batch_all(pool, FBUF_IOC_DROP, names, count);
+}
+
 int fbuf_secure(struct fbuf_pool *pool, const uint64_t *names,
 		unsigned int count)
 {
@@ -93,7 +99,7 @@ int fbuf_pass(struct fbuf_pool *pool, unsigned int to,
 		.count = count,
 		.to = to,
 	};
-	int ret = lib_ioctl(pool->fd, FBUF_IOC_PASS, &pass);
+	int ret = lib_call(pool, FBUF_IOC_PASS, &pass);
 
 	return ret < 0 ? ret : 0;
 }

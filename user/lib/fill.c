@@ -28,7 +28,7 @@ ssize_t fbuf_fill_at(struct fbuf_pool *pool, uint64_t name, size_t offset,
 		fill.flags |= FBUF_FILL_POS;
 		fill.pos = pos;
 	}
-	return lib_ioctl(pool->fd, FBUF_IOC_FILL, &fill);
+	return lib_call(pool, FBUF_IOC_FILL, &fill);
 }
 
 ssize_t fbuf_fill(struct fbuf_pool *pool, uint64_t name, size_t offset,

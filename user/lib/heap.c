@@ -9,8 +9,15 @@
 
 #include "heap.h"
 
-/* Bytes of the structure as it was first. */
+/* Bytes of the structures as they were first. */
 #define STATS_MIN	(offsetof(struct fbuf_heap_stats, looks) + 8)
+#define OPTIONS_MIN	(offsetof(struct fbuf_heap_options, keep) +	\
+			 sizeof(size_t))
+
+/* Of a buffer, where nobody says it. */
+#define BUF_SIZE	65536U
+
+void (*heap_gone)(struct fbuf_heap *heap);
 
 static __attribute__((__noreturn__, __cold__)) void die(const char *text)
 {
@@ -34,7 +41,7 @@ static size_t pages_size(const struct fbuf_heap *h)
 {
 	size_t nr = h->size / RUNS_PAGE;
 
-	return nr * (sizeof(h->slabs[0]) + sizeof(h->next_waiting[0])) +
+	return nr * (sizeof(h->pages[0]) + sizeof(h->next_waiting[0])) +
 	       sent_words(h) * sizeof(h->sent[0]);
 }
 
@@ -43,17 +50,12 @@ static int pages_init(struct fbuf_heap *h)
 	size_t nr = h->size / RUNS_PAGE;
 	char *map;
 
-	h->runs = runs_new(h->base, h->size);
-	if (!h->runs)
-		return -ENOMEM;
 	map = mmap(NULL, pages_size(h), PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED) {
-		runs_destroy(h->runs);
+	if (map == MAP_FAILED)
 		return -ENOMEM;
-	}
-	h->slabs = (struct slab **)map;
-	map += nr * sizeof(h->slabs[0]);
+	h->pages = (uintptr_t *)map;
+	map += nr * sizeof(h->pages[0]);
 	h->sent = (unsigned long *)map;
 	map += sent_words(h) * sizeof(h->sent[0]);
 	h->next_waiting = (uint32_t *)map;
@@ -62,8 +64,7 @@ static int pages_init(struct fbuf_heap *h)
 
 static void pages_fini(struct fbuf_heap *h)
 {
-	munmap(h->slabs, pages_size(h));
-	runs_destroy(h->runs);
+	munmap(h->pages, pages_size(h));
 }
 
 static void names_free(const struct fbuf_heap *h, unsigned int nr)
@@ -138,42 +139,49 @@ static void names_fini(struct fbuf_heap *h)
 	free(h->names);
 }
 
-/* Whether what was sent is still read from the memory that it was in. */
-static int heap_waits(const struct fbuf_heap *h, unsigned int flags)
+/* What the pool says of it. */
+static int heap_kind(struct fbuf_heap *h, unsigned int flags, bool *lazy,
+		     bool *drops)
 {
 	struct fbuf_info info;
-	int ret;
+	int ret = fbuf_pool_info(h->pool, &info);
 
-	if (flags & FBUF_HEAP_IDLE)
-		return true;
-	ret = fbuf_pool_info(h->pool, &info);
 	if (ret < 0)
 		return ret;
-	return !(info.pool_flags & FBUF_POOL_SNAPSHOT);
+	/* Of a snapshot, what was sent is not read from the memory it was in. */
+	h->waits = flags & FBUF_HEAP_IDLE ||
+		   !(info.pool_flags & FBUF_POOL_SNAPSHOT);
+	*lazy = info.pool_flags & FBUF_POOL_LAZY;
+	*drops = *lazy && info.features & FBUF_FEATURE_DROP;
+	return 0;
 }
 
-static int heap_init(struct fbuf_heap *h, struct fbuf_pool *pool,
-		     unsigned int flags)
+static int heap_init(struct fbuf_heap *h, const struct fbuf_heap_options *opt)
 {
+	bool lazy, drops;
 	int ret;
 
-	h->pool = pool;
-	h->base = pool->map;
-	h->size = pool->size;
+	h->base = h->pool->map;
+	h->size = h->pool->size;
 	h->waiting = PAGE_NONE;
 	h->look_at = 65536;
-	ret = heap_waits(h, flags);
+	ret = heap_kind(h, opt->flags, &lazy, &drops);
 	if (ret < 0)
 		return ret;
-	h->waits = ret;
 	ret = names_init(h);
 	if (ret < 0)
 		return ret;
 	ret = pages_init(h);
 	if (ret < 0)
 		goto no_pages;
+	ret = heap_runs_init(h, lazy);
+	if (ret < 0)
+		goto no_runs;
+	if (drops)
+		ret = trim_init(h, opt->keep);
+	if (ret < 0)
+		goto no_trim;
 	slab_classes_init(h);
-	pthread_mutex_init(&h->runs_lock, NULL);
 	pthread_mutex_init(&h->look.lock, NULL);
 	ret = cache_heap_init(h);
 	if (ret < 0)
@@ -182,25 +190,79 @@ static int heap_init(struct fbuf_heap *h, struct fbuf_pool *pool,
 
 no_cache:
 	pthread_mutex_destroy(&h->look.lock);
-	pthread_mutex_destroy(&h->runs_lock);
 	slab_classes_fini(h);
+	trim_fini(h);
+no_trim:
+	heap_runs_fini(h);
+no_runs:
 	pages_fini(h);
 no_pages:
 	names_fini(h);
 	return ret;
 }
 
-int fbuf_heap_create(struct fbuf_heap **heap, struct fbuf_pool *pool,
-		     unsigned int flags)
+/* The pool that is given, or one that has memory as the heap needs it. */
+static int heap_pool(struct fbuf_heap *h, const struct fbuf_heap_options *opt)
+{
+	struct fbuf_pool_options pool = FBUF_POOL_OPTIONS_INIT;
+	size_t nr;
+
+	h->pool = opt->pool;
+	if (h->pool)
+		return opt->limit || opt->buf_size || opt->pool_flags ?
+		       -EINVAL : 0;
+	pool.buf_size = opt->buf_size ? opt->buf_size : BUF_SIZE;
+	nr = opt->limit / pool.buf_size + !!(opt->limit % pool.buf_size);
+	pool.nr_bufs = nr;
+	if (!nr || pool.nr_bufs != nr)
+		return -EINVAL;
+	pool.flags = opt->pool_flags | FBUF_POOL_LAZY;
+	h->own_pool = true;
+	return fbuf_pool_create_with(&h->pool, &pool);
+}
+
+static int heap_make(struct fbuf_heap *h, const struct fbuf_heap_options *opt)
 {
 	const unsigned int rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE;
+	int ret;
+
+	ret = heap_pool(h, opt);
+	if (ret < 0)
+		return ret;
+	ret = (h->pool->rights & rights) == rights ? heap_init(h, opt) :
+						     -EACCES;
+	if (ret < 0 && h->own_pool)
+		fbuf_pool_close(h->pool);
+	return ret;
+}
+
+/* From a caller whose idea of it may be older than ours, or newer. */
+static int options_get(struct fbuf_heap_options *opt, const void *from,
+		       size_t size)
+{
+	const char *byte = from;
+	size_t i;
+
+	if (size < OPTIONS_MIN)
+		return -EINVAL;
+	for (i = sizeof(*opt); i < size; i++)
+		if (byte[i])
+			return -E2BIG;
+	memset(opt, 0, sizeof(*opt));
+	memcpy(opt, from, size < sizeof(*opt) ? size : sizeof(*opt));
+	return opt->flags & ~FBUF_HEAP_IDLE ? -EINVAL : 0;
+}
+
+int fbuf_heap_create_sized(struct fbuf_heap **heap,
+			   const struct fbuf_heap_options *options, size_t size)
+{
+	struct fbuf_heap_options opt;
 	int saved = errno, ret;
 	struct fbuf_heap *h;
 
-	if (flags & ~FBUF_HEAP_IDLE)
-		return -EINVAL;
-	if ((pool->rights & rights) != rights)
-		return -EACCES;
+	ret = options_get(&opt, options, size);
+	if (ret < 0)
+		return ret;
 	/* Of a cache line each, the classes are. */
 	h = aligned_alloc(64, (sizeof(*h) + 63) / 64 * 64);
 	if (!h) {
@@ -208,7 +270,7 @@ int fbuf_heap_create(struct fbuf_heap **heap, struct fbuf_pool *pool,
 		return -ENOMEM;
 	}
 	memset(h, 0, sizeof(*h));
-	ret = heap_init(h, pool, flags);
+	ret = heap_make(h, &opt);
 	if (ret < 0)
 		free(h);
 	else
@@ -217,18 +279,31 @@ int fbuf_heap_create(struct fbuf_heap **heap, struct fbuf_pool *pool,
 	return ret;
 }
 
+int fbuf_heap_create(struct fbuf_heap **heap, struct fbuf_pool *pool,
+		     unsigned int flags)
+{
+	const struct fbuf_heap_options opt = { .pool = pool, .flags = flags };
+
+	return pool ? fbuf_heap_create_with(heap, &opt) : -EINVAL;
+}
+
 void fbuf_heap_destroy(struct fbuf_heap *heap)
 {
 	int saved = errno;
 
 	if (!heap)
 		return;
+	if (heap_gone)
+		heap_gone(heap);
 	cache_heap_fini(heap);
 	slab_classes_fini(heap);
 	pthread_mutex_destroy(&heap->look.lock);
-	pthread_mutex_destroy(&heap->runs_lock);
+	trim_fini(heap);
+	heap_runs_fini(heap);
 	pages_fini(heap);
 	names_fini(heap);
+	if (heap->own_pool)
+		fbuf_pool_close(heap->pool);
 	free(heap);
 	errno = saved;
 }
@@ -239,34 +314,51 @@ struct fbuf_pool *fbuf_heap_pool(const struct fbuf_heap *heap)
 }
 
 /* A slot is in use from now on. */
-static void *slot_use(struct fbuf_heap *h, void *p)
+static inline void *slot_use(struct fbuf_heap *h, void *p)
 {
-	struct slab *slab = heap_slab(h, heap_page(h, p));
+	struct slab *slab = heap_slab(h, p);
 
 	__atomic_store_n(&slab->state[slab_slot(slab, p)], SLOT_LIVE,
 			 __ATOMIC_RELAXED);
 	return p;
 }
 
+/* The same of a run. */
+static inline void *run_use(struct fbuf_heap *h, void *p, size_t pages)
+{
+	__atomic_store_n(&h->pages[heap_page(h, p)],
+			 page_run(PAGE_LARGE, pages), __ATOMIC_RELEASE);
+	return p;
+}
+
 static void *run_take(struct fbuf_heap *h, size_t size, size_t align)
 {
-	bool zeroed;
-	char *p;
+	size_t have;
+	void *p;
 
-	pthread_mutex_lock(&h->runs_lock);
-	p = runs_take(h->runs, size, align, &zeroed);
-	pthread_mutex_unlock(&h->runs_lock);
+	p = heap_run_take(h, size, align, &have);
 	if (!p)
 		return NULL;
-	__atomic_store_n(&h->slabs[heap_page(h, p)], PAGE_LARGE,
-			 __ATOMIC_RELEASE);
-	cache_count(h, 1, 0, runs_size(h->runs, p));
-	return p;
+	cache_count(h, 1, 0, have);
+	return run_use(h, p, have / RUNS_PAGE);
+}
+
+/* One at hand, if runs of that size may be. */
+static void *run_take_cached(struct fbuf_heap *h, size_t size)
+{
+	size_t pages = heap_pages(size);
+	void *p;
+
+	if (pages < RUN_MIN || pages > RUN_MAX)
+		return NULL;
+	p = cache_take_run(h, pages);
+	return p ? run_use(h, p, pages) : NULL;
 }
 
 /*
  * There is no memory of the right kind. One after the other: what was in flight;
- * what threads have at hand, and slabs without objects. False if all was tried.
+ * what threads have at hand, slabs without objects, and what is just giving its
+ * memory back. False if all was tried.
  */
 static bool reclaim(struct fbuf_heap *h, unsigned int *tried)
 {
@@ -279,6 +371,7 @@ static bool reclaim(struct fbuf_heap *h, unsigned int *tried)
 		*tried = 2;
 		cache_shrink(h);
 		slab_shrink(h);
+		trim_wait(h);
 		return true;
 	}
 	return false;
@@ -324,6 +417,9 @@ static void *large_alloc(struct fbuf_heap *h, size_t size, size_t align)
 
 	if (h->forked || size > h->size)
 		return NULL;
+	p = align <= RUNS_PAGE ? run_take_cached(h, size) : NULL;
+	if (p)
+		return p;
 	idle_look_maybe(h);
 	do {
 		p = run_take(h, size, align);
@@ -362,12 +458,40 @@ static void *heap_alloc(struct fbuf_heap *h, size_t size, size_t align)
 		p = large_alloc(h, size, align);
 	if (!p)
 		__atomic_fetch_add(&h->failed, 1, __ATOMIC_RELAXED);
+	trim_maybe(h);
 	errno = saved;
 	return p;
 }
 
+/* Only if it is at hand: no lock, no call, and errno stays. */
+static inline void *quick_alloc(struct fbuf_heap *h, unsigned int bin)
+{
+	struct heap_cache *c = cache_at_hand(h);
+	void *p;
+	bool had;
+
+	if (!c)
+		return NULL;
+	had = bin_pop(cache_bin(c, bin), &p);
+	cache_leave(c);
+	return had ? p : NULL;
+}
+
 void *fbuf_heap_alloc(struct fbuf_heap *heap, size_t size)
 {
+	size_t pages;
+	void *p;
+
+	if (size <= SMALL_MAX) {
+		p = quick_alloc(heap, heap_class_of(size));
+		if (p)
+			return slot_use(heap, p);
+	} else if (size <= RUN_MAX * RUNS_PAGE) {
+		pages = heap_pages(size);
+		p = quick_alloc(heap, heap_bin_of(pages));
+		if (p)
+			return run_use(heap, p, pages);
+	}
 	return heap_alloc(heap, size, HEAP_ALIGN);
 }
 
@@ -390,72 +514,123 @@ void *fbuf_heap_calloc(struct fbuf_heap *heap, size_t nr, size_t size)
 	return p ? memset(p, 0, bytes) : NULL;
 }
 
-static bool slot_begins(const struct slab *slab, const void *p,
-			unsigned int slot)
+/* To have it at hand; false where that is not so simple. */
+static inline bool quick_free(struct fbuf_heap *h, unsigned int bin, void *p)
 {
-	return slot < slab->nr && slab_at(slab, slot) == p;
+	struct heap_cache *c = cache_at_hand(h);
+	bool done;
+
+	if (!c)
+		return false;
+	done = bin_push(cache_bin(c, bin), p);
+	cache_leave(c);
+	return done;
 }
 
-static void slot_free(struct fbuf_heap *h, struct slab *slab, void *p)
+/* What else there is to do of a slot that is not in use any more. */
+static __attribute__((__noinline__)) void
+slot_freed(struct fbuf_heap *h, struct slab *slab, unsigned int slot, bool sent)
+{
+	int saved = errno;
+
+	if (!sent) {
+		cache_give(h, slab->class, slab_at(slab, slot));
+	} else if (!h->forked) {
+		cache_count(h, 0, 1, -(size_t)slab->size);
+		idle_wait_slot(h, slab, slot);
+	}
+	trim_maybe(h);
+	errno = saved;
+}
+
+static inline void slot_free(struct fbuf_heap *h, struct slab *slab, void *p)
 {
 	unsigned int slot = slab_slot(slab, p);
 	uint8_t state;
 
-	if (!slot_begins(slab, p, slot))
+	if (!slab_begins(slab, p))
 		die_freed();
 	/* Of two threads that free it, one finds that the other has. */
 	state = __atomic_exchange_n(&slab->state[slot], 0, __ATOMIC_ACQ_REL);
 	if (!(state & SLOT_LIVE))
 		die_freed();
-	if (!(state & SLOT_SENT)) {
-		cache_give(h, slab->class, p);
-	} else if (!h->forked) {
-		cache_count(h, 0, 1, -(size_t)slab->size);
-		idle_wait_slot(h, slab, slot);
-	}
+	if (state & SLOT_SENT || !quick_free(h, slab->class, p))
+		slot_freed(h, slab, slot, state & SLOT_SENT);
 }
 
-static void run_free(struct fbuf_heap *h, void *p)
+static __attribute__((__noinline__)) void
+run_freed(struct fbuf_heap *h, void *p, size_t pages, bool waits)
 {
-	size_t page = heap_page(h, p), size = runs_size(h->runs, p);
-	struct slab *is = PAGE_LARGE, *to = NULL;
-	bool waits;
+	int saved = errno;
 
-	if (!size || (uintptr_t)p % RUNS_PAGE)
-		die_freed();
-	waits = h->waits && idle_marked(h, p, size);
-	if (waits)
-		to = PAGE_WAITS;
-	if (!__atomic_compare_exchange_n(&h->slabs[page], &is, to, false,
-					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		die_freed();
 	if (h->forked)
 		return;
-	cache_count(h, 0, 1, -size);
-	if (waits) {
-		idle_wait_run(h, p, size);
+	if (!waits) {
+		cache_give_run(h, pages, p);
+	} else {
+		cache_count(h, 0, 1, -(pages * RUNS_PAGE));
+		idle_wait_run(h, p, pages * RUNS_PAGE);
+	}
+	trim_maybe(h);
+	errno = saved;
+}
+
+/* False if somebody else did so before. */
+static inline bool run_becomes(struct fbuf_heap *h, size_t page, uintptr_t is,
+			       uintptr_t to)
+{
+	return __atomic_compare_exchange_n(&h->pages[page], &is, to, false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static __attribute__((__noinline__)) void
+large_free(struct fbuf_heap *h, void *p, size_t page, uintptr_t is)
+{
+	size_t size = page_run_pages(is) * RUNS_PAGE;
+	bool waits = h->waits && idle_marked(h, p, size);
+	uintptr_t to = waits ? page_run(PAGE_WAITS, size / RUNS_PAGE) : 0;
+
+	if (!run_becomes(h, page, is, to))
+		die_freed();
+	run_freed(h, p, size / RUNS_PAGE, waits);
+}
+
+static inline void run_free(struct fbuf_heap *h, void *p, size_t page,
+			    uintptr_t is)
+{
+	size_t pages = page_run_pages(is);
+
+	if (!page_is_large(is) || (uintptr_t)p % RUNS_PAGE)
+		die_freed();
+	/* Where nothing waits nothing is marked. */
+	if (pages - RUN_MIN > RUN_MAX - RUN_MIN ||
+	    idle_marked_run(h, page, pages)) {
+		large_free(h, p, page, is);
 		return;
 	}
-	pthread_mutex_lock(&h->runs_lock);
-	runs_give(h->runs, p);
-	pthread_mutex_unlock(&h->runs_lock);
+	if (!run_becomes(h, page, is, 0))
+		die_freed();
+	if (!quick_free(h, heap_bin_of(pages), p))
+		run_freed(h, p, pages, false);
 }
 
 void fbuf_heap_free(struct fbuf_heap *heap, void *ptr)
 {
-	int saved = errno;
-	struct slab *slab;
+	uintptr_t is;
+	size_t page;
 
 	if (!ptr)
 		return;
 	if (!heap_has(heap, ptr))
 		die_freed();
-	slab = heap_slab(heap, heap_page(heap, ptr));
-	if (slab_is_one(slab))
-		slot_free(heap, slab, ptr);
+	page = heap_page(heap, ptr);
+	is = heap_page_is(heap, page);
+	if (is & PAGE_LARGE)
+		run_free(heap, ptr, page, is);
+	else if (is)
+		slot_free(heap, (struct slab *)is, ptr);
 	else
-		run_free(heap, ptr);
-	errno = saved;
+		die_freed();
 }
 
 /* 0 if nothing that is in use begins there. */
@@ -463,16 +638,18 @@ static size_t usable_size(const struct fbuf_heap *h, const void *p)
 {
 	struct slab *slab;
 	unsigned int slot;
+	uintptr_t is;
 
 	if (!heap_has(h, p))
 		return 0;
-	slab = heap_slab(h, heap_page(h, p));
-	if (slab == PAGE_LARGE)
-		return runs_size(h->runs, p);
-	if (!slab_is_one(slab))
+	is = heap_page_is(h, heap_page(h, p));
+	if (page_is_large(is))
+		return (uintptr_t)p % RUNS_PAGE ? 0 : page_run_pages(is) * RUNS_PAGE;
+	if (!page_is_slab(is))
 		return 0;
+	slab = (struct slab *)is;
 	slot = slab_slot(slab, p);
-	if (!slot_begins(slab, p, slot) ||
+	if (!slab_begins(slab, p) ||
 	    !(__atomic_load_n(&slab->state[slot], __ATOMIC_RELAXED) &
 	      SLOT_LIVE))
 		return 0;
@@ -492,10 +669,8 @@ static bool run_resize(struct fbuf_heap *h, char *p, size_t have, size_t size)
 
 	if (size < have && h->waits && idle_marked(h, p + size, have - size))
 		return true;
-	pthread_mutex_lock(&h->runs_lock);
-	done = runs_resize(h->runs, p, size);
-	now = runs_size(h->runs, p);
-	pthread_mutex_unlock(&h->runs_lock);
+	now = heap_run_resize(h, p, size, &done);
+	run_use(h, p, now / RUNS_PAGE);
 	cache_count(h, 0, 0, now - have);
 	return done;
 }
@@ -503,7 +678,7 @@ static bool run_resize(struct fbuf_heap *h, char *p, size_t have, size_t size)
 /* Whether an object may stay where it is. */
 static bool resize(struct fbuf_heap *h, void *p, size_t have, size_t size)
 {
-	bool large = heap_slab(h, heap_page(h, p)) == PAGE_LARGE;
+	bool large = page_is_large(heap_page_is(h, heap_page(h, p)));
 
 	if (h->forked)
 		return false;
@@ -546,18 +721,22 @@ static bool mark(struct fbuf_heap *h, const char *p, size_t len)
 	struct slab *slab;
 	unsigned int slot;
 	uint8_t *state;
+	uintptr_t is;
 
-	if ((h->forked && h->waits) || !len || !heap_has(h, p) || len > h->size - (p - h->base))
+	if ((h->forked && h->waits) || !len || !heap_has(h, p) ||
+	    len > h->size - (p - h->base))
 		return false;
-	slab = heap_slab(h, heap_page(h, p));
-	if (!slab_is_one(slab)) {
-		if (slab == PAGE_WAITS ||
-		    slab_is_one(heap_slab(h, heap_page(h, p + len - 1))))
+	is = heap_page_is(h, heap_page(h, p));
+	if (!page_is_slab(is)) {
+		uintptr_t last = heap_page_is(h, heap_page(h, p + len - 1));
+
+		if ((is & PAGE_KIND) == PAGE_WAITS || page_is_slab(last))
 			return false;
 		if (h->waits)
 			idle_mark(h, p, len);
 		return true;
 	}
+	slab = (struct slab *)is;
 	slot = slab_slot(slab, p);
 	if (slot >= slab->nr ||
 	    p + len > (char *)slab_at(slab, slot) + slab->size)
@@ -671,6 +850,7 @@ int fbuf_heap_stats_sized(struct fbuf_heap *heap,
 	s.used = sum.used;
 	s.allocs = sum.allocs;
 	s.frees = sum.frees;
+	s.resident = __atomic_load_n(&heap->resident, __ATOMIC_RELAXED);
 	s.waiting = __atomic_load_n(&heap->bytes_waiting, __ATOMIC_RELAXED);
 	s.failed = __atomic_load_n(&heap->failed, __ATOMIC_RELAXED);
 	s.looks = __atomic_load_n(&heap->nr_looks, __ATOMIC_RELAXED);

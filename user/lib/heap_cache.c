@@ -16,26 +16,46 @@
 /* Objects of a class, and their bytes, that a thread has at hand at most. */
 #define CACHE_OBJECTS	64U
 #define CACHE_BYTES	((size_t)32768)
+/* Runs of so many pages; and bytes of all of them. */
+#define CACHE_RUNS	16U
+#define CACHE_RUN_BYTES	((size_t)1 << 20)
+/* After so many for which there was no room, other sizes lose theirs. */
+#define CACHE_RUN_OVER	32U
 
 /* All heaps; no lock is taken inside but those of heaps. */
 static pthread_mutex_t heaps_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t heaps_once = PTHREAD_ONCE_INIT;
 static struct fbuf_heap *heaps;
+static unsigned long last_id;
 
-static bool cache_enter(struct heap_cache *c)
+__thread struct heap_last heap_last[NR_LAST];
+
+/* The first nr of a bin were taken out. */
+static void bin_forget(struct heap_bin *bin, unsigned int nr)
 {
-	return !__atomic_exchange_n(&c->busy, true, __ATOMIC_ACQUIRE);
+	unsigned int left = bin->nr - nr;
+
+	memmove(bin->slots, bin->slots + nr, left * sizeof(*bin->slots));
+	__atomic_store_n(&bin->nr, left, __ATOMIC_RELAXED);
+	cache_add(&bin->added, -(size_t)nr);
 }
 
-static void cache_leave(struct heap_cache *c)
+/* They need room again before they have any. */
+static void cache_empty_runs(struct fbuf_heap *h, struct heap_cache *c)
 {
-	__atomic_store_n(&c->busy, false, __ATOMIC_RELEASE);
-}
+	unsigned int i;
 
-/* Only the owner counts, so this need not be one operation. */
-static void count(size_t *counter, size_t n)
-{
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+	for (i = NR_CLASSES; i < NR_BINS; i++) {
+		struct heap_bin *bin = &c->bins[i];
+
+		if (bin->nr) {
+			heap_runs_give(h, bin->slots, bin->nr);
+			bin_forget(bin, bin->nr);
+		}
+		bin->max = 0;
+	}
+	c->run_bytes = 0;
+	c->run_over = 0;
 }
 
 /* The cache was entered. */
@@ -46,9 +66,39 @@ static void cache_empty(struct fbuf_heap *h, struct heap_cache *c)
 	for (class = 0; class < NR_CLASSES; class++) {
 		struct heap_bin *bin = &c->bins[class];
 
-		if (bin->nr)
-			slab_give(h, class, c->slots + bin->start, bin->nr);
-		bin->nr = 0;
+		if (bin->nr) {
+			slab_give(h, class, bin->slots, bin->nr);
+			bin_forget(bin, bin->nr);
+		}
+	}
+	cache_empty_runs(h, c);
+}
+
+static size_t bin_size(const struct fbuf_heap *h, unsigned int bin)
+{
+	if (bin < NR_CLASSES)
+		return h->classes[bin].size;
+	return (bin - NR_CLASSES + RUN_MIN) * RUNS_PAGE;
+}
+
+/* Adds to sum; of another thread's that is just at it, about. */
+static void cache_sum(const struct fbuf_heap *h, const struct heap_cache *c,
+		      struct heap_counts *sum)
+{
+	unsigned int i;
+
+	sum->allocs += __atomic_load_n(&c->counts.allocs, __ATOMIC_RELAXED);
+	sum->frees += __atomic_load_n(&c->counts.frees, __ATOMIC_RELAXED);
+	sum->used += __atomic_load_n(&c->counts.used, __ATOMIC_RELAXED);
+	for (i = 0; i < NR_BINS; i++) {
+		const struct heap_bin *b = &c->bins[i];
+		size_t taken = __atomic_load_n(&b->taken, __ATOMIC_RELAXED);
+		size_t given = __atomic_load_n(&b->nr, __ATOMIC_RELAXED) +
+			taken - __atomic_load_n(&b->added, __ATOMIC_RELAXED);
+
+		sum->allocs += taken;
+		sum->frees += given;
+		sum->used += (taken - given) * bin_size(h, i);
 	}
 }
 
@@ -62,6 +112,7 @@ static void count_gone(struct fbuf_heap *h, const struct heap_counts *n)
 /* Take a cache out of its heap, if there are both still; the heaps are locked. */
 static struct fbuf_heap *cache_unlink(struct heap_cache *c)
 {
+	struct heap_counts sum = { 0 };
 	struct heap_cache **link;
 	struct fbuf_heap *h;
 
@@ -72,7 +123,8 @@ static struct fbuf_heap *cache_unlink(struct heap_cache *c)
 		/* Another thread's may be where this one's was. */
 		if (*link && pthread_equal(c->owner, pthread_self())) {
 			*link = c->next;
-			count_gone(h, &c->counts);
+			cache_sum(h, c, &sum);
+			count_gone(h, &sum);
 			pthread_mutex_unlock(&h->caches_lock);
 			return h;
 		}
@@ -86,7 +138,11 @@ static void cache_end(void *arg)
 {
 	struct heap_cache *c = arg;
 	struct fbuf_heap *h;
+	unsigned int i;
 
+	for (i = 0; i < NR_LAST; i++)
+		if (heap_last[i].cache == c)
+			heap_last[i].id = 0;
 	pthread_mutex_lock(&heaps_lock);
 	h = cache_unlink(c);
 	if (h && !h->forked)
@@ -138,14 +194,20 @@ int cache_heap_init(struct fbuf_heap *h)
 		h->cache_max[i] = max < CACHE_OBJECTS ? max : CACHE_OBJECTS;
 		h->cache_room += h->cache_max[i];
 	}
+	h->cache_room += (NR_BINS - NR_CLASSES) * CACHE_RUNS;
+	h->cache_run_bytes = h->size / 64;
+	if (h->cache_run_bytes > CACHE_RUN_BYTES)
+		h->cache_run_bytes = CACHE_RUN_BYTES;
 	pthread_once(&heaps_once, heaps_init);
 	ret = pthread_key_create(&h->key, cache_end);
 	if (ret)
 		return -ret;
 	pthread_mutex_init(&h->caches_lock, NULL);
 	pthread_mutex_lock(&heaps_lock);
+	h->id = ++last_id;
 	h->next = heaps;
 	heaps = h;
+	heap_of_add(h);
 	pthread_mutex_unlock(&heaps_lock);
 	return 0;
 }
@@ -159,6 +221,7 @@ void cache_heap_fini(struct fbuf_heap *h)
 	for (link = &heaps; *link != h;)
 		link = &(*link)->next;
 	*link = h->next;
+	heap_of_del(h);
 	pthread_mutex_unlock(&heaps_lock);
 
 	pthread_key_delete(h->key);
@@ -172,8 +235,9 @@ void cache_heap_fini(struct fbuf_heap *h)
 
 static struct heap_cache *cache_new(struct fbuf_heap *h)
 {
-	unsigned int i, start = 0;
 	struct heap_cache *c;
+	unsigned int i;
+	void **slots;
 
 	if (h->forked)
 		return NULL;
@@ -182,10 +246,12 @@ static struct heap_cache *cache_new(struct fbuf_heap *h)
 		return NULL;
 	c->heap = h;
 	c->owner = pthread_self();
-	for (i = 0; i < NR_CLASSES; i++) {
-		c->bins[i].max = h->cache_max[i];
-		c->bins[i].start = start;
-		start += h->cache_max[i];
+	slots = c->slots;
+	for (i = 0; i < NR_BINS; i++) {
+		c->bins[i].slots = slots;
+		if (i < NR_CLASSES)
+			c->bins[i].max = h->cache_max[i];
+		slots += i < NR_CLASSES ? h->cache_max[i] : CACHE_RUNS;
 	}
 	if (pthread_setspecific(h->key, c)) {
 		free(c);
@@ -201,11 +267,19 @@ static struct heap_cache *cache_new(struct fbuf_heap *h)
 /* The thread's own, entered; or NULL if it has to do without. */
 static struct heap_cache *cache_get(struct fbuf_heap *h)
 {
-	struct heap_cache *c = pthread_getspecific(h->key);
+	struct heap_last *last = &heap_last[h->id % NR_LAST];
 
-	if (!c)
-		c = cache_new(h);
-	return c && cache_enter(c) ? c : NULL;
+	if (last->id != h->id) {
+		struct heap_cache *c = pthread_getspecific(h->key);
+
+		if (!c)
+			c = cache_new(h);
+		if (!c)
+			return NULL;
+		last->cache = c;
+		last->id = h->id;
+	}
+	return cache_enter(last->cache) ? last->cache : NULL;
 }
 
 /* What was freed in flight is used before memory that never was. */
@@ -231,33 +305,32 @@ static void *bin_take(struct fbuf_heap *h, struct heap_cache *c,
 		      unsigned int class)
 {
 	struct heap_bin *bin = &c->bins[class];
-	void **slots = c->slots + bin->start;
+	unsigned int nr;
+	void *p;
 
-	if (!bin->max)
-		return take_one(h, class);
-	if (!bin->nr)
-		bin->nr = take(h, class, slots, (bin->max + 1) / 2);
-	return bin->nr ? slots[--bin->nr] : NULL;
+	if (!bin->nr) {
+		nr = take(h, class, bin->slots, (bin->max + 1) / 2);
+		__atomic_store_n(&bin->nr, nr, __ATOMIC_RELAXED);
+		cache_add(&bin->added, nr);
+	}
+	return bin_pop(bin, &p) ? p : NULL;
 }
 
 void *cache_take(struct fbuf_heap *h, unsigned int class)
 {
-	const size_t size = h->classes[class].size;
-	struct heap_cache *c = cache_get(h);
+	struct heap_cache *c = NULL;
 	void *p;
 
+	if (h->cache_max[class])
+		c = cache_get(h);
 	if (c) {
 		p = bin_take(h, c, class);
-		if (p) {
-			count(&c->counts.allocs, 1);
-			count(&c->counts.used, size);
-		}
 		cache_leave(c);
 		return p;
 	}
 	p = h->forked ? NULL : take_one(h, class);
 	if (p)
-		cache_count(h, 1, 0, size);
+		cache_count(h, 1, 0, h->classes[class].size);
 	return p;
 }
 
@@ -265,39 +338,92 @@ static void bin_give(struct fbuf_heap *h, struct heap_cache *c,
 		     unsigned int class, void *p)
 {
 	struct heap_bin *bin = &c->bins[class];
-	void **slots = c->slots + bin->start;
-	unsigned int nr;
+	unsigned int nr = (bin->max + 1) / 2;
 
-	if (!bin->max) {
-		slab_give(h, class, &p, 1);
+	if (bin_push(bin, p))
 		return;
-	}
-	if (bin->nr == bin->max) {
-		/* Those that were not used for longest. */
-		nr = (bin->max + 1) / 2;
-		slab_give(h, class, slots, nr);
-		bin->nr -= nr;
-		memmove(slots, slots + nr, bin->nr * sizeof(*slots));
-	}
-	slots[bin->nr++] = p;
+	/* Those that were not used for longest. */
+	slab_give(h, class, bin->slots, nr);
+	bin_forget(bin, nr);
+	bin_push(bin, p);
 }
 
 void cache_give(struct fbuf_heap *h, unsigned int class, void *p)
 {
-	const size_t size = h->classes[class].size;
-	struct heap_cache *c = cache_get(h);
+	struct heap_cache *c = NULL;
 
+	if (h->cache_max[class])
+		c = cache_get(h);
 	if (c) {
 		bin_give(h, c, class, p);
-		count(&c->counts.frees, 1);
-		count(&c->counts.used, -size);
 		cache_leave(c);
 		return;
 	}
 	if (h->forked)
 		return;
 	slab_give(h, class, &p, 1);
-	cache_count(h, 0, 1, -size);
+	cache_count(h, 0, 1, -(size_t)h->classes[class].size);
+}
+
+void *cache_take_run(struct fbuf_heap *h, size_t pages)
+{
+	struct heap_cache *c = cache_get(h);
+	void *p = NULL;
+
+	if (!c)
+		return NULL;
+	bin_pop(&c->bins[heap_bin_of(pages)], &p);
+	cache_leave(c);
+	return p;
+}
+
+/* Room for one more of so many pages. */
+static bool run_bin_grow(const struct fbuf_heap *h, struct heap_cache *c,
+			 struct heap_bin *bin, size_t pages)
+{
+	if (bin->max == CACHE_RUNS ||
+	    c->run_bytes + pages * RUNS_PAGE > h->cache_run_bytes)
+		return false;
+	c->run_bytes += pages * RUNS_PAGE;
+	bin->max++;
+	return true;
+}
+
+/*
+ * Who uses more at a time than there is room for keeps what fits. But other sizes
+ * may have had it for long and be used no more.
+ */
+static bool run_give(struct fbuf_heap *h, struct heap_cache *c, size_t pages,
+		     void *p)
+{
+	struct heap_bin *bin = &c->bins[heap_bin_of(pages)];
+
+	if (bin_push(bin, p))
+		return true;
+	if (!run_bin_grow(h, c, bin, pages)) {
+		if (bin->max && ++c->run_over < CACHE_RUN_OVER)
+			return false;
+		cache_empty_runs(h, c);
+		run_bin_grow(h, c, bin, pages);
+	}
+	return bin_push(bin, p);
+}
+
+void cache_give_run(struct fbuf_heap *h, size_t pages, void *p)
+{
+	struct heap_cache *c = NULL;
+	bool given;
+
+	if (pages >= RUN_MIN && pages <= RUN_MAX)
+		c = cache_get(h);
+	if (c) {
+		given = run_give(h, c, pages, p);
+		cache_leave(c);
+		if (given)
+			return;
+	}
+	heap_runs_give(h, &p, 1);
+	cache_count(h, 0, 1, -(pages * RUNS_PAGE));
 }
 
 /* A cache that is in use stays as it is: its thread is not short of memory. */
@@ -319,15 +445,15 @@ void cache_count(struct fbuf_heap *h, unsigned int allocs, unsigned int frees,
 		 size_t used)
 {
 	const struct heap_counts n = { allocs, frees, used };
-	struct heap_cache *c = pthread_getspecific(h->key);
+	struct heap_cache *c = cache_at_hand(h);
 
-	if (!c || !cache_enter(c)) {
+	if (!c) {
 		count_gone(h, &n);
 		return;
 	}
-	count(&c->counts.allocs, n.allocs);
-	count(&c->counts.frees, n.frees);
-	count(&c->counts.used, n.used);
+	cache_add(&c->counts.allocs, n.allocs);
+	cache_add(&c->counts.frees, n.frees);
+	cache_add(&c->counts.used, n.used);
 	cache_leave(c);
 }
 
@@ -343,18 +469,11 @@ void cache_counts(struct fbuf_heap *h, struct heap_counts *sum,
 	sum->frees = __atomic_load_n(&h->gone.frees, __ATOMIC_RELAXED);
 	sum->used = __atomic_load_n(&h->gone.used, __ATOMIC_RELAXED);
 	for (c = h->caches; c; c = c->next) {
-		sum->allocs += __atomic_load_n(&c->counts.allocs,
-					       __ATOMIC_RELAXED);
-		sum->frees += __atomic_load_n(&c->counts.frees,
-					      __ATOMIC_RELAXED);
-		sum->used += __atomic_load_n(&c->counts.used,
-					     __ATOMIC_RELAXED);
-		/* Of who is just at it, nothing is told. */
-		if (!cache_enter(c))
-			continue;
-		for (i = 0; i < NR_CLASSES; i++)
-			*cached += c->bins[i].nr * (uint64_t)h->classes[i].size;
-		cache_leave(c);
+		cache_sum(h, c, sum);
+		for (i = 0; i < NR_BINS; i++)
+			*cached += bin_size(h, i) *
+				   __atomic_load_n(&c->bins[i].nr,
+						   __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&h->caches_lock);
 }

@@ -70,21 +70,6 @@ void idle_wait_run(struct fbuf_heap *h, void *p, size_t size)
 	pthread_mutex_unlock(&h->runs_lock);
 }
 
-#define WORD_BITS	(8 * sizeof(long))
-
-/* Bits of one word of sent, for pages from first on; *next is where to go on. */
-static unsigned long sent_bits(size_t first, size_t end, size_t *next)
-{
-	unsigned long bits = ~0UL << first % WORD_BITS;
-
-	*next = (first / WORD_BITS + 1) * WORD_BITS;
-	if (*next > end) {
-		bits &= ~0UL >> (*next - end);
-		*next = end;
-	}
-	return bits;
-}
-
 void idle_mark(struct fbuf_heap *h, const void *p, size_t len)
 {
 	size_t page = heap_page(h, p), next;
@@ -92,7 +77,7 @@ void idle_mark(struct fbuf_heap *h, const void *p, size_t len)
 
 	for (; page < end; page = next) {
 		unsigned long *word = &h->sent[page / WORD_BITS];
-		unsigned long bits = sent_bits(page, end, &next);
+		unsigned long bits = word_bits(page, end, &next);
 
 		if (~__atomic_load_n(word, __ATOMIC_RELAXED) & bits)
 			__atomic_fetch_or(word, bits, __ATOMIC_RELAXED);
@@ -106,7 +91,7 @@ bool idle_marked(const struct fbuf_heap *h, const void *p, size_t len)
 
 	for (; page < end; page = next)
 		if (__atomic_load_n(&h->sent[page / WORD_BITS], __ATOMIC_RELAXED) &
-		    sent_bits(page, end, &next))
+		    word_bits(page, end, &next))
 			return true;
 	return false;
 }
@@ -118,7 +103,7 @@ static void unmark(struct fbuf_heap *h, const void *p, size_t len)
 
 	for (; page < end; page = next)
 		__atomic_fetch_and(&h->sent[page / WORD_BITS],
-				   ~sent_bits(page, end, &next),
+				   ~word_bits(page, end, &next),
 				   __ATOMIC_RELAXED);
 }
 
@@ -269,15 +254,14 @@ static size_t settle_run(struct fbuf_heap *h, char *p, size_t size, bool idle)
 
 	if (idle) {
 		unmark(h, p, size);
-		__atomic_store_n(&h->slabs[page], NULL, __ATOMIC_RELAXED);
+		__atomic_store_n(&h->pages[page], 0, __ATOMIC_RELAXED);
+		heap_runs_give(h, (void **)&p, 1);
+		return size;
 	}
 	pthread_mutex_lock(&h->runs_lock);
-	if (idle)
-		runs_give(h->runs, p);
-	else
-		run_append(h, page);
+	run_append(h, page);
 	pthread_mutex_unlock(&h->runs_lock);
-	return idle ? size : 0;
+	return 0;
 }
 
 /* Look at nr items; returns how many bytes were taken back. */

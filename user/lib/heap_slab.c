@@ -63,9 +63,10 @@ void slab_classes_fini(struct fbuf_heap *h)
 	unsigned int i;
 
 	while (page < nr) {
-		struct slab *slab = heap_slab(h, page);
+		uintptr_t is = heap_page_is(h, page);
+		struct slab *slab = (struct slab *)is;
 
-		if (!slab_is_one(slab)) {
+		if (!page_is_slab(is)) {
 			page++;
 			continue;
 		}
@@ -136,7 +137,8 @@ static void set_pages(struct fbuf_heap *h, const struct slab *slab,
 	size_t first = heap_page(h, slab->base), i;
 
 	for (i = 0; i < h->classes[slab->class].pages; i++)
-		__atomic_store_n(&h->slabs[first + i], value, __ATOMIC_RELEASE);
+		__atomic_store_n(&h->pages[first + i], (uintptr_t)value,
+				 __ATOMIC_RELEASE);
 }
 
 static struct slab *slab_new(struct fbuf_heap *h, unsigned int class)
@@ -145,15 +147,13 @@ static struct slab *slab_new(struct fbuf_heap *h, unsigned int class)
 	const struct slots none = { .first = SLOT_NONE };
 	struct slab *slab;
 	unsigned int i;
-	bool zeroed;
+	size_t have;
 
 	/* All but the links is 0. */
 	slab = calloc(1, sizeof(*slab) + c->nr * (sizeof(slab->link[0]) + 1));
 	if (!slab)
 		return NULL;
-	pthread_mutex_lock(&h->runs_lock);
-	slab->base = runs_take(h->runs, c->pages * RUNS_PAGE, 1, &zeroed);
-	pthread_mutex_unlock(&h->runs_lock);
+	slab->base = heap_run_take(h, c->pages * RUNS_PAGE, 1, &have);
 	if (!slab->base) {
 		free(slab);
 		return NULL;
@@ -175,9 +175,7 @@ static struct slab *slab_new(struct fbuf_heap *h, unsigned int class)
 void slab_free(struct fbuf_heap *h, struct slab *slab)
 {
 	set_pages(h, slab, NULL);
-	pthread_mutex_lock(&h->runs_lock);
-	runs_give(h->runs, slab->base);
-	pthread_mutex_unlock(&h->runs_lock);
+	heap_runs_give(h, (void **)&slab->base, 1);
 	free(slab);
 }
 
@@ -264,7 +262,7 @@ void slab_give(struct fbuf_heap *h, unsigned int class, void **objects,
 
 	pthread_mutex_lock(&c->lock);
 	for (i = 0; i < nr; i++) {
-		slab = heap_slab(h, heap_page(h, objects[i]));
+		slab = heap_slab(h, objects[i]);
 		slab_list_add(slab, &slab->free, slab_slot(slab, objects[i]));
 		if (slab_more_free(c, slab)) {
 			slab->next = go;

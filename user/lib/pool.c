@@ -2,11 +2,9 @@
 /* Pools. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -62,14 +60,18 @@ static bool info_is_sane(const struct fbuf_info *info)
 	       info->nr_bufs && info->pool_size == (uint64_t)size * info->nr_bufs;
 }
 
-int fbuf_pool_open(struct fbuf_pool **pool, int fd)
+static int pool_init(struct fbuf_pool *p, int fd)
 {
 	struct fbuf_info info = { .size = sizeof(info) };
-	int saved = errno;
-	struct fbuf_pool *p;
 	int ret;
 
+	p->fd = fd;
 	ret = lib_ioctl(fd, FBUF_IOC_INFO, &info);
+	if (ret == -ENOTTY) {
+		ret = soft_open(p);
+		if (!ret)
+			ret = lib_call(p, FBUF_IOC_INFO, &info);
+	}
 	if (ret < 0)
 		return ret;
 	if (!info_is_sane(&info))
@@ -78,26 +80,32 @@ int fbuf_pool_open(struct fbuf_pool **pool, int fd)
 	if (info.pool_size > SIZE_MAX)
 		return -EOVERFLOW;
 
-	p = calloc(1, sizeof(*p));
-	if (!p) {
-		errno = saved;
-		return -ENOMEM;
-	}
 	p->size = info.pool_size;
 	p->buf_size = info.buf_size;
 	p->nr_bufs = info.nr_bufs;
 	p->rights = info.rights;
 	p->handle = info.handle;
-	p->fd = fd;
 	p->named = info.features & FBUF_FEATURE_NAMED_SEGS;
+	return p->soft ? 0 : pool_map(p);
+}
 
-	ret = pool_map(p);
-	if (ret < 0) {
-		free(p);
-		return ret;
+int fbuf_pool_open(struct fbuf_pool **pool, int fd)
+{
+	int saved = errno, ret;
+	struct fbuf_pool *p;
+
+	p = calloc(1, sizeof(*p));
+	if (!p) {
+		errno = saved;
+		return -ENOMEM;
 	}
-	*pool = p;
-	return 0;
+	ret = pool_init(p, fd);
+	if (ret < 0)
+		free(p);
+	else
+		*pool = p;
+	errno = saved;
+	return ret < 0 ? ret : 0;
 }
 
 /* From a caller whose idea of it may be older than ours, or newer. */
@@ -119,7 +127,7 @@ static int options_get(struct fbuf_pool_options *opt, const void *from,
 
 static int pool_create(const struct fbuf_pool_options *opt)
 {
-	struct fbuf_pool_create create = {
+	const struct fbuf_pool_create create = {
 		.size = sizeof(create),
 		.flags = opt->flags,
 		.buf_size = opt->buf_size,
@@ -127,21 +135,10 @@ static int pool_create(const struct fbuf_pool_options *opt)
 		.node = opt->node,
 		.copy_above = opt->copy_above,
 	};
-	int saved = errno;
-	int ctl, fd;
 
 	if (create.buf_size != opt->buf_size)
 		return -EINVAL;
-
-	ctl = open(FBUF_DEVICE, O_RDWR | O_CLOEXEC);
-	if (ctl < 0) {
-		fd = -errno;
-		errno = saved;
-		return fd;
-	}
-	fd = lib_ioctl(ctl, FBUF_IOC_POOL_CREATE, &create);
-	lib_close(ctl);
-	return fd;
+	return lib_pool_create(&create);
 }
 
 int fbuf_pool_create_sized(struct fbuf_pool **pool,
@@ -188,11 +185,15 @@ void fbuf_pool_close(struct fbuf_pool *pool)
 
 	if (!pool)
 		return;
-	if (pool->map)
-		munmap(pool->map, pool->size);
-	if (pool->ring)
-		munmap(pool->ring, pool->ring_size);
-	close(pool->fd);
+	if (pool->soft) {
+		soft_close(pool);
+	} else {
+		if (pool->map)
+			munmap(pool->map, pool->size);
+		if (pool->ring)
+			munmap(pool->ring, pool->ring_size);
+		close(pool->fd);
+	}
 	free(pool);
 	errno = saved;
 }
@@ -229,5 +230,5 @@ int fbuf_pool_info_sized(const struct fbuf_pool *pool, struct fbuf_info *info,
 		return -EINVAL;
 	memset((void *)info, 0, size);
 	info->size = size;
-	return lib_ioctl(pool->fd, LIB_IOC(FBUF_IOC_INFO, size), info);
+	return lib_call(pool, LIB_IOC(FBUF_IOC_INFO, size), info);
 }

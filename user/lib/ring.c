@@ -29,13 +29,16 @@ int fbuf_ring_setup(struct fbuf_pool *pool, unsigned int entries,
 	int saved = errno, ret;
 	void *map;
 
-	ret = lib_ioctl(pool->fd, FBUF_IOC_RING, &setup);
+	ret = lib_call(pool, FBUF_IOC_RING, &setup);
 	if (ret < 0)
 		return ret;
 	if (pool->ring || !map_fits(setup.map_size, entries))
 		return -EPROTO;
-	map = mmap(NULL, setup.map_size, PROT_READ | PROT_WRITE, MAP_SHARED,
-		   pool->fd, FBUF_MMAP_RING);
+	if (pool->soft)
+		map = soft_ring_memory(pool->soft);
+	else
+		map = mmap(NULL, setup.map_size, PROT_READ | PROT_WRITE,
+			   MAP_SHARED, pool->fd, FBUF_MMAP_RING);
 	if (map == MAP_FAILED) {
 		ret = -errno;
 		errno = saved;
@@ -47,13 +50,21 @@ int fbuf_ring_setup(struct fbuf_pool *pool, unsigned int entries,
 	return 0;
 }
 
+/* By words: another thread may have claimed it, and its place be written anew. */
 static struct fbuf_ring_entry ring_entry(const struct fbuf_pool *pool,
 					 uint32_t number)
 {
 	const char *base = (const char *)pool->ring + FBUF_RING_ENTRIES;
-	const struct fbuf_ring_entry *e = (const void *)base;
+	const struct fbuf_ring_entry *from =
+		(const struct fbuf_ring_entry *)base +
+		(number & pool->ring_mask);
+	union lib_ring_words to;
+	unsigned int i;
 
-	return e[number & pool->ring_mask];
+	for (i = 0; i < LIB_RING_WORDS; i++)
+		to.words[i] = __atomic_load_n((const lib_word *)from + i,
+					      __ATOMIC_RELAXED);
+	return to.entry;
 }
 
 /*
@@ -78,6 +89,8 @@ int fbuf_ring_next(struct fbuf_pool *pool, struct fbuf_ring_entry *entry)
 	} while (!__atomic_compare_exchange_n(&ring->head, &head, head + 1,
 					      0, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE));
+	if (pool->soft)
+		soft_ring_took(pool, head + 1 == tail);
 	*entry = e;
 	return 1;
 }

@@ -412,6 +412,62 @@ bool runs_resize(struct runs *r, void *p, size_t size)
 	return true;
 }
 
+static void *page_addr(const struct runs *r, uint32_t page)
+{
+	return r->base + page * RUNS_PAGE;
+}
+
+/* The last bin before this one that has a run; or NR_BINS. */
+static unsigned int bin_before(const struct runs *r, unsigned int bin)
+{
+	while (bin-- > 0)
+		if (r->bits[bin / 64] & 1ULL << bin % 64)
+			return bin;
+		else if (!(r->bits[bin / 64] & ((1ULL << bin % 64) - 1)))
+			bin -= bin % 64;
+	return NR_BINS;
+}
+
+void runs_each_free(const struct runs *r, size_t size,
+		    bool (*fn)(void *run, size_t size, void *arg), void *arg)
+{
+	unsigned int bin = NR_BINS;
+	uint32_t n, i;
+
+	if (!pages_of(r, size, &n))
+		return;
+	if (r->top < r->fresh && r->fresh < r->nr && r->nr - r->top >= n &&
+	    !fn(page_addr(r, r->top), (r->nr - r->top) * RUNS_PAGE, arg))
+		return;
+	while ((bin = bin_before(r, bin)) < NR_BINS && bin >= bin_of(n))
+		for (i = r->bins[bin]; i != NONE; i = r->pages[i].next)
+			if (r->pages[i].head >= n &&
+			    !fn(page_addr(r, i), r->pages[i].head * RUNS_PAGE,
+				arg))
+				return;
+}
+
+void runs_take_part(struct runs *r, void *run, void *p, size_t size)
+{
+	uint32_t start = ((char *)run - r->base) / RUNS_PAGE;
+	uint32_t first = ((char *)p - r->base) / RUNS_PAGE;
+	uint32_t end = first + size / RUNS_PAGE;
+
+	if (r->fresh < r->nr && start == r->top) {
+		r->top = end;
+		if (r->fresh < end)
+			r->fresh = end;
+	} else {
+		uint32_t behind = start + bin_del(r, start);
+
+		if (end < behind)
+			bin_add(r, end, behind - end);
+	}
+	if (start < first)
+		bin_add(r, start, first - start);
+	use(r, first, end - first);
+}
+
 size_t runs_used(const struct runs *r)
 {
 	return r->used * RUNS_PAGE;

@@ -39,6 +39,15 @@ size_t runs_size(const struct runs *r, const void *p);
  * is, and on false, as it is.
  */
 bool runs_resize(struct runs *r, void *p, size_t size);
+/*
+ * Call fn for free memory of at least size bytes, large pieces before small ones,
+ * until it returns false; but not where nothing was ever handed out. It must not
+ * change anything.
+ */
+void runs_each_free(const struct runs *r, size_t size,
+		    bool (*fn)(void *run, size_t size, void *arg), void *arg);
+/* Take size bytes from p on, whole pages, of the free memory that begins at run. */
+void runs_take_part(struct runs *r, void *run, void *p, size_t size);
 /* Bytes of all runs in use; and of the largest one that is free. */
 size_t runs_used(const struct runs *r);
 size_t runs_largest(const struct runs *r);

@@ -15,7 +15,7 @@ static inline ssize_t send_call(const struct fbuf_gather *g,
 				struct fbuf_send *send,
 				struct fbuf_result *result)
 {
-	int ret = lib_ioctl(g->pool->fd, FBUF_IOC_SEND, send);
+	int ret = lib_call(g->pool, FBUF_IOC_SEND, send);
 
 	if (ret >= 0 && result) {
 		result->engine = send->engine;
@@ -88,7 +88,7 @@ int fbuf_send_batch(const struct fbuf_pool *pool, struct fbuf_send_item *items,
 		.engines = engines,
 	};
 
-	return lib_ioctl(pool->fd, FBUF_IOC_SEND_BATCH, &batch);
+	return lib_call(pool, FBUF_IOC_SEND_BATCH, &batch);
 }
 
 /* Whether EAGAIN is for us to wait on; else it is SO_SNDTIMEO's. */
@@ -227,7 +227,7 @@ int fbuf_fanout(const struct fbuf_gather *g, struct fbuf_target *targets,
 		.engines = engines,
 	};
 
-	return lib_ioctl(g->pool->fd, FBUF_IOC_FANOUT, &fanout);
+	return lib_call(g->pool, FBUF_IOC_FANOUT, &fanout);
 }
 
 const char *fbuf_engine_name(unsigned int engine)

@@ -17,7 +17,7 @@ int fbuf_pool_share_flags(struct fbuf_pool *pool, unsigned int rights,
 		.rights = rights,
 		.max_holds = max_holds,
 	};
-	int fd = lib_ioctl(pool->fd, FBUF_IOC_SHARE, &share);
+	int fd = lib_call(pool, FBUF_IOC_SHARE, &share);
 
 	if (fd >= 0 && handle)
 		*handle = share.handle;

@@ -1,376 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * A heap without a module: ioctl() is our own. What was sent is in flight until the
- * test delivers it, and sees then that nobody has written there. TAP out.
+ * A heap without a module. TAP out.
  *
  *	test_heap [N]		measure N times
  */
 
-#include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "heap.h"
-#include "test.h"
+#include "test_heap.h"
 
-#define KIB		((size_t)1024)
-#define MIB		(1024 * KIB)
-#define BUF		(64 * KIB)
-#define MAX_BUFS	5000U
-#define GEN		7U
 #define THREADS		4U
-#define DEADLINE_MS	20000
-
-/* The module. */
-static struct {
-	unsigned int flags;
-	unsigned int buf_size;
-	unsigned int nr;
-	bool held[MAX_BUFS];
-	unsigned int max;		/* as many can be held */
-	atomic_uint in_flight[MAX_BUFS];
-	atomic_uint waits;		/* calls */
-	atomic_uint frees;		/* buffers */
-	int again;			/* this buffer flies after a WAIT, or -1 */
-	atomic_bool stuck;		/* WAIT does not come back */
-	atomic_uint nr_stuck;
-} fake;
-
-static void relax(void)
-{
-	const struct timespec ms = { .tv_nsec = 1000000 };
-
-	nanosleep(&ms, NULL);
-}
-
-static int fake_info(struct fbuf_info *info)
-{
-	info->pool_size = (uint64_t)fake.buf_size * fake.nr;
-	info->buf_size = fake.buf_size;
-	info->nr_bufs = fake.nr;
-	info->rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE | FBUF_RIGHT_ALLOC |
-		       FBUF_RIGHT_SEND;
-	info->pool_flags = fake.flags;
-	info->features = FBUF_FEATURE_NAMED_SEGS;
-	return 0;
-}
-
-/* All or none, the last one first. */
-static int fake_alloc(const struct fbuf_batch *b)
-{
-	uint64_t *names = (void *)(uintptr_t)b->names;
-	unsigned int n = 0, left = 0, i;
-
-	for (i = 0; i < fake.nr; i++)
-		left += !fake.held[i];
-	if (b->count > left || b->count > fake.max)
-		return -ENOBUFS;
-	fake.max -= b->count;
-	for (i = fake.nr; n < b->count; i--) {
-		if (fake.held[i - 1])
-			continue;
-		fake.held[i - 1] = true;
-		names[n++] = FBUF_NAME(i - 1, GEN);
-	}
-	return n;
-}
-
-static int fake_free(const struct fbuf_batch *b)
-{
-	const uint64_t *names = (const void *)(uintptr_t)b->names;
-	unsigned int i;
-
-	for (i = 0; i < b->count; i++) {
-		uint32_t index = FBUF_NAME_INDEX(names[i]);
-
-		if (index >= fake.nr || !fake.held[index])
-			return -ESTALE;
-		fake.held[index] = false;
-		fake.frees++;
-	}
-	return b->count;
-}
-
-static int fake_wait(const struct fbuf_batch *b)
-{
-	const uint64_t *names = (const void *)(uintptr_t)b->names;
-	int need = b->flags & FBUF_WAIT_ANY ? 1 : b->count, idle;
-	long long end = lib_now_ms() + b->timeout;
-	unsigned int i;
-
-	fake.waits++;
-	if (fake.stuck) {
-		fake.nr_stuck++;
-		while (fake.stuck)
-			relax();
-	}
-	if (!b->count || b->count > FBUF_BATCH_MAX)
-		return -EINVAL;
-	for (;;) {
-		idle = 0;
-		for (i = 0; i < b->count; i++) {
-			uint32_t index = FBUF_NAME_INDEX(names[i]);
-
-			if (index >= fake.nr || !fake.held[index])
-				return -ESTALE;
-			if (names[i] >> 32 != GEN)
-				return -ESTALE;
-			idle += !fake.in_flight[index];
-		}
-		if (idle >= need) {
-			if (fake.again >= 0)
-				fake.in_flight[fake.again] = 1;
-			return idle;
-		}
-		if (b->timeout >= 0 && lib_now_ms() >= end)
-			return -ETIMEDOUT;
-		relax();
-	}
-}
-
-int ioctl(int fd, unsigned long request, ...)
-{
-	int ret = -ENOTTY;
-	va_list ap;
-	void *arg;
-
-	(void)fd;
-	va_start(ap, request);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	switch (request) {
-	case FBUF_IOC_INFO:
-		ret = fake_info(arg);
-		break;
-	case FBUF_IOC_ALLOC:
-		ret = fake_alloc(arg);
-		break;
-	case FBUF_IOC_FREE:
-		ret = fake_free(arg);
-		break;
-	case FBUF_IOC_WAIT:
-		ret = fake_wait(arg);
-		break;
-	}
-	if (ret < 0) {
-		errno = -ret;
-		ret = -1;
-	}
-	return ret;
-}
-
-static struct fbuf_pool *pool;
-static struct fbuf_heap *heap;
-static char *base;
-static size_t pool_size;
-
-static void begin_pool(size_t size, size_t buf_size, unsigned int flags)
-{
-	int fd = memfd_create("pool", 0);
-
-	memset(&fake, 0, sizeof(fake));
-	fake.flags = flags;
-	fake.buf_size = buf_size;
-	fake.nr = size / buf_size;
-	fake.max = fake.nr;
-	fake.again = -1;
-	pool_size = size;
-	if (fd < 0 || ftruncate(fd, size) < 0 || fbuf_pool_open(&pool, fd)) {
-		printf("Bail out! No pool.\n");
-		exit(1);
-	}
-	base = pool->map;
-}
-
-static void begin_heap(unsigned int flags)
-{
-	if (fbuf_heap_create(&heap, pool, flags)) {
-		printf("Bail out! No heap.\n");
-		exit(1);
-	}
-}
-
-static void begin(size_t size, size_t buf_size, unsigned int flags)
-{
-	begin_pool(size, buf_size, flags);
-	begin_heap(0);
-}
-
-static struct fbuf_heap_stats stats(void)
-{
-	struct fbuf_heap_stats s;
-
-	CHECK(!fbuf_heap_stats(heap, &s));
-	CHECK(s.size == pool_size && s.frees <= s.allocs);
-	return s;
-}
-
-/* All was freed, and is one piece again, once it is asked for. */
-static void end(void)
-{
-	void *all = fbuf_heap_alloc(heap, pool_size);
-
-	CHECK(all == base);
-	fbuf_heap_free(heap, all);
-	CHECK(!stats().used && !stats().waiting && !stats().cached);
-	CHECK(stats().allocs == stats().frees);
-	fbuf_heap_destroy(heap);
-	CHECK(fake.frees == fake.nr);
-	fbuf_pool_close(pool);
-}
-
-static __thread uint64_t rand_state = 88172645463325252;
-
-static uint64_t rand64(void)
-{
-	rand_state ^= rand_state << 13;
-	rand_state ^= rand_state >> 7;
-	rand_state ^= rand_state << 17;
-	return rand_state;
-}
-
-static size_t below(size_t n)
-{
-	return rand64() % n;
-}
-
-/* Sizes of all orders. */
-static size_t any_size(size_t max)
-{
-	size_t top = (size_t)16 << below(15);
-
-	return 1 + below(top < max ? top : max);
-}
-
-/* Both ends of an object, and something of each page. */
-static void fill(char *p, size_t len, unsigned char byte)
-{
-	size_t i;
-
-	memset(p, byte, len < 64 ? len : 64);
-	for (i = 4096; i < len; i += 4096)
-		p[i] = byte;
-	p[len - 1] = byte;
-}
-
-static bool filled(const char *p, size_t len, unsigned char byte)
-{
-	size_t i;
-
-	for (i = 0; i < len && i < 64; i++)
-		if ((unsigned char)p[i] != byte)
-			return false;
-	for (i = 4096; i < len; i += 4096)
-		if ((unsigned char)p[i] != byte)
-			return false;
-	return (unsigned char)p[len - 1] == byte;
-}
-
-struct object {
-	char *p;
-	size_t len;
-	unsigned char byte;
-};
-
-/* Memory of the test's own. */
-static void *must(void *p)
-{
-	if (!p) {
-		printf("Bail out! No memory.\n");
-		exit(1);
-	}
-	return p;
-}
-
-static bool object_new(struct object *o, size_t len)
-{
-	o->p = fbuf_heap_alloc(heap, len);
-	if (!o->p)
-		return false;
-	o->len = len;
-	o->byte = below(256);
-	CHECK((uintptr_t)o->p % HEAP_ALIGN == 0);
-	CHECK(fbuf_heap_usable_size(heap, o->p) >= len);
-	fill(o->p, len, o->byte);
-	return true;
-}
-
-static void object_free(struct object *o)
-{
-	if (!o->p)
-		return;
-	CHECK(filled(o->p, o->len, o->byte));
-	fbuf_heap_free(heap, o->p);
-	o->p = NULL;
-}
-
-/* What is in flight: some bytes of the pool, which stay as they are. */
-struct packet {
-	struct object o;
-	struct packet *next;
-};
-
-static size_t seg_at(const struct fbuf_seg *s)
-{
-	CHECK(s->flags & FBUF_SEG_NAMED && FBUF_NAME_GEN(s->addr) == GEN);
-	return (size_t)FBUF_NAME_INDEX(s->addr) * fake.buf_size +
-	       (s->flags >> 8);
-}
-
-static void fly(const struct packet *p, int by)
-{
-	size_t at = p->o.p - base, buf = at / fake.buf_size;
-
-	for (; buf <= (at + p->o.len - 1) / fake.buf_size; buf++)
-		fake.in_flight[buf] += by;
-}
-
-/* The gather has exactly these bytes, in order. */
-static void check_gather(const struct fbuf_gather *g, const char *p, size_t len)
-{
-	const struct fbuf_seg *s = fbuf_gather_segs(g);
-	unsigned int i;
-
-	CHECK(fbuf_gather_len(g) == len);
-	for (i = 0; i < fbuf_gather_nr_segs(g); i++) {
-		size_t at = seg_at(&s[i]);
-
-		CHECK(base + at == p && s[i].len <= len);
-		CHECK(at / fake.buf_size ==
-		      (at + s[i].len - 1) / fake.buf_size);
-		p += s[i].len;
-		len -= s[i].len;
-	}
-	CHECK(!len);
-}
-
-static struct packet *send_object(const struct object *o)
-{
-	struct packet *p = must(malloc(sizeof(*p)));
-	struct fbuf_gather *g = fbuf_gather_new(pool);
-
-	CHECK(!fbuf_gather_append_mem(g, heap, o->p, o->len));
-	check_gather(g, o->p, o->len);
-	fbuf_gather_destroy(g);
-	p->o = *o;
-	fly(p, 1);
-	return p;
-}
-
-static void deliver(struct packet *p)
-{
-	CHECK(filled(p->o.p, p->o.len, p->o.byte));
-	fly(p, -1);
-	free(p);
-}
 
 static void test_sizes(void)
 {
@@ -703,6 +343,14 @@ static void between_pages(void)
 	fbuf_heap_free(heap, p + 16);
 }
 
+/* Of a size that would be at hand. */
+static void between_pages_at_hand(void)
+{
+	char *p = fbuf_heap_alloc(heap, 40 * KIB);
+
+	fbuf_heap_free(heap, p + 16);
+}
+
 static void of_nobody(void)
 {
 	static char c;
@@ -749,6 +397,7 @@ static void test_wrong_frees(void)
 	CHECK(dies(inside_small));
 	CHECK(dies(inside_large));
 	CHECK(dies(between_pages));
+	CHECK(dies(between_pages_at_hand));
 	CHECK(dies(of_nobody));
 	CHECK(dies(never_used));
 	CHECK(dies(behind_a_slab));
@@ -788,6 +437,32 @@ static void test_in_flight(void)
 	try_in_flight(40 * KIB, BUF, 0);
 	try_in_flight(300 * KIB, BUF, 0);
 	try_in_flight(300 * KIB, 4 * KIB, 0);
+}
+
+/* Whichever page of a run was sent, the run waits; and only then. */
+static void test_any_page(void)
+{
+	struct object o[2] = { 0 };
+	unsigned int i, round;
+	size_t offset, was;
+	uint64_t name;
+
+	begin(64 * MIB, BUF, 0);
+	for (round = 0; round < 3000; round++) {
+		for (i = 0; i < 2; i++)
+			CHECK(object_new(&o[i], 36 * KIB + below(224 * KIB)));
+		offset = below(4) ? below(o[0].len) :
+			 below(2) ? o[0].len - 1 : 0;
+		CHECK(fbuf_heap_ref(heap, o[0].p + offset, 1, &name,
+				    &offset) == 1);
+		was = stats().waiting;
+		object_free(&o[1]);
+		CHECK(stats().waiting == was);
+		was += fbuf_heap_usable_size(heap, o[0].p);
+		object_free(&o[0]);
+		CHECK(stats().waiting == was);
+	}
+	end();
 }
 
 /* A large object has more buffers than a call takes. */
@@ -1322,6 +997,136 @@ static void test_at_hand(void)
 	end();
 }
 
+/* How many runs of a size the only thread has at hand. */
+static unsigned int run_bin(size_t size)
+{
+	return heap->caches->bins[heap_bin_of(heap_pages(size))].nr;
+}
+
+/* Runs are at hand: as many bytes as a pool may spare, of the sizes in use. */
+static void test_runs_at_hand(void)
+{
+	static struct object o[64];
+	size_t size, had;
+	unsigned int i;
+
+	begin(16 * MIB, BUF, 0);
+	for (size = 40 * KIB; size <= 256 * KIB; size += 4 * KIB) {
+		for (i = 0; i < 20; i++)
+			CHECK(object_new(&o[i], size));
+		CHECK(stats().used == 20 * size);
+		for (i = 0; i < 20; i++)
+			object_free(&o[i]);
+		CHECK(!stats().used && stats().cached <= 256 * KIB);
+		CHECK(run_bin(size) == 256 * KIB / size);
+	}
+	/* What nobody uses any more makes room in the end. */
+	for (i = 0; i < 4; i++)
+		CHECK(object_new(&o[i], 48 * KIB));
+	for (i = 0; i < 4; i++)
+		object_free(&o[i]);
+	for (i = 0; i < 40; i++) {
+		CHECK(object_new(&o[0], 52 * KIB) && object_new(&o[1], 52 * KIB));
+		object_free(&o[0]);
+		CHECK(run_bin(52 * KIB) == 1);
+		object_free(&o[1]);
+	}
+	CHECK(run_bin(52 * KIB) == 2 && !run_bin(48 * KIB));
+	/* Others have what is left. */
+	had = stats().cached;
+	CHECK(had && fbuf_heap_alloc(heap, 16 * MIB) == base);
+	CHECK(!stats().cached);
+	fbuf_heap_free(heap, base);
+	/* Too large a part of a small pool. */
+	end();
+	begin(2 * MIB, BUF, 0);
+	CHECK(object_new(&o[0], 64 * KIB));
+	object_free(&o[0]);
+	CHECK(!stats().cached);
+	end();
+}
+
+/* Whose an address is, while heaps come and go. */
+static void *heaps_come_and_go(void *arg)
+{
+	struct fbuf_heap *h;
+	unsigned int i;
+
+	for (i = 0; i < 2000; i++)
+		if (!fbuf_heap_create(&h, arg, 0))
+			fbuf_heap_destroy(h);
+	steps = 1;
+	return NULL;
+}
+
+static void test_heap_of(void)
+{
+	struct fbuf_pool *first_pool, *second_pool;
+	struct fbuf_heap *first;
+	pthread_t t;
+	char *p;
+
+	begin(MIB, BUF, 0);
+	first = heap;
+	first_pool = pool;
+	p = fbuf_heap_alloc(heap, 100);
+	CHECK(fbuf_heap_of(p) == heap && fbuf_heap_of(p + 99) == heap);
+	CHECK(fbuf_heap_of(base + MIB - 1) == heap);
+	CHECK(!fbuf_heap_of(base - 1) && !fbuf_heap_of(base + MIB));
+	CHECK(!fbuf_heap_of(&p) && !fbuf_heap_of(NULL));
+	begin_pool(2 * MIB, BUF, 0);
+	second_pool = pool;
+	steps = 0;
+	pthread_create(&t, NULL, heaps_come_and_go, pool);
+	while (!steps) {
+		struct fbuf_heap *of = fbuf_heap_of(base);
+
+		CHECK(fbuf_heap_of(p) == first && of != first);
+	}
+	pthread_join(t, NULL);
+	CHECK(!fbuf_heap_of(base));
+	begin_heap(0);
+	CHECK(fbuf_heap_of(base) == heap && fbuf_heap_of(p) == first);
+	fbuf_heap_destroy(first);
+	CHECK(!fbuf_heap_of(p) && fbuf_heap_of(base) == heap);
+	fbuf_heap_destroy(heap);
+	fbuf_pool_close(first_pool);
+	fbuf_pool_close(second_pool);
+}
+
+/* A thread uses more heaps than it remembers: each has its own. */
+static void test_many_heaps(void)
+{
+	struct fbuf_pool *pools[9];
+	struct fbuf_heap *heaps[9];
+	struct fbuf_heap_stats s;
+	void *p[9], *had[9] = { 0 };
+	unsigned int i, k;
+
+	for (k = 0; k < 9; k++) {
+		begin(4 * MIB, BUF, 0);
+		pools[k] = pool;
+		heaps[k] = heap;
+	}
+	for (i = 0; i < 100; i++) {
+		for (k = 0; k < 9; k++) {
+			p[k] = fbuf_heap_alloc(heaps[k], i % 2 ? 40 : 60000);
+			CHECK(fbuf_heap_of(p[k]) == heaps[k]);
+			CHECK(i < 2 || had[k] != p[k]);
+		}
+		for (k = 0; k < 9; k++) {
+			fbuf_heap_free(heaps[k], p[k]);
+			had[k] = p[k];
+		}
+	}
+	for (k = 0; k < 9; k++) {
+		CHECK(!fbuf_heap_stats(heaps[k], &s) && s.allocs == 100);
+		CHECK(s.frees == 100 && !s.used && s.cached);
+		fbuf_heap_destroy(heaps[k]);
+		fbuf_pool_close(pools[k]);
+	}
+}
+
 /* A thread frees what others do, as they end. */
 static void *makes_and_ends(void *arg)
 {
@@ -1354,6 +1159,36 @@ static void test_thread_ends(void)
 	CHECK(stats().allocs == 30000 && stats().frees == 30000);
 	end();
 	free(o);
+}
+
+/* A thread that ends uses the heap after its cache went. */
+static pthread_key_t late_key;
+
+static void use_late(void *arg)
+{
+	fbuf_heap_free(arg, fbuf_heap_alloc(arg, 100));
+}
+
+static void *ends_late(void *arg)
+{
+	fbuf_heap_free(heap, fbuf_heap_alloc(heap, 100));
+	pthread_setspecific(late_key, heap);
+	return arg;
+}
+
+static void test_late_use(void)
+{
+	pthread_t t;
+
+	begin(16 * MIB, BUF, 0);
+	/* Of two keys, that of the heap is first. */
+	CHECK(!pthread_key_create(&late_key, use_late));
+	CHECK(late_key > heap->key);
+	pthread_create(&t, NULL, ends_late, NULL);
+	pthread_join(t, NULL);
+	CHECK(stats().allocs == 2 && stats().frees == 2 && !stats().cached);
+	pthread_key_delete(late_key);
+	end();
 }
 
 /* The heap goes before a thread that used it. */
@@ -1513,6 +1348,7 @@ static const struct test tests[] = {
 	{ "heap: realloc keeps what was there", test_realloc },
 	{ "heap: what is not in use is not freed", test_wrong_frees },
 	{ "heap: nothing in flight is used", test_in_flight },
+	{ "heap: any page that was sent waits", test_any_page },
 	{ "heap: an object of many buffers", test_many_buffers },
 	{ "heap: no call for what was not sent", test_no_calls },
 	{ "heap: snapshots wait if they are told to", test_idle_flag },
@@ -1526,7 +1362,11 @@ static const struct test tests[] = {
 	{ "heap: threads send and free each other's", test_threads_send },
 	{ "heap: threads run out of memory", test_exhaustion },
 	{ "heap: what is at hand is given when it is short", test_at_hand },
+	{ "heap: runs are at hand, and not too many", test_runs_at_hand },
+	{ "heap: which heap has an address", test_heap_of },
+	{ "heap: a thread has many heaps", test_many_heaps },
 	{ "heap: a thread ends while its objects are freed", test_thread_ends },
+	{ "heap: a thread ends, and uses it once more", test_late_use },
 	{ "heap: a heap goes before its threads", test_heap_goes_first },
 	{ "heap: a quarter is lost at most", test_load },
 };

@@ -238,12 +238,76 @@ static void each(void *p, size_t size, void *arg)
 	CHECK(i == nr_pages || owner[i] != owner[first]);
 }
 
+/* Free memory, as it is told: so far, and the one that was chosen of it. */
+struct frees {
+	size_t least;
+	size_t handed_out;	/* bytes */
+	unsigned int nr;
+	unsigned int stop;	/* after so many */
+	char *run;
+	size_t size;
+};
+
+static bool each_free(void *run, size_t size, void *arg)
+{
+	size_t first = ((char *)run - base) / PAGE, i;
+	struct frees *f = arg;
+
+	CHECK(f->nr < f->stop);
+	CHECK(size >= f->least && first + size / PAGE <= nr_pages);
+	for (i = first; i < first + size / PAGE; i++) {
+		CHECK(!owner[i]);
+		f->handed_out += handed_out[i] * PAGE;
+	}
+	/* All there is, but for the rest where nothing was ever handed out. */
+	CHECK(!first || owner[first - 1]);
+	CHECK(i == nr_pages || owner[i] || !handed_out[i]);
+	f->run = run;
+	f->size = size;
+	return ++f->nr < f->stop;
+}
+
+static size_t model_free(void)
+{
+	size_t bytes = 0, i;
+
+	for (i = 0; i < nr_pages; i++)
+		if (!owner[i] && handed_out[i])
+			bytes += PAGE;
+	return bytes;
+}
+
+/* Some whole pages of some free memory. */
+static void take_part(void)
+{
+	struct frees f = { .least = 1 + below(2 * BUF), .stop = 1 + below(9) };
+	struct object *o = &objects[nr_objects];
+	size_t first, nr;
+
+	runs_each_free(runs, f.least, each_free, &f);
+	if (!f.nr || nr_objects == MAX_OBJECTS)
+		return;
+	first = below(f.size / PAGE);
+	nr = 1 + below(f.size / PAGE - first);
+	o->p = f.run + first * PAGE;
+	o->size = nr * PAGE;
+	o->asked = o->size;
+	runs_take_part(runs, f.run, o->p, o->size);
+	CHECK(set_owner(o->p, o->size, 0, ++next_id));
+	CHECK(runs_size(runs, o->p) == o->size);
+	live += o->size;
+	nr_objects++;
+}
+
 /* All that can be asked is as in the map. */
 static void compare(void)
 {
+	struct frees f = { .least = 1, .stop = UINT32_MAX };
 	size_t at = 0, i;
 
 	runs_each(runs, each, &at);
+	runs_each_free(runs, 1, each_free, &f);
+	CHECK(f.handed_out == model_free());
 	for (; at < nr_pages; at++)
 		CHECK(!owner[at]);
 	CHECK(runs_used(runs) == model_used());
@@ -280,6 +344,8 @@ static void random_ops(size_t pages, size_t off, unsigned int nr)
 
 		if (!o || below(10) < (fill ? 6 : 3))
 			take(any_size(), any_align());
+		else if (below(10) < 2)
+			take_part();
 		else if (below(10) < 3)
 			resize(o, any_size());
 		else
