@@ -185,6 +185,7 @@ void fbuf_pool_close(struct fbuf_pool *pool)
 
 	if (!pool)
 		return;
+	lib_notices_free(pool->notices);
 	if (pool->soft) {
 		soft_close(pool);
 	} else {

@@ -20,6 +20,7 @@
 #include <linux/fbuf.h>
 
 #include "../lib/lib.h"
+#include "../lib/segs.h"
 #include "fds.h"
 #include "hot.h"
 #include "next.h"
@@ -28,13 +29,6 @@
 #include "run.h"
 #include "stats.h"
 
-/* Segments of one send: 4 MiB of the pool; they are on the caller's stack. */
-#define SEGS_MAX	256U
-/* Pieces of the pool that are sooner copied than referred to. */
-#define PIECE_MIN	1024U
-/* Small pieces side by side, as heads are made of, go together: each costs the kernel. */
-#define JOIN_ROOM	2048U
-#define JOIN_MAX	512U
 /*
  * When the memory in flight is looked at, which is not for nothing: after so many
  * buffers were protected, or so many sends; more often where there was too much.
@@ -55,15 +49,8 @@ struct rest {
 
 /* The segments of one send; at most the first and the last have parts of buffers. */
 struct batch {
-	struct fbuf_seg segs[SEGS_MAX];
-	unsigned int nr;
-	size_t len;		/* bytes, and of them those by reference */
-	size_t referred;
-	unsigned int bufs;	/* that are referred to */
+	struct segs segs;
 	const void *part[2];	/* of a buffer, by reference; or NULL */
-	bool joins;		/* the last segment is of small pieces, side by side */
-	unsigned int nr_joined;	/* bytes of all those */
-	char joined[JOIN_ROOM];
 };
 
 /* A call, as it is judged. */
@@ -74,72 +61,26 @@ struct job {
 	size_t beside;		/* bytes of other memory */
 };
 
-/* A segment of other memory, or of the pool's as if it were that. */
-static inline size_t add_inline(struct batch *b, const char *p, size_t left)
-{
-	if (left <= JOIN_MAX && left <= JOIN_ROOM - b->nr_joined) {
-		char *to = b->joined + b->nr_joined;
-
-		memcpy(to, p, left);
-		b->nr_joined += left;
-		if (b->joins) {
-			b->segs[b->nr - 1].len += left;
-			return left;
-		}
-		b->joins = true;
-		p = to;
-	} else {
-		b->joins = false;
-		if (left > FBUF_INLINE_MAX)
-			left = FBUF_INLINE_MAX;
-	}
-	b->segs[b->nr++] = (struct fbuf_seg){
-		.addr = (uintptr_t)p,
-		.len = left,
-		.flags = FBUF_SEG_INLINE,
-	};
-	return left;
-}
-
 /*
- * Segments of the pool, each of which ends with its buffer at the latest, and whole
- * buffers that follow the first. Of a part that is to be copied it may be but the
- * beginning: then the rest of it is shorter, and judged by itself.
+ * Of a part of a buffer that is to be copied it may be but the beginning: then the
+ * rest of it is shorter, and judged by itself.
  */
 static size_t add_pool(struct batch *b, const char *p, size_t left)
 {
-	size_t at = (uintptr_t)p - run.base, done = 0;
-	size_t piece = POOL_BUF_SIZE - at % POOL_BUF_SIZE;
+	size_t at = (uintptr_t)p - run.base;
+	size_t piece = segs_in_buf(at, left, POOL_BUF_SIZE);
 
-	if (left < piece)
-		piece = left;
-	if (piece < PIECE_MIN || (piece < POOL_BUF_SIZE && hot_is(p, piece)))
-		return add_inline(b, p, piece);
+	if (piece < SEGS_PIECE_MIN || (piece < POOL_BUF_SIZE && hot_is(p, piece)))
+		return segs_inline(&b->segs, p, piece);
 	if (piece < POOL_BUF_SIZE)
 		b->part[!!b->part[0]] = p;
-	b->joins = false;
-	do {
-		b->segs[b->nr++] = (struct fbuf_seg){
-			.addr = at + done,
-			.len = piece,
-		};
-		b->bufs++;
-		done += piece;
-		piece = POOL_BUF_SIZE;
-	} while (left - done >= piece && b->nr < SEGS_MAX);
-	b->referred += done;
-	return done;
+	return segs_pool(&b->segs, at, piece, left, POOL_BUF_SIZE);
 }
 
 /* As many segments as there is room for. */
 static void fill(struct batch *b, struct rest *rest)
 {
-	b->nr = 0;
-	b->joins = false;
-	b->nr_joined = 0;
-	b->len = 0;
-	b->referred = 0;
-	b->bufs = 0;
+	segs_init(&b->segs);
 	b->part[0] = NULL;
 	b->part[1] = NULL;
 	for (; rest->nr; rest->iov++, rest->nr--, rest->at = 0) {
@@ -147,10 +88,10 @@ static void fill(struct batch *b, struct rest *rest)
 		size_t len = rest->iov->iov_len, at = rest->at;
 		bool ours = run_has(p);
 
-		while (at < len && b->nr < SEGS_MAX)
+		while (at < len && b->segs.nr < SEGS_MAX)
 			at += ours ? add_pool(b, p + at, len - at) :
-				     add_inline(b, p + at, len - at);
-		b->len += at - rest->at;
+				     segs_inline(&b->segs, p + at, len - at);
+		b->segs.len += at - rest->at;
 		rest->at = at;
 		if (at < len)
 			return;
@@ -214,14 +155,11 @@ static int send_pages(struct fbuf_send *send)
 	return ret;
 }
 
-/*
- * Why an error is not the socket's, and the real call is to be made; or NR_WHY:
- * then the socket has told it, once, and it is the caller's. So is EAGAIN: fbuf says
- * it of buffers in flight without a hold, which there are none of here; and the real
- * call would wait for SO_SNDTIMEO once more.
- */
+/* Why the real call is to be made, in a word; or NR_WHY: it is not. */
 static enum stats_why why_of(int err)
 {
+	if (!segs_real_call(err))
+		return NR_WHY;
 	switch (err) {
 	case EOPNOTSUPP:
 	case ENOTSOCK:
@@ -232,25 +170,15 @@ static enum stats_why why_of(int err)
 	case ENOMEM:
 	case EDQUOT:
 		return WHY_LIMIT;
-	case EPIPE:	/* the real call raises SIGPIPE as well */
-	case ENOTTY:	/* the fd is not our pool's any more */
-	case EINVAL:
-	case EFAULT:
-	case ESTALE:
-	case EACCES:
-	case EPERM:
-	case EMSGSIZE:
-	case EHWPOISON:
-		return WHY_OTHER;
 	default:
-		return NR_WHY;
+		return WHY_OTHER;
 	}
 }
 
 static void count(struct pays_class *c, const struct batch *b,
 		  const struct fbuf_send *send, size_t sent)
 {
-	size_t referred = sent < b->referred ? sent : b->referred;
+	size_t referred = sent < b->segs.referred ? sent : b->segs.referred;
 	unsigned int i;
 
 	stats_add(&stats.sends, 1);
@@ -261,7 +189,7 @@ static void count(struct pays_class *c, const struct batch *b,
 	pays_add(c, referred, send->protects, send->snapshots);
 	/* If it had not to protect all of them, it was these: likely. */
 	for (i = 0; i < 2 && b->part[i]; i++) {
-		if (send->protects < b->bufs || b->bufs == 1)
+		if (send->protects < b->segs.bufs || b->segs.bufs == 1)
 			hot_sent(b->part[i], send->protects);
 	}
 }
@@ -310,7 +238,7 @@ static ssize_t send_all(const struct job *job, struct rest *rest,
 	while (rest->nr) {
 		struct fbuf_send send = {
 			.size = sizeof(send),
-			.segs = (uintptr_t)b.segs,
+			.segs = (uintptr_t)b.segs.seg,
 			.fd = job->fd,
 		};
 		enum stats_why why;
@@ -320,13 +248,13 @@ static ssize_t send_all(const struct job *job, struct rest *rest,
 		/* A message is one send. */
 		if (rest->nr && !done && !is_tcp(job->fd))
 			return NOT_OURS;
-		send.nr_segs = b.nr;
+		send.nr_segs = b.segs.nr;
 		send.flags = job->flags | (rest->nr ? FBUF_SEND_MORE : 0);
 		ret = send_pages(&send);
 		if (ret > 0) {
 			done += ret;
 			count(c, &b, &send, ret);
-			if ((size_t)ret == b.len)
+			if ((size_t)ret == b.segs.len)
 				continue;
 		}
 		if (done || !ret)
