@@ -45,7 +45,7 @@ debug_info() { readelf -S --wide "$1" | grep -q ' \.debug_'; }
 mkdir "$tmp/build" "$tmp/dest"
 ln -s "$(cd "$1" && pwd)" "$tmp/build/user"
 
-plan 7
+plan 8
 
 make_fails_with "make user" all && grep -q "No kernel headers in $tmp/kernel" "$tmp/out"
 report $? "install: make_without_headers_fails"
@@ -57,6 +57,30 @@ report $? "install: install_without_a_module_fails"
 run_make install-user && [ -x "$tmp/dest/usr/local/bin/fbuf" ] &&
 	[ ! -e "$tmp/dest/lib/modules" ]
 report $? "install: install_of_user_space_alone"
+
+python=$(command -v /usr/bin/python3 || command -v python3)
+# python_in PREFIX: is the module where this Python looks, or would if the prefix were its
+# own? Leaves what Python makes of a module that it may write beside.
+python_in()
+{
+	LD_LIBRARY_PATH="$tmp/dest$1/lib" PYTHONDONTWRITEBYTECODE='' "$python" -c '
+import site, sys, sysconfig
+dest, prefix = sys.argv[1:]
+looks = [path for path in site.getsitepackages() if path.startswith(prefix + "/lib/")] or [
+    sysconfig.get_path("purelib", "posix_prefix", {"base": prefix})]
+sys.path[:0] = [dest + path for path in looks]
+import fbuf
+assert fbuf.__file__.startswith(dest), fbuf.__file__
+fbuf.version()' "$tmp/dest" "$1" >"$tmp/out" 2>&1
+}
+# Whatever else is there goes first.
+found_and_gone()
+{
+	run_make install-user PREFIX="$1" && python_in "$1" && installed | grep -q 'fbuf.*[.]pyc$' &&
+		run_make uninstall PREFIX="$1" && [ -z "$(installed)" ]
+}
+run_make uninstall && found_and_gone /usr && found_and_gone /usr/local && found_and_gone /opt/fbuf
+report $? "install: python_finds_its_module"
 
 module 1.2.3-a && run_make install && [ -x "$tmp/dest/usr/local/bin/fbuf" ] &&
 	debug_info "$tmp/build/kmod-1.2.3-a/fbuf.ko" &&
