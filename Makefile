@@ -140,6 +140,11 @@ check-run: deps
 	@$(VM)/deps run
 	@selftests/run/check $(or $(KERNELS),uml 6.1 6.12)
 
+# The examples: on this machine, without the module; KERNELS="uml 6.12" for guests with it
+check-apps: deps
+	@$(VM)/deps run
+	@selftests/apps/check $(or $(KERNELS),host uml)
+
 # Their own test suites: MORE=1 for nearly all of redis', SUITES=redis for this one alone
 run-suites: deps
 	@$(VM)/deps run
@@ -212,6 +217,7 @@ help:
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
 	@echo 'make check-run    programs of Debian, as they are and under fbuf run: equal bytes'
+	@echo 'make check-apps   httpd and relay, by curl, wrk, redis-cli and others: equal bytes'
 	@echo 'make run-suites   the tests of memcached and redis, under fbuf run'
 	@echo 'make run-mix      several of them for an hour with little memory (MINUTES)'
 	@echo 'make check-headers  the module built, and not run, for all kernels of Debian 12 and'

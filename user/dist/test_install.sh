@@ -45,7 +45,7 @@ debug_info() { readelf -S --wide "$1" | grep -q ' \.debug_'; }
 mkdir "$tmp/build" "$tmp/dest"
 ln -s "$(cd "$1" && pwd)" "$tmp/build/user"
 
-plan 8
+plan 9
 
 make_fails_with "make user" all && grep -q "No kernel headers in $tmp/kernel" "$tmp/out"
 report $? "install: make_without_headers_fails"
@@ -81,6 +81,26 @@ found_and_gone()
 }
 run_make uninstall && found_and_gone /usr && found_and_gone /usr/local && found_and_gone /opt/fbuf
 report $? "install: python_finds_its_module"
+
+# Where they are installed, by what is installed; and they run.
+build_examples()
+{
+	dir=$tmp/dest/usr/local
+	export PKG_CONFIG_PATH="$dir/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$tmp/dest"
+	run_make install-user && make -s -C "$dir/share/doc/fbuf/examples" O="$tmp/examples" CFLAGS="-O2 -Werror" \
+		>"$tmp/out" 2>&1 || return
+	grep "left out" "$tmp/out"
+	for program in httpd relay; do
+		[ -e "$tmp/examples/$program" ] || continue
+		FBUF_BACKEND=user LD_LIBRARY_PATH=$dir/lib "$tmp/examples/$program" \
+			-m 1M -p 0 >"$tmp/port" 2>"$tmp/out" &
+		until_true grep -q "backend user" "$tmp/port" || return
+		kill $! && wait $! || return
+	done
+}
+
+build_examples
+report $? "install: examples_build_where_they_are_installed"
 
 module 1.2.3-a && run_make install && [ -x "$tmp/dest/usr/local/bin/fbuf" ] &&
 	debug_info "$tmp/build/kmod-1.2.3-a/fbuf.ko" &&
