@@ -113,6 +113,11 @@ run-bench: deps
 	@$(VM)/deps run
 	@$(BENCH)/run-bench
 
+# The examples beside nginx, varnish and redis. As root, as run-bench.
+serve-bench: deps
+	@$(VM)/deps run
+	@$(BENCH)/serve-bench
+
 # Where the instructions of one send go: METHOD=sendfile SIZE=64K
 METHOD	?= fbuf
 SIZE	?= 4K
@@ -208,6 +213,7 @@ help:
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
 	@echo 'make workloads    what programs do that send, each way to do it, in VMs'
 	@echo 'make run-bench    programs that nobody changed, plain and under fbuf run, in VMs'
+	@echo 'make serve-bench  httpd and relay beside nginx, varnish and redis, in VMs'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, 6.12-rt,'
