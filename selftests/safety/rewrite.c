@@ -382,6 +382,34 @@ TEST_F(rewrite, given_up)
 	EXPECT_EQ(1U, ret);
 }
 
+/* In the same place, without entries, so that each access is a fault. */
+static bool map_anew(const struct pool *pool)
+{
+	return mmap(pool->map, pool->size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, pool->fd, 0) == pool->map;
+}
+
+/* Who reads from the first to the last is not taken for one who writes. */
+TEST_F(rewrite, not_for_reads)
+{
+	unsigned int i;
+
+	/* No buffer after the one beside it. */
+	for (i = 0; i < NR_SENT; i++)
+		memset(self->pool.map + i * 7 % NR_SENT * BUF_SIZE, 1,
+		       BUF_SIZE);
+	EXPECT_EQ((int)NR_SENT, send_segs(self, self->segs, NR_SENT));
+	ASSERT_EQ((ssize_t)MESSAGE, read_full(self->sock[1], self->got,
+					      MESSAGE));
+	sock_settle(self);
+	ASSERT_TRUE(map_anew(&self->pool));
+	for (i = 0; i < NR_SENT; i++)
+		ASSERT_EQ(1, self->pool.map[i * BUF_SIZE]);
+	ASSERT_TRUE(map_anew(&self->pool));
+	self->pool.map[0] = 2;
+	EXPECT_EQ(1, send_segs(self, self->segs, NR_SENT));
+}
+
 /* A mapping of a part of the pool, that ends in the midst of those that follow. */
 TEST_F(rewrite, to_the_end_of_a_mapping)
 {
