@@ -25,6 +25,7 @@
 #include "pays.h"
 #include "pool.h"
 #include "price.h"
+#include "room.h"
 #include "run.h"
 #include "stats.h"
 
@@ -48,7 +49,6 @@ static __thread volatile bool inside
 	__attribute__((__tls_model__("initial-exec")));
 static struct runs *runs;	/* under lock; NULL while there is no pool */
 static unsigned int small_ones;	/* under lock */
-static size_t limit;		/* what the user allows */
 static size_t pool_bytes;	/* of the pool, or of what it would be */
 static size_t high;		/* under lock: nothing was in use from here on */
 
@@ -72,11 +72,6 @@ static void leave(void)
 {
 	pthread_mutex_unlock(&lock);
 	inside = false;
-}
-
-size_t pool_limit(void)
-{
-	return limit;
 }
 
 /* A new pool, all of whose buffers are held; its fd, or a negative errno value. */
@@ -184,16 +179,24 @@ static bool is_worth_it(size_t size)
 	return size >= POOL_LARGE_ONE || ++small_ones > POOL_SMALL_ONES;
 }
 
-/* How much is in use at most, and how far up. */
-static void note(const void *p)
+static size_t whole_buffers(size_t end)
+{
+	return (end + POOL_BUF_SIZE - 1) & ~(POOL_BUF_SIZE - 1);
+}
+
+/* How much is in use at most, and how far up; false: no further, for now. */
+static bool note(const void *p, size_t size)
 {
 	size_t used = runs_used(runs);
-	size_t end = (uintptr_t)p - run.base + runs_size(runs, p);
+	size_t end = (uintptr_t)p - run.base + size;
 
+	if (!room_rise(whole_buffers(end)))
+		return false;
 	if (used > stats.peak)
 		stats.peak = used;
 	if (end > high)
 		high = end;
+	return true;
 }
 
 void *pool_take(size_t size, size_t align, bool *zeroed)
@@ -204,9 +207,11 @@ void *pool_take(size_t size, size_t align, bool *zeroed)
 	enter();
 	if (runs || (run_min() != SIZE_MAX && is_worth_it(size) && open_pool())) {
 		p = runs_take(runs, size, align, zeroed);
-		if (p)
-			note(p);
-		else
+		if (p && !note(p, runs_size(runs, p))) {
+			runs_give(runs, p);
+			p = NULL;
+		}
+		if (!p)
 			stats_add(&stats.full, 1);
 	}
 	leave();
@@ -246,23 +251,17 @@ size_t pool_size_of(const void *p)
 
 bool pool_resize(void *p, size_t size)
 {
+	size_t was;
 	bool ret;
 
 	enter();
-	check(runs ? runs_size(runs, p) : 0);
+	was = runs ? runs_size(runs, p) : 0;
+	check(was);
 	ret = runs_resize(runs, p, size);
-	note(p);
+	if (ret && !note(p, runs_size(runs, p)))
+		ret = !runs_resize(runs, p, was);
 	leave();
 	return ret;
-}
-
-size_t pool_memory(void)
-{
-	struct fbuf_info info = { .size = sizeof(info) };
-
-	if (lib_ioctl(fds_get(FD_POOL), FBUF_IOC_INFO, &info) < 0)
-		return 0;
-	return info.resident + info.charged - info.pool_size;
 }
 
 /* From one mapping of a pool to that of another. */
@@ -388,6 +387,7 @@ static void child_begins_anew(void)
 	runs_destroy(runs);
 	runs = NULL;
 	high = 0;
+	room_anew(0);
 	small_ones = 0;
 	pool_bytes = run.size;
 	fds_set(FD_POOL, -1);
@@ -417,6 +417,7 @@ static void child_has_pool(void)
 		abort();
 	fds_set(FD_POOL, -1);
 	fds[FD_POOL] = child.fd;
+	room_anew(whole_buffers(high));
 }
 
 void pool_fork_child(void)
@@ -454,7 +455,7 @@ int pool_start(size_t size)
 		return err;
 	}
 	fds_set(FD_CONTROL, fd);
-	limit = size;
+	room_start(size);
 	pool_bytes = bytes;
 	run.base = (uintptr_t)base;
 	run.size = bytes;

@@ -28,10 +28,6 @@ size_t pool_size_of(const void *p);
 /* Grow or shrink in place; false if there is no room behind. */
 bool pool_resize(void *p, size_t size);
 
-/* Bytes of the machine's memory that are there for it, snapshots included. */
-size_t pool_memory(void);
-size_t pool_limit(void);
-
 /*
  * fork(): the child has a copy of what is in use, made before either goes on; at
  * the same addresses, and in a pool of its own if it can have one.

@@ -26,16 +26,9 @@
 #include "next.h"
 #include "pays.h"
 #include "pool.h"
+#include "room.h"
 #include "run.h"
 #include "stats.h"
-
-/*
- * When the memory in flight is looked at, which is not for nothing: after so many
- * buffers were protected, or so many sends; more often where there was too much.
- */
-#define LOOK_PART	16U	/* of the limit: bytes that were protected */
-#define LOOK_SENDS	1024U
-#define LOOK_CROWDED	32U
 
 /* MSG_* that a send can do; with any other, or an address, the real call can. */
 #define FLAGS_KNOWN	(MSG_DONTWAIT | MSG_MORE | MSG_NOSIGNAL)
@@ -194,41 +187,78 @@ static void count(struct pays_class *c, const struct batch *b,
 	}
 }
 
-/* Buffers protected, each of which may become a snapshot. */
-static uint64_t look_after(void)
+/* Nothing was done, the real call is to be made. */
+#define NOT_OURS	(-2)
+
+/* iovecs of a call that is made for a part of another: signal stacks are small. */
+#define REST_IOVS	32U
+
+/* After a part of a call to TCP went: the rest of it by the real one. */
+static __attribute__((__noinline__)) ssize_t
+send_rest(const struct job *job, struct rest *rest)
 {
-	return pool_limit() / LOOK_PART >> POOL_BUF_SHIFT ?: 1;
+	int flags = MSG_NOSIGNAL |
+		    (job->flags & FBUF_SEND_DONTWAIT ? MSG_DONTWAIT : 0);
+	struct iovec iov[REST_IOVS];
+	struct msghdr msg = { .msg_iov = iov };
+	ssize_t done = 0, ret, len;
+	int saved = errno;
+	size_t i;
+
+	do {
+		for (i = 0, len = 0; i < rest->nr && i < REST_IOVS; i++) {
+			iov[i] = rest->iov[i];
+			if (!i) {
+				iov[i].iov_base = (char *)iov[i].iov_base + rest->at;
+				iov[i].iov_len -= rest->at;
+			}
+			len += iov[i].iov_len;
+		}
+		msg.msg_iovlen = i;
+		rest->iov += i;
+		rest->nr -= i;
+		rest->at = 0;
+		ret = next.sendmsg(job->fd, &msg, flags |
+				   (rest->nr || job->flags & FBUF_SEND_MORE ?
+				    MSG_MORE : 0));
+		if (ret > 0)
+			done += ret;
+	} while (rest->nr && ret == len);
+	errno = saved;
+	return done;
 }
 
-/*
- * Packets that others keep, and what writes made of the buffers meanwhile, must
- * not take more memory than the user allows.
- */
-static bool crowded(void)
+/* Returns the bytes; or a negative errno value; *why is what to do then. */
+static int send_batch(const struct job *job, const struct batch *b, bool more,
+		      struct pays_class *c, enum stats_why *why)
 {
-	static uint64_t seen;		/* protects, at the last look */
-	static uint32_t sends;		/* since then */
-	static bool is;
-	bool was = __atomic_load_n(&is, __ATOMIC_RELAXED);
-	uint64_t protects = __atomic_load_n(&stats.protects, __ATOMIC_RELAXED);
+	const uint64_t room = (uint64_t)b->segs.bufs << POOL_BUF_SHIFT;
+	struct fbuf_send send = {
+		.size = sizeof(send),
+		.flags = job->flags | (more ? FBUF_SEND_MORE : 0),
+		.segs = (uintptr_t)b->segs.seg,
+		.nr_segs = b->segs.nr,
+		.fd = job->fd,
+	};
+	int ret;
 
-	if (__atomic_add_fetch(&sends, 1, __ATOMIC_RELAXED) <
-			(was ? LOOK_CROWDED : LOOK_SENDS) &&
-	    protects - __atomic_load_n(&seen, __ATOMIC_RELAXED) < look_after())
-		return was;
-	__atomic_store_n(&sends, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&seen, protects, __ATOMIC_RELAXED);
-	was = pool_memory() > pool_limit() - pool_limit() / LOOK_PART;
-	__atomic_store_n(&is, was, __ATOMIC_RELAXED);
-	return was;
+	if (unlikely(!room_take(room))) {
+		*why = WHY_CROWDED;
+		return -EDQUOT;
+	}
+	ret = send_pages(&send);
+	room_give(room);
+	if (ret > 0)
+		count(c, b, &send, ret);
+	else if (ret < 0)
+		*why = why_of(-ret);
+	return ret;
 }
 
 /*
  * Send all of it, or what the socket takes. Returns the bytes; -1 with errno; or
- * -2: nothing was done, the real call is to be made.
+ * NOT_OURS.
  */
-#define NOT_OURS	(-2)
-
 static ssize_t send_all(const struct job *job, struct rest *rest,
 			struct pays_class *c)
 {
@@ -236,11 +266,7 @@ static ssize_t send_all(const struct job *job, struct rest *rest,
 	ssize_t done = 0;
 
 	while (rest->nr) {
-		struct fbuf_send send = {
-			.size = sizeof(send),
-			.segs = (uintptr_t)b.segs.seg,
-			.fd = job->fd,
-		};
+		struct rest from = *rest;
 		enum stats_why why;
 		int ret;
 
@@ -248,26 +274,23 @@ static ssize_t send_all(const struct job *job, struct rest *rest,
 		/* A message is one send. */
 		if (rest->nr && !done && !is_tcp(job->fd))
 			return NOT_OURS;
-		send.nr_segs = b.segs.nr;
-		send.flags = job->flags | (rest->nr ? FBUF_SEND_MORE : 0);
-		ret = send_pages(&send);
-		if (ret > 0) {
+		ret = send_batch(job, &b, rest->nr, c, &why);
+		if (ret >= 0) {
 			done += ret;
-			count(c, &b, &send, ret);
-			if ((size_t)ret == b.segs.len)
+			if (ret && (size_t)ret == b.segs.len)
 				continue;
-		}
-		if (done || !ret)
 			break;
-		why = why_of(-ret);
+		}
 		if (why == NR_WHY) {
+			if (done)
+				break;
 			errno = -ret;
 			return -1;
 		}
 		if (why == WHY_BUSY)
 			pays_lost(c);
 		stats_add(&stats.copied[why], job->pool);
-		return NOT_OURS;
+		return done ? done + send_rest(job, &from) : NOT_OURS;
 	}
 	return done;
 }
@@ -307,10 +330,6 @@ static ssize_t try_send(int fd, const struct iovec *iov, size_t nr,
 	c = pays_class(job.pool, kind_of(fd));
 	if (!pays_try(c)) {
 		stats_add(&stats.copied[WHY_UNPAID], job.pool);
-		return NOT_OURS;
-	}
-	if (unlikely(crowded())) {
-		stats_add(&stats.copied[WHY_CROWDED], job.pool);
 		return NOT_OURS;
 	}
 	return send_all(&job, &rest, c);
