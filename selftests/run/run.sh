@@ -10,7 +10,7 @@
 
 programs="run_calls run_memory run_fork run_peers"
 
-plan 15
+plan 19
 
 for program in $programs; do
 	passes "$here/$program"
@@ -18,6 +18,8 @@ for program in $programs; do
 	fresh_stats
 	passes fbuf run "--stats=$stats" -p 32M "$here/$program" && sent
 	report $? "run_$program"
+	grep -q 'takes [1-9][0-9]* % of a copy' "$stats"
+	report $? "price_is_known_$program"
 	passes fbuf run --min 1 -p 16M "$here/$program"
 	report $? "run_min_1_$program"
 done

@@ -141,6 +141,15 @@ static void give_up(const char *words, int err)
 	stats_say(words, err);
 }
 
+/* Nothing is in use yet. */
+static void learn_price(void)
+{
+	size_t price = price_of_protection((void *)run.base, fds_get(FD_POOL), 0);
+
+	pays_price(PRICE_BYTES, price);
+	stats_price(price * 100 / PRICE_BYTES);
+}
+
 /* A child that came by without fork() must not have the parent's memory. */
 static bool open_pool(void)
 {
@@ -169,8 +178,7 @@ static bool open_pool(void)
 	}
 	pool_bytes = size;
 	fds_set(FD_POOL, fd);
-	pays_price(PRICE_BYTES, price_of_protection((void *)run.base,
-						    fds_get(FD_POOL), 0));
+	learn_price();
 	return true;
 }
 

@@ -3,7 +3,7 @@
  * libfbuf-run.so, preloaded by "fbuf run": see fbuf-run(1). Whatever is missing,
  * the module, a permission, memory, the program runs as if this were not there.
  *
- * Files, each calling only those before it: next, fds, stats, price, pays, pool, hot,
+ * Files, each calling only those before it: next, fds, stats, price, pays, room, pool, hot,
  * mem, send, start.
  */
 #include <errno.h>

@@ -19,6 +19,7 @@ struct stats stats;
 static bool talkative;
 static bool counts;
 static char name[32];
+static unsigned int price;	/* in percent; 0: not known */
 
 #define LINE_MAX_BYTES	256
 
@@ -84,12 +85,22 @@ static void stats_tell(void)
 		      name, (int)getpid(), get(&stats.bytes), get(&stats.sends),
 		      get(&stats.beside)));
 	tell_copied(fd, line);
+	if (price)
+		tell(fd, line,
+		     snprintf(line, sizeof(line),
+			      "fbuf run:   to protect, and to write after it, takes %u %% of a copy here\n",
+			      price));
 	tell(fd, line,
 	     snprintf(line, sizeof(line),
 		      "fbuf run:   protected %llu buffers, %llu of them after a snapshot; at most %llu bytes in use; no room %llu times\n",
 		      get(&stats.protects), get(&stats.snapshots),
 		      get(&stats.peak), get(&stats.full)));
 	errno = saved;
+}
+
+void stats_price(unsigned int percent)
+{
+	price = percent;
 }
 
 static void on_signal(int sig)

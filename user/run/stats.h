@@ -35,6 +35,8 @@ static inline void stats_add(uint64_t *what, uint64_t n)
 	__atomic_fetch_add(what, n, __ATOMIC_RELAXED);
 }
 
+/* What protection, and the faults of the writes after it, cost: in percent of a copy. */
+void stats_price(unsigned int percent);
 /* Where to tell, and whether to say why nothing is done; once, at start. */
 void stats_start(const char *to, bool verbose);
 /* Say a sentence, if that was asked for; nothing is allocated. */
