@@ -171,6 +171,8 @@ unsent=
 gained()
 {
 	echo "# sent by fbuf: $1 bytes"
-	[ "$1" -gt 0 ] || echo "nothing was sent by fbuf" >"$tmp/err-gained"
-	[ "$1" -gt 0 ]
+	[ "$1" -le 0 ] || return 0
+	echo "nothing was sent by fbuf" >"$tmp/err-gained"
+	cat "$tmp"/log-* | grep "^fbuf run:" | sed 's/^/# /'
+	return 1
 }

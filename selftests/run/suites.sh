@@ -23,7 +23,7 @@ units="unit/printver unit/dump unit/auth unit/protocol unit/keyspace unit/scan u
 	integration/convert-zipmap-hash-on-load integration/block-repl"
 [ ! "$MORE" ] || units=$(cd /src/redis && ./runtest --list-tests)
 
-# Each leaves the names of what failed, a line each, in a file.
+# Each leaves in a file what failed, a line each: WHAT, or WHAT: and more of it.
 
 memcached_files() { (cd /src/memcached && echo t/*.t); }
 
@@ -38,8 +38,9 @@ memcached_suite()
 	grep "^Files=" "$tmp/log-suite" | sed "s/^/# $mode: /"
 }
 
-# redis_suite FAILED UNIT...
-redis_suite()
+# redis_units FAILED UNIT...: a part of them at a time. Leaves in units-done those that ended:
+# a test client that gives up takes all others along.
+redis_units()
 {
 	local failed=$1 unit singles=
 	shift
@@ -48,11 +49,34 @@ redis_suite()
 	done
 	(cd /src/redis && under "$mode" ./runtest --clients 4 --no-latency --durable $singles) \
 		>"$tmp/log-suite" 2>&1
-	# It says so whatever failed.
-	grep -q "The End" "$tmp/log-suite" || return
-	sed 's/\x1b\[[0-9;]*m//g' "$tmp/log-suite" | sed -nE 's/^\[(err|exception)\][^:]*: *(.*) in .*$/\2/p' |
-		sort -u >"$failed"
-	echo "# $mode: $(grep -c '\[ok\]' "$tmp/log-suite") passed, $(wc -l <"$failed") failed"
+	sed 's/\x1b\[[0-9;]*m//g' "$tmp/log-suite" >"$tmp/log-units"
+	sed -nE 's|^\[err\][^:]*: *(.*) in tests/(.*)[.]tcl.*$|\2: \1|p' "$tmp/log-units" >>"$failed"
+	sed -nE 's|^\[[0-9]+/[0-9]+ done\]: ([^ ]*) .*$|\1|p' "$tmp/log-units" >"$tmp/units-done"
+	grep -A 1 "^\[exception\]" "$tmp/log-units" | sed 's/^/# /'
+	passed=$((passed + $(grep -c '\[ok\]' "$tmp/log-units")))
+	pkill -KILL redis-server
+	until_true none_runs
+}
+
+none_runs() { ! pgrep redis-server >/dev/null; }
+
+# redis_suite FAILED UNIT...: those that did not end once more, each by itself.
+redis_suite()
+{
+	local failed=$1 unit passed=0
+	shift
+	: >"$failed"
+	redis_units "$failed" "$@" || return
+	cp "$tmp/units-done" "$tmp/units-all"
+	[ -s "$tmp/units-all" ] || return
+	for unit; do
+		! grep -qx "$unit" "$tmp/units-all" || continue
+		live "redis, $mode: $unit alone"
+		redis_units "$failed" "$unit" || return
+		grep -qx "$unit" "$tmp/units-done" || echo "$unit: did not end" >>"$failed"
+	done
+	sort -u -o "$failed" "$failed"
+	echo "# $mode: $passed passed, $(wc -l <"$failed") failed"
 }
 
 # none_more SUITE WHAT...: run it plain, and again; what fails only there, twice more.
@@ -64,19 +88,18 @@ none_more()
 	live "$suite, plain"
 	"$suite" "$tmp/failed-plain" "$@" || return
 	sed 's/^/# fails plain: /' "$tmp/failed-plain"
+	sort -u "$tmp/failed-plain" >"$tmp/plain"
 	mode=run
 	for try in 1 2 3; do
 		live "$suite, run: $try"
 		"$suite" "$tmp/failed-run" "$@" || return
-		sort "$tmp/failed-run" >"$tmp/failed-now"
-		[ ! -e "$tmp/failed-more" ] || sort "$tmp/failed-more" | comm -12 - "$tmp/failed-now" >"$tmp/both"
-		[ ! -e "$tmp/both" ] || mv "$tmp/both" "$tmp/failed-now"
-		sort "$tmp/failed-plain" | comm -13 - "$tmp/failed-now" >"$tmp/failed-more"
-		sed "s/^/# fails under fbuf run: /" "$tmp/failed-more"
-		[ -s "$tmp/failed-more" ] || break
+		sort -u "$tmp/failed-run" | comm -13 "$tmp/plain" - >"$tmp/more"
+		sed "s/^/# fails under fbuf run: /" "$tmp/more"
+		set -- $(sed 's/:.*//' "$tmp/more" | sort -u)
+		[ $# -gt 0 ] || return 0
 	done
-	[ ! -s "$tmp/failed-more" ] || { cp "$tmp/failed-more" "$tmp/err-more"; rm -f "$tmp/failed-more"; return 1; }
-	rm -f "$tmp/failed-more"
+	cp "$tmp/more" "$tmp/err-more"
+	return 1
 }
 
 # What all processes of a suite sent, and that it is not nothing.

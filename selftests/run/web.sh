@@ -87,7 +87,11 @@ varnish() { varnish_start && load --stale -c 16; }
 # How often its child was launched.
 launched() { [ "$(grep -c "Child launched OK" "$tmp/log-varnish")" -gt "$1" ]; }
 
-# The child is killed again and again, each time that it was forked anew.
+# Whatever it says.
+answers() { curl -s -m 60 -o "$tmp/answer" "http://127.0.0.1:$port/"; }
+
+# The child is killed again and again, each time that it was forked anew and has answered:
+# as soon as it has had the time for a large object.
 varnish_killed()
 {
 	local asking times=0
@@ -95,8 +99,11 @@ varnish_killed()
 	load --stale --lossy -c 8 -n $((requests * 3)) &
 	asking=$!
 	while sleep 0.1 && ! ended $asking; do
-		until_true launched $times || return
+		until_true launched $times && until_true answers || return
 		times=$((times + 1))
+		for _ in $(seq ${SLOWER:-1}); do
+			sleep 0.4
+		done
 		pkill -KILL -P "$pid"
 	done
 	wait $asking && ! grep -q "again=0 " "$tmp/client"
