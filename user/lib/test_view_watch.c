@@ -120,7 +120,7 @@ static void says_where(void)
 	CHECK(strstr(said, "touched last by fbuf_view_write()"));
 	CHECK(strstr(said, "at toucher_of_leaks+0x"));
 	CHECK(strstr(said, "before that by fbuf_view_retain()"));
-	CHECK(strstr(said, "test_view_watch"));
+	CHECK(strstr(said, program_invocation_short_name));
 	/* Only once. */
 	CHECK(!fbuf_view_leaks_report(0));
 	CHECK(!fbuf_view_release(v) && fbuf_view_release(v));
