@@ -7,6 +7,11 @@
 #define list_for_each_entry_safe(pos, then, list, member) \
 	for (pos = first(list); then = next(pos), pos; pos = then)
 #define list_for_each_entry_safe_reverse list_for_each_entry_safe
+#define LIST_FOREACH(pos, list, member) \
+	for (pos = first(list); pos; pos = next(pos))
+#define TAILQ_FOREACH LIST_FOREACH
+#define TAILQ_FOREACH_REVERSE(pos, list, name, member) \
+	LIST_FOREACH(pos, list, member)
 #define xa_for_each(xa, i, entry) \
 	for (i = 0, entry = first(xa); entry; entry = next(xa, &i))
 #define xa_for_each_start(xa, i, entry, start) \
