@@ -236,21 +236,12 @@ static int heap_make(struct fbuf_heap *h, const struct fbuf_heap_options *opt)
 	return ret;
 }
 
-/* From a caller whose idea of it may be older than ours, or newer. */
 static int options_get(struct fbuf_heap_options *opt, const void *from,
 		       size_t size)
 {
-	const char *byte = from;
-	size_t i;
+	int ret = lib_options_get(opt, sizeof(*opt), from, size, OPTIONS_MIN);
 
-	if (size < OPTIONS_MIN)
-		return -EINVAL;
-	for (i = sizeof(*opt); i < size; i++)
-		if (byte[i])
-			return -E2BIG;
-	memset(opt, 0, sizeof(*opt));
-	memcpy(opt, from, size < sizeof(*opt) ? size : sizeof(*opt));
-	return opt->flags & ~FBUF_HEAP_IDLE ? -EINVAL : 0;
+	return ret < 0 ? ret : opt->flags & ~FBUF_HEAP_IDLE ? -EINVAL : 0;
 }
 
 int fbuf_heap_create_sized(struct fbuf_heap **heap,

@@ -114,6 +114,13 @@ union lib_ring_words {
 
 /* backend.c: makes a pool with the one that is asked for; returns its fd. */
 int lib_pool_create(const struct fbuf_pool_create *create);
+/*
+ * Options of a caller whose idea of them may be older than ours, or newer: known bytes
+ * of them, of which he has size, and at least as many as there were first. 0; -EINVAL;
+ * -E2BIG: something is set that we do not know.
+ */
+int lib_options_get(void *opt, size_t known, const void *from, size_t size,
+		    size_t least);
 /* close() that leaves errno alone. */
 void lib_close(int fd);
 /* CLOCK_MONOTONIC in milliseconds. */

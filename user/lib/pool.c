@@ -108,20 +108,19 @@ int fbuf_pool_open(struct fbuf_pool **pool, int fd)
 	return ret < 0 ? ret : 0;
 }
 
-/* From a caller whose idea of it may be older than ours, or newer. */
-static int options_get(struct fbuf_pool_options *opt, const void *from,
-		       size_t size)
+int lib_options_get(void *opt, size_t known, const void *from, size_t size,
+		    size_t least)
 {
 	const char *byte = from;
 	size_t i;
 
-	if (size < LIB_OPTIONS_MIN)
+	if (size < least)
 		return -EINVAL;
-	for (i = sizeof(*opt); i < size; i++)
+	for (i = known; i < size; i++)
 		if (byte[i])
 			return -E2BIG;
-	memset(opt, 0, sizeof(*opt));
-	memcpy(opt, from, size < sizeof(*opt) ? size : sizeof(*opt));
+	memset(opt, 0, known);
+	memcpy(opt, from, size < known ? size : known);
 	return 0;
 }
 
@@ -148,7 +147,8 @@ int fbuf_pool_create_sized(struct fbuf_pool **pool,
 	struct fbuf_pool_options opt;
 	int fd, ret;
 
-	ret = options_get(&opt, options, size);
+	ret = lib_options_get(&opt, sizeof(opt), options, size,
+			      LIB_OPTIONS_MIN);
 	if (ret < 0)
 		return ret;
 	fd = pool_create(&opt);

@@ -24,18 +24,14 @@
 static int options_get(struct fbuf_queue_options *opt, const void *from,
 		       size_t size)
 {
-	const char *byte = from;
-	size_t i;
+	int ret;
 
 	memset(opt, 0, sizeof(*opt));
 	if (!from)
 		return 0;
-	if (size < OPTIONS_MIN)
-		return -EINVAL;
-	for (i = sizeof(*opt); i < size; i++)
-		if (byte[i])
-			return -E2BIG;
-	memcpy(opt, from, size < sizeof(*opt) ? size : sizeof(*opt));
+	ret = lib_options_get(opt, sizeof(*opt), from, size, OPTIONS_MIN);
+	if (ret < 0)
+		return ret;
 	if (opt->flags & ~FBUF_QUEUE_HOLD || opt->send_flags & ~SEND_FLAGS ||
 	    opt->send_flags & (opt->send_flags - 1))
 		return -EINVAL;

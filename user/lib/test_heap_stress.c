@@ -33,7 +33,7 @@ struct worker {
 	struct object *kept[KEPT];
 	pthread_t thread;
 	unsigned int seed;
-	unsigned long todo, done;
+	unsigned long goal, done;
 	int sock[2];
 	bool wrong;
 };
@@ -94,7 +94,7 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 
-	while (w->done < w->todo && !w->wrong) {
+	while (w->done < w->goal && !w->wrong) {
 		unsigned int i = rand_r(&w->seed) % KEPT;
 		struct object *o = w->kept[i];
 
@@ -122,7 +122,7 @@ static bool start(struct worker *all, struct fbuf_heap *heap)
 	for (i = 0; i < nr_threads; i++) {
 		all[i] = (struct worker){
 			.heap = heap, .seed = i,
-			.todo = nr_allocs / nr_threads,
+			.goal = nr_allocs / nr_threads,
 			.next = &all[(i + 1) % nr_threads],
 		};
 		if (socketpair(AF_UNIX, SOCK_STREAM, 0, all[i].sock))
