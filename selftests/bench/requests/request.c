@@ -25,16 +25,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../clock.h"
 #include "../../run/content.h"
 #include "../../run/protocol.h"
 
 #define KEY		1
 #define TRIES		600	/* to connect, a tenth of a second apart */
 #define AFTER		32	/* answers compared before and after what is counted */
-#define LOOP		100000	/* turns, to see what the clock counts */
 #define WINDOWS_MAX	4096
 
 static struct {
@@ -65,35 +64,9 @@ static void complain(const char *what)
 	exit(2);
 }
 
-/* The processor's counter has no system call in it where the clock has. */
 static double now(void)
 {
-	struct timespec ts;
-
-#ifdef __x86_64__
-	if (options.instructions)
-		return __builtin_ia32_rdtsc();
-#endif
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e9 + ts.tv_nsec;
-}
-
-/* A loop of two instructions a turn: the least of a few, as an interrupt may come. */
-static void check_clock(void)
-{
-	double start, took, least = 1e18;
-	unsigned int i, n;
-
-	for (i = 0; i < 9; i++) {
-		start = now();
-		for (n = LOOP; n; n--)
-			__asm__ volatile ("");
-		took = now() - start;
-		if (took < least)
-			least = took;
-	}
-	if (least < 1.99 * LOOP || least > 2.01 * LOOP + 100)
-		complain("the clock counts no instructions: that of QEMU with -icount does");
+	return clock_now(options.instructions);
 }
 
 static void connect_to(unsigned int port)
@@ -346,8 +319,8 @@ int main(int argc, char **argv)
 		die("malloc");
 	if (options.write)
 		return write_object();
-	if (options.instructions)
-		check_clock();
+	if (options.instructions && !clock_counts_instructions())
+		complain("the clock counts no instructions: that of QEMU with -icount does");
 	memset(answer, 1, room());
 	connect_to(options.port);
 	if (!options.get)
