@@ -77,18 +77,6 @@ FIXTURE_TEARDOWN(drop)
 	free(self->got);
 }
 
-static __u64 resident(const struct pool *pool)
-{
-	struct fbuf_info info;
-
-	return pool_info(pool->fd, &info) ? ~0ULL : info.resident;
-}
-
-static bool is_all(const __u8 *p, __u8 byte, size_t len)
-{
-	return p[0] == byte && !memcmp(p, p + 1, len - 1);
-}
-
 static __u8 load(const __u8 *at)
 {
 	return __atomic_load_n(at, __ATOMIC_RELAXED);
@@ -121,7 +109,7 @@ static ssize_t send_buf(struct _test_data_drop *self, unsigned int buf)
 /* So many buffers have memory, and those from @first on have what they had. */
 static bool kept(struct _test_data_drop *self, unsigned int first)
 {
-	return resident(&self->pool) == (__u64)POOL_SIZE &&
+	return pool_resident(self->pool.fd) == (__u64)POOL_SIZE &&
 	       is_all(addr(self, first), 0x5a,
 		      (size_t)(NR_BUFS - first) * BUF_SIZE);
 }
@@ -130,12 +118,12 @@ static bool kept(struct _test_data_drop *self, unsigned int first)
 #define EXPECT_DROPPED()						\
 do {									\
 	ASSERT_EQ(1, drop(self, 0, 1));					\
-	EXPECT_EQ((__u64)POOL_SIZE - BUF_SIZE, resident(&self->pool));	\
+	EXPECT_EQ((__u64)POOL_SIZE - BUF_SIZE, pool_resident(self->pool.fd));	\
 } while (0)
 
 #define EXPECT_BACK()							\
 do {									\
-	EXPECT_EQ((__u64)POOL_SIZE, resident(&self->pool));		\
+	EXPECT_EQ((__u64)POOL_SIZE, pool_resident(self->pool.fd));		\
 	EXPECT_TRUE(is_all(addr(self, 1), 0x5a, POOL_SIZE - BUF_SIZE));	\
 } while (0)
 
@@ -293,10 +281,10 @@ TEST_F(drop, stays_charged)
 	__u64 before = pool_charged(&self->pool);
 
 	ASSERT_EQ((int)NR_BUFS, drop(self, 0, NR_BUFS));
-	EXPECT_EQ(0ULL, resident(&self->pool));
+	EXPECT_EQ(0ULL, pool_resident(self->pool.fd));
 	EXPECT_EQ(before, pool_charged(&self->pool));
 	memset(self->pool.map, 1, POOL_SIZE);
-	EXPECT_EQ((__u64)POOL_SIZE, resident(&self->pool));
+	EXPECT_EQ((__u64)POOL_SIZE, pool_resident(self->pool.fd));
 	EXPECT_EQ(before, pool_charged(&self->pool));
 }
 
@@ -306,12 +294,12 @@ TEST_F(drop, again)
 	__u64 twice[] = { self->names[0], self->names[1], self->names[0] };
 
 	ASSERT_EQ(3, pool_drop(self->pool.fd, twice, 3));
-	EXPECT_EQ((__u64)POOL_SIZE - 2 * BUF_SIZE, resident(&self->pool));
+	EXPECT_EQ((__u64)POOL_SIZE - 2 * BUF_SIZE, pool_resident(self->pool.fd));
 	ASSERT_EQ(3, pool_drop(self->pool.fd, twice, 3));
-	EXPECT_EQ((__u64)POOL_SIZE - 2 * BUF_SIZE, resident(&self->pool));
+	EXPECT_EQ((__u64)POOL_SIZE - 2 * BUF_SIZE, pool_resident(self->pool.fd));
 	EXPECT_TRUE(is_all(addr(self, 0), 0, 1));
 	ASSERT_EQ(3, pool_drop(self->pool.fd, twice, 3));
-	EXPECT_EQ((__u64)POOL_SIZE - 2 * BUF_SIZE, resident(&self->pool));
+	EXPECT_EQ((__u64)POOL_SIZE - 2 * BUF_SIZE, pool_resident(self->pool.fd));
 }
 
 /* It is held as it was, and by that name. */
@@ -341,14 +329,14 @@ TEST_F(drop, then_freed)
 {
 	ASSERT_EQ(4, drop(self, 0, 4));
 	ASSERT_EQ((int)NR_BUFS, pool_free(self->pool.fd, self->names, NR_BUFS));
-	EXPECT_EQ((__u64)POOL_SIZE / 2, resident(&self->pool));
+	EXPECT_EQ((__u64)POOL_SIZE / 2, pool_resident(self->pool.fd));
 	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, self->names,
 					   NR_BUFS));
 	/* Those that have memory are handed out first. */
 	EXPECT_EQ(0x5a, addr(self, 0)[0]);
 	EXPECT_EQ(0, addr(self, NR_BUFS - 1)[0]);
 	memset(self->pool.map, 0x5a, POOL_SIZE);
-	EXPECT_EQ((__u64)POOL_SIZE, resident(&self->pool));
+	EXPECT_EQ((__u64)POOL_SIZE, pool_resident(self->pool.fd));
 }
 
 /* All or none: a bad one first, last, or between good ones. */
@@ -470,7 +458,7 @@ TEST_F(drop, passed)
 	all_or_none(_metadata, self, self->names[0], -ESTALE);
 	EXPECT_TRUE(kept(self, 0));
 	EXPECT_EQ(1, pool_drop(fd, self->names, 1));
-	EXPECT_EQ((__u64)POOL_SIZE - BUF_SIZE, resident(&self->pool));
+	EXPECT_EQ((__u64)POOL_SIZE - BUF_SIZE, pool_resident(self->pool.fd));
 	ring_unmake(&ring);
 	close(fd);
 }
@@ -578,7 +566,7 @@ TEST_F(drop, many)
 		names[i] = self->names[i % NR_BUFS];
 	ASSERT_EQ((ssize_t)LEN, send_buf(self, 5));
 	EXPECT_EQ(-EBUSY, pool_drop(self->pool.fd, names, FBUF_BATCH_MAX));
-	EXPECT_EQ((__u64)POOL_SIZE, resident(&self->pool));
+	EXPECT_EQ((__u64)POOL_SIZE, pool_resident(self->pool.fd));
 	EXPECT_EQ(-EINVAL, pool_drop(self->pool.fd, names, FBUF_BATCH_MAX + 1));
 	EXPECT_EQ(-EINVAL, pool_drop(self->pool.fd, names, 0));
 	EXPECT_EQ(-EFAULT, pool_drop(self->pool.fd, NULL, 1));
@@ -586,7 +574,7 @@ TEST_F(drop, many)
 	ASSERT_EQ((ssize_t)LEN, read_full(self->sock[1], self->got, LEN));
 	EXPECT_TRUE(wait_for(pool_drop(self->pool.fd, names, FBUF_BATCH_MAX) ==
 			     (int)FBUF_BATCH_MAX, DEADLINE_MS));
-	EXPECT_EQ(0ULL, resident(&self->pool));
+	EXPECT_EQ(0ULL, pool_resident(self->pool.fd));
 	free(names);
 }
 
@@ -681,7 +669,7 @@ TEST_F(drop, while_sends_run)
 	EXPECT_EQ(NR_BUFS, info.holds);
 	EXPECT_TRUE(wait_for(drop(self, 0, NR_BUFS) == (int)NR_BUFS,
 			     DEADLINE_MS));
-	EXPECT_EQ(0ULL, resident(&self->pool));
+	EXPECT_EQ(0ULL, pool_resident(self->pool.fd));
 	EXPECT_TRUE(wait_for(pool_charged(&self->pool) == POOL_SIZE,
 			     DEADLINE_MS));
 }
@@ -853,7 +841,7 @@ TEST(not_of_others)
 		pool.map[0] = 1;
 		EXPECT_EQ(-EOPNOTSUPP, pool_drop(pool.fd, &name, 1));
 		EXPECT_EQ(1, pool.map[0]);
-		EXPECT_EQ((__u64)PAGE, resident(&pool));
+		EXPECT_EQ((__u64)PAGE, pool_resident(pool.fd));
 		pool_unmake(&pool);
 	}
 }
@@ -876,7 +864,7 @@ TEST(of_any_size)
 		ASSERT_EQ(2, pool_alloc(pool.fd, names, 2));
 		memset(pool.map, 1, pool.size);
 		ASSERT_EQ(1, pool_drop(pool.fd, &names[1], 1));
-		EXPECT_EQ((__u64)sizes[i], resident(&pool));
+		EXPECT_EQ((__u64)sizes[i], pool_resident(pool.fd));
 		EXPECT_TRUE(is_all(buf_addr(&pool, names[0]), 1, sizes[i]));
 		EXPECT_TRUE(is_all(buf_addr(&pool, names[1]), 0, sizes[i]));
 		pool_unmake(&pool);

@@ -92,24 +92,12 @@ FIXTURE_TEARDOWN(lazy)
 	free(self->got);
 }
 
-static __u64 resident(const struct pool *pool)
-{
-	struct fbuf_info info;
-
-	return pool_info(pool->fd, &info) ? ~0ULL : info.resident;
-}
-
-static bool is_zero(const __u8 *p, size_t len)
-{
-	return !p[0] && !memcmp(p, p + 1, len - 1);
-}
-
 /* So many bytes are there to be read, all of them 0. */
 static bool got_zeroes(struct _test_data_lazy *self, size_t len)
 {
 	memset(self->got, 0xff, len);
 	return read_full(self->sock[1], self->got, len) == (ssize_t)len &&
-	       is_zero(self->got, len);
+	       is_all(self->got, 0, len);
 }
 
 static __u8 load(const __u8 *at)
@@ -150,13 +138,13 @@ TEST_F(lazy, charged_at_once)
 
 /* Nobody else's buffer got memory with it. */
 #define EXPECT_TOUCHED()						\
-	EXPECT_EQ((__u64)BUF_SIZE, resident(&self->pool))
+	EXPECT_EQ((__u64)BUF_SIZE, pool_resident(self->pool.fd))
 
 TEST_F(lazy, read)
 {
 	EXPECT_EQ(0, load(first(self) + PAGE));
 	EXPECT_TOUCHED();
-	EXPECT_TRUE(is_zero(first(self), BUF_SIZE));
+	EXPECT_TRUE(is_all(first(self), 0, BUF_SIZE));
 	first(self)[0] = 1;
 	EXPECT_TOUCHED();
 }
@@ -166,7 +154,7 @@ TEST_F(lazy, write)
 	first(self)[PAGE] = 1;
 	EXPECT_TOUCHED();
 	first(self)[PAGE] = 0;
-	EXPECT_TRUE(is_zero(first(self), BUF_SIZE));
+	EXPECT_TRUE(is_all(first(self), 0, BUF_SIZE));
 	EXPECT_TOUCHED();
 }
 
@@ -183,7 +171,7 @@ TEST_F(lazy, written_by_another)
 	EXPECT_EQ(0, child_status(pid));
 	EXPECT_TOUCHED();
 	EXPECT_EQ(7, first(self)[1]);
-	EXPECT_TRUE(is_zero(first(self) + 2, BUF_SIZE - 2));
+	EXPECT_TRUE(is_all(first(self) + 2, 0, BUF_SIZE - 2));
 }
 
 TEST_F(lazy, written_by_a_call)
@@ -193,7 +181,7 @@ TEST_F(lazy, written_by_a_call)
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(100, read(fd, first(self) + 100, 100));
 	EXPECT_TOUCHED();
-	EXPECT_TRUE(is_zero(first(self), BUF_SIZE));
+	EXPECT_TRUE(is_all(first(self), 0, BUF_SIZE));
 	close(fd);
 }
 
@@ -203,7 +191,7 @@ TEST_F(lazy, send)
 					       &self->seg, 1, 0, 0, NULL));
 	EXPECT_TRUE(got_zeroes(self, BUF_SIZE));
 	EXPECT_TOUCHED();
-	EXPECT_TRUE(is_zero(first(self), BUF_SIZE));
+	EXPECT_TRUE(is_all(first(self), 0, BUF_SIZE));
 }
 
 /* By offset, and in the midst of others that have memory. */
@@ -221,8 +209,8 @@ TEST_F(lazy, send_among_others)
 	ASSERT_EQ(3 * (ssize_t)PAGE, read_full(self->sock[1], self->got,
 					       3 * PAGE));
 	EXPECT_TRUE(self->got[0] == 1 && self->got[2 * PAGE] == 2);
-	EXPECT_TRUE(is_zero(self->got + PAGE, PAGE));
-	EXPECT_EQ(3ULL * BUF_SIZE, resident(&self->pool));
+	EXPECT_TRUE(is_all(self->got + PAGE, 0, PAGE));
+	EXPECT_EQ(3ULL * BUF_SIZE, pool_resident(self->pool.fd));
 }
 
 /* As they are copied, some of buffers that have no memory, some of one that has. */
@@ -328,7 +316,7 @@ TEST_F(lazy, splice)
 					0));
 	memset(self->got, 0xff, PAGE);
 	ASSERT_EQ((ssize_t)PAGE, read_full(fd[0], self->got, PAGE));
-	EXPECT_TRUE(is_zero(self->got, PAGE));
+	EXPECT_TRUE(is_all(self->got, 0, PAGE));
 	EXPECT_TOUCHED();
 	close(fd[0]);
 	close(fd[1]);
@@ -359,8 +347,8 @@ TEST_F(lazy, fill)
 	ASSERT_EQ(10, ioctl(self->pool.fd, FBUF_IOC_FILL, &arg));
 	EXPECT_TOUCHED();
 	EXPECT_EQ(0, memcmp(first(self) + 10, "0123456789", 10));
-	EXPECT_TRUE(is_zero(first(self), 10));
-	EXPECT_TRUE(is_zero(first(self) + 20, BUF_SIZE - 20));
+	EXPECT_TRUE(is_all(first(self), 0, 10));
+	EXPECT_TRUE(is_all(first(self) + 20, 0, BUF_SIZE - 20));
 	close(arg.fd);
 }
 
@@ -371,12 +359,12 @@ TEST_F(lazy, secure)
 
 	if (!(variant->flags & (FBUF_POOL_SECURED | FBUF_POOL_SNAPSHOT))) {
 		EXPECT_EQ(-EOPNOTSUPP, ret);
-		EXPECT_EQ(0ULL, resident(&self->pool));
+		EXPECT_EQ(0ULL, pool_resident(self->pool.fd));
 		return;
 	}
 	EXPECT_EQ(1, ret);
 	EXPECT_TOUCHED();
-	EXPECT_TRUE(is_zero(first(self), BUF_SIZE));
+	EXPECT_TRUE(is_all(first(self), 0, BUF_SIZE));
 	EXPECT_EQ(1, pool_free(self->pool.fd, self->names, 1));
 	first(self)[0] = 1;
 }
@@ -385,7 +373,7 @@ TEST_F(lazy, wait)
 {
 	EXPECT_EQ((int)NR_BUFS, pool_wait(self->pool.fd, self->names, NR_BUFS,
 					  0));
-	EXPECT_EQ(0ULL, resident(&self->pool));
+	EXPECT_EQ(0ULL, pool_resident(self->pool.fd));
 }
 
 /* What goes to another is held there, and touched there. */
@@ -401,10 +389,10 @@ TEST_F(lazy, pass_and_hold)
 	ASSERT_EQ(0, ring_make(&ring, fd, FBUF_RING_ACCEPT, 8, 0));
 	EXPECT_EQ(1, pool_pass_one(self->pool.fd, to, self->names[0], 0));
 	EXPECT_EQ(1, pool_hold(fd, &self->names[1], 1));
-	EXPECT_EQ(0ULL, resident(&self->pool));
+	EXPECT_EQ(0ULL, pool_resident(self->pool.fd));
 	EXPECT_EQ(-ESTALE, pool_send(self->pool.fd, self->sock[0], &self->seg,
 				     1, 0, 0, NULL));
-	EXPECT_EQ(0ULL, resident(&self->pool));
+	EXPECT_EQ(0ULL, pool_resident(self->pool.fd));
 	EXPECT_EQ((ssize_t)BUF_SIZE, pool_send(fd, self->sock[0], &self->seg,
 					       1, 0, 0, NULL));
 	EXPECT_TRUE(got_zeroes(self, BUF_SIZE));
@@ -427,7 +415,7 @@ TEST_F(lazy, refused_without_memory)
 	EXPECT_EQ(-ESTALE, pool_send(self->pool.fd, self->sock[0], &seg, 1, 0,
 				     0, NULL));
 	EXPECT_TRUE(sock_empty(self->sock[1]));
-	EXPECT_EQ(0ULL, resident(&self->pool));
+	EXPECT_EQ(0ULL, pool_resident(self->pool.fd));
 }
 
 static bool to_be_had(int fd)
@@ -496,18 +484,18 @@ TEST_F(lazy, under_pressure)
 	if (access(DROP_CACHES, W_OK))
 		SKIP(return, "no " DROP_CACHES);
 	memset(self->pool.map, 1, POOL_SIZE / 2);
-	ASSERT_EQ((__u64)POOL_SIZE / 2, resident(&self->pool));
+	ASSERT_EQ((__u64)POOL_SIZE / 2, pool_resident(self->pool.fd));
 	ASSERT_EQ((int)NR_BUFS - 1, pool_free(self->pool.fd, self->names + 1,
 					      NR_BUFS - 1));
 	first(self)[0] = 1;
 	EXPECT_TRUE(wait_for(!file_put(DROP_CACHES, "2") &&
-			     resident(&self->pool) == BUF_SIZE, DEADLINE_MS));
+			     pool_resident(self->pool.fd) == BUF_SIZE, DEADLINE_MS));
 	ASSERT_EQ((int)NR_BUFS - 1, pool_alloc(self->pool.fd, self->names + 1,
 					       NR_BUFS - 1));
 	EXPECT_TOUCHED();
 	EXPECT_EQ(1, first(self)[0]);
-	EXPECT_TRUE(is_zero(buf_addr(&self->pool, self->names[1]), BUF_SIZE));
-	EXPECT_EQ(2ULL * BUF_SIZE, resident(&self->pool));
+	EXPECT_TRUE(is_all(buf_addr(&self->pool, self->names[1]), 0, BUF_SIZE));
+	EXPECT_EQ(2ULL * BUF_SIZE, pool_resident(self->pool.fd));
 }
 
 /* A pool of buffers that two touch at the same time, each in its own way. */
@@ -606,7 +594,7 @@ TEST_F(lazy, touched_by_two)
 		free(r.data);
 		for (i = 0; i < RACE_BUFS; i++)
 			EXPECT_EQ(1, buf_addr(&pool, names[i])[4 * PAGE - 1]);
-		EXPECT_EQ((__u64)pool.size, resident(&pool));
+		EXPECT_EQ((__u64)pool.size, pool_resident(pool.fd));
 		pool_unmake(&pool);
 	}
 }
@@ -664,7 +652,7 @@ TEST(protected_from_the_first_send)
 	EXPECT_EQ(1ULL, info.protects);
 	EXPECT_EQ(1ULL, info.snapshots);
 	ASSERT_EQ((ssize_t)BUF_SIZE, read_full(sock[1], got, BUF_SIZE));
-	EXPECT_TRUE(is_zero(got, BUF_SIZE));
+	EXPECT_TRUE(is_all(got, 0, BUF_SIZE));
 	EXPECT_EQ(1, buf_addr(&pool, name)[0]);
 	pool_unmake(&pool);
 	close(sock[0]);
@@ -681,8 +669,8 @@ TEST(largest_buffers)
 				     FBUF_POOL_LAZY));
 	ASSERT_EQ(4, pool_alloc(pool.fd, names, 4));
 	buf_addr(&pool, names[2])[FBUF_BUF_SIZE_MAX - 1] = 1;
-	EXPECT_EQ((__u64)FBUF_BUF_SIZE_MAX, resident(&pool));
-	EXPECT_TRUE(is_zero(buf_addr(&pool, names[2]), FBUF_BUF_SIZE_MAX - 1));
+	EXPECT_EQ((__u64)FBUF_BUF_SIZE_MAX, pool_resident(pool.fd));
+	EXPECT_TRUE(is_all(buf_addr(&pool, names[2]), 0, FBUF_BUF_SIZE_MAX - 1));
 	pool_unmake(&pool);
 }
 

@@ -247,6 +247,20 @@ __u64 pool_charged(const struct pool *pool)
 	return pool_info(pool->fd, &info) ? ~0ULL : info.charged;
 }
 
+__u64 pool_resident(int fd)
+{
+	struct fbuf_info info;
+
+	return pool_info(fd, &info) ? ~0ULL : info.resident;
+}
+
+bool only_user(void)
+{
+	const char *env = getenv("FBUF_BACKEND");
+
+	return env && !strcmp(env, "user");
+}
+
 int pool_wait_idle(int fd, unsigned int nr_bufs, int ms)
 {
 	__u64 *names = calloc(nr_bufs, sizeof(*names));
@@ -398,6 +412,11 @@ int pool_fanout(int fd, const struct fbuf_seg *segs, unsigned int nr_segs,
 	int ret = ioctl(fd, FBUF_IOC_FANOUT, &arg);
 
 	return ret < 0 ? -errno : ret;
+}
+
+bool is_all(const __u8 *p, __u8 byte, size_t len)
+{
+	return p[0] == byte && !memcmp(p, p + 1, len - 1);
 }
 
 void pattern_fill(void *to, unsigned int seed, size_t pos, size_t len)

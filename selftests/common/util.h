@@ -64,6 +64,10 @@ __u32 pool_handle(int fd);
 /* Retries while all free buffers are in flight. */
 int pool_alloc_wait(int fd, __u64 *names, unsigned int count, int ms);
 int pool_info(int fd, struct fbuf_info *info);
+/* The library is to be tested without the module. */
+bool only_user(void);
+/* Bytes of memory that its buffers have now; ~0 if it does not say. */
+__u64 pool_resident(int fd);
 /* What is charged for it, in bytes; or all bits. */
 __u64 pool_charged(const struct pool *pool);
 /* Waits until each of the pool's buffers was to be had, none being held. */
@@ -117,6 +121,8 @@ static inline __u8 pattern_byte(unsigned int seed, size_t pos)
 	return (x >> 13) ^ (x >> 24) ^ (pos * 37 + seed);
 }
 
+/* Of at least one byte. */
+bool is_all(const __u8 *p, __u8 byte, size_t len);
 void pattern_fill(void *to, unsigned int seed, size_t pos, size_t len);
 /* Number of the first byte that is not the pattern's, or -1. */
 ssize_t pattern_differs(const void *buf, unsigned int seed, size_t pos,

@@ -51,13 +51,6 @@ FIXTURE_VARIANT_ADD(heap, user_snapshot)
 	.flags = FBUF_POOL_SNAPSHOT, .user = true,
 };
 
-static bool only_user(void)
-{
-	const char *env = getenv("FBUF_BACKEND");
-
-	return env && !strcmp(env, "user");
-}
-
 FIXTURE_SETUP(heap)
 {
 	struct fbuf_pool_options opt = FBUF_POOL_OPTIONS_INIT;

@@ -48,14 +48,6 @@ FIXTURE_VARIANT_ADD(lib, user)
 	.engine = FBUF_ENGINE_COPY,
 };
 
-/* So that no module is needed. */
-static bool only_user(void)
-{
-	const char *env = getenv("FBUF_BACKEND");
-
-	return env && !strcmp(env, "user");
-}
-
 static bool in_user(const struct _test_data_lib *self)
 {
 	return fbuf_pool_backend(self->pool) == FBUF_BACKEND_USER;

@@ -52,13 +52,6 @@ FIXTURE_VARIANT_ADD(queue, user) { .user = true };
 
 #define MODEL_MAX	(32U << 20)
 
-static bool only_user(void)
-{
-	const char *env = getenv("FBUF_BACKEND");
-
-	return env && !strcmp(env, "user");
-}
-
 FIXTURE_SETUP(queue)
 {
 	struct fbuf_pool_options opt = FBUF_POOL_OPTIONS_INIT;

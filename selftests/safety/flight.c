@@ -722,13 +722,6 @@ TEST_F(quota, race)
 	EXPECT_EQ(-ENOMEM, quota_pool(self, 1));
 }
 
-static __u64 pool_resident(int fd)
-{
-	struct fbuf_info info;
-
-	return pool_info(fd, &info) ? ~0ULL : info.resident;
-}
-
 /* Memory cgroups. */
 FIXTURE(memcg)
 {

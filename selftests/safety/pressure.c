@@ -1270,17 +1270,10 @@ FIXTURE_TEARDOWN(pressure)
 	close(self->sock[1]);
 }
 
-static __u64 resident(struct _test_data_pressure *self)
-{
-	struct fbuf_info info;
-
-	return pool_info(self->pool.fd, &info) ? ~0ULL : info.resident;
-}
-
 static __u64 press(struct _test_data_pressure *self)
 {
 	file_put(DROP_CACHES, "2");
-	return resident(self);
+	return pool_resident(self->pool.fd);
 }
 
 /* Until so much of it is left. */
@@ -1294,16 +1287,11 @@ static int free_all_but(struct _test_data_pressure *self, unsigned int nr)
 	return pool_free(self->pool.fd, self->names + nr, NR_BUFS - nr);
 }
 
-static bool is_zero(const __u8 *p, size_t len)
-{
-	return !p[0] && !memcmp(p, p + 1, len - 1);
-}
-
 TEST_F(pressure, free_buffers_go)
 {
 	struct fbuf_info info;
 
-	EXPECT_EQ(POOL_SIZE, resident(self));
+	EXPECT_EQ(POOL_SIZE, pool_resident(self->pool.fd));
 	ASSERT_EQ((int)(NR_BUFS - NR_KEPT), free_all_but(self, NR_KEPT));
 	EXPECT_TRUE(press_to(self, NR_KEPT * BUF_SIZE));
 	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
@@ -1336,11 +1324,11 @@ TEST_F(pressure, back_on_alloc)
 	EXPECT_TRUE(press_to(self, 0));
 	ASSERT_EQ((int)NR_BUFS, pool_alloc(self->pool.fd, again, NR_BUFS));
 	for (i = 0; i < NR_BUFS; i++) {
-		EXPECT_TRUE(is_zero(buf_addr(&self->pool, again[i]),
-				    BUF_SIZE));
+		EXPECT_TRUE(is_all(buf_addr(&self->pool, again[i]), 0,
+				   BUF_SIZE));
 		pattern_fill(buf_addr(&self->pool, again[i]), i, 0, BUF_SIZE);
 	}
-	EXPECT_EQ(POOL_SIZE, resident(self));
+	EXPECT_EQ(POOL_SIZE, pool_resident(self->pool.fd));
 	EXPECT_EQ(POOL_SIZE, press(self));
 	for (i = 0; i < NR_BUFS; i++)
 		EXPECT_EQ(-1, pattern_differs(buf_addr(&self->pool, again[i]),
@@ -1355,9 +1343,9 @@ TEST_F(pressure, back_on_touch)
 
 	ASSERT_EQ((int)NR_BUFS, free_all_but(self, 0));
 	EXPECT_TRUE(press_to(self, 0));
-	EXPECT_TRUE(is_zero(at, BUF_SIZE));
-	EXPECT_LE(BUF_SIZE, resident(self));
-	EXPECT_GT(POOL_SIZE, resident(self));
+	EXPECT_TRUE(is_all(at, 0, BUF_SIZE));
+	EXPECT_LE(BUF_SIZE, pool_resident(self->pool.fd));
+	EXPECT_GT(POOL_SIZE, pool_resident(self->pool.fd));
 	at[7] = 7;
 	EXPECT_EQ(7, at[7]);
 	/* It is one of those to be had, and only once. */
@@ -1380,7 +1368,7 @@ TEST_F(pressure, back_on_send)
 	ASSERT_EQ(1000, pool_send(self->pool.fd, self->sock[0], &seg, 1, 0, 0,
 				  NULL));
 	ASSERT_EQ(1000, read_full(self->sock[1], got, sizeof(got)));
-	EXPECT_TRUE(is_zero(got, sizeof(got)));
+	EXPECT_TRUE(is_all(got, 0, sizeof(got)));
 }
 
 /* Free, but a packet refers to it. */
