@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <fbuf/parcel.h>
+
 #include "lib.h"
 
 void lib_gather_init(struct fbuf_gather *g, const struct fbuf_pool *pool)
@@ -84,19 +86,25 @@ static int gather_reserve(struct fbuf_gather *g, unsigned int more)
 
 /*
  * A segment of a buffer. With the buffer's name in it the module refuses to send
- * what somebody else has there by then; older modules only know the place.
+ * what somebody else has there by then; older modules only know the place. Parcels
+ * have but names.
  */
 static struct fbuf_seg buf_seg(const struct fbuf_pool *p, uint64_t name,
 			       size_t offset, size_t len)
 {
 	struct fbuf_seg seg = { .addr = name, .len = len };
 
-	if (p->named)
+	if (p->named || fbuf_is_parcel(name))
 		seg.flags = FBUF_SEG_NAMED | FBUF_SEG_OFFSET(offset);
 	else
 		seg.addr = (uint64_t)FBUF_NAME_INDEX(name) * p->buf_size +
 			   offset;
 	return seg;
+}
+
+static uint32_t seg_offset(const struct fbuf_seg *seg)
+{
+	return seg->flags / FBUF_SEG_OFFSET(1);
 }
 
 /* What is left of it without its first bytes. */
@@ -109,13 +117,16 @@ static void seg_skip(struct fbuf_seg *seg, size_t len)
 	seg->len -= len;
 }
 
-/* Whether b continues a, in one buffer; inline segments are left alone. */
+/*
+ * Whether b continues a, in one buffer or parcel; inline segments are left alone.
+ * Where a parcel of the greatest length ends, there is no offset.
+ */
 static bool seg_continues(const struct fbuf_gather *g,
 			  const struct fbuf_seg *a, const struct fbuf_seg *b)
 {
 	if (a->flags & b->flags & FBUF_SEG_NAMED)
 		return a->addr == b->addr &&
-		       a->flags + FBUF_SEG_OFFSET(a->len) == b->flags;
+		       seg_offset(a) + a->len == seg_offset(b);
 	return !a->flags && !b->flags && a->addr + a->len == b->addr &&
 	       b->addr & (g->pool->buf_size - 1);
 }
@@ -171,15 +182,20 @@ static int gather_prepend(struct fbuf_gather *g, struct fbuf_seg seg)
 	return 0;
 }
 
-/* A checked segment of a buffer. */
+/* A checked segment of a buffer, or of a parcel, whose length is not known here. */
 static int gather_seg(const struct fbuf_gather *g, uint64_t name,
 		      size_t offset, size_t len, struct fbuf_seg *seg)
 {
 	const struct fbuf_pool *p = g->pool;
-	unsigned int index = FBUF_NAME_INDEX(name);
+	unsigned int index = FBUF_NAME_INDEX(name), nr = p->nr_bufs;
+	size_t size = p->buf_size;
 
-	if (index >= p->nr_bufs || offset > p->buf_size ||
-	    len > p->buf_size - offset)
+	if (fbuf_is_parcel(name)) {
+		index &= ~FBUF_NAME_PARCEL;
+		nr = FBUF_PARCELS_MAX;
+		size = FBUF_PARCEL_MAX;
+	}
+	if (index >= nr || offset > size || len > size - offset)
 		return -EINVAL;
 
 	*seg = buf_seg(p, name, offset, len);

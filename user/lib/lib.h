@@ -23,6 +23,8 @@ struct fbuf_pool {
 	unsigned int handle;	/* its number */
 	int fd;
 	bool named;		/* segments have the buffer's name */
+	bool parcels;		/* can be received */
+	char *parcel_map;	/* their places, or NULL: not yet; atomic */
 	struct fbuf_ring *ring;	/* or NULL */
 	size_t ring_size;	/* bytes mapped there */
 	uint32_t ring_mask;	/* our own: the ring's can be written */
@@ -128,6 +130,9 @@ long long lib_now_ms(void);
 
 /* queue_notice.c: NULL is ignored. */
 void lib_notices_free(struct lib_notices *n);
+
+/* parcel.c */
+void lib_parcels_unmap(struct fbuf_pool *pool);
 
 /* For a gather on the stack. */
 void lib_gather_init(struct fbuf_gather *g, const struct fbuf_pool *pool);

@@ -86,6 +86,7 @@ static int pool_init(struct fbuf_pool *p, int fd)
 	p->rights = info.rights;
 	p->handle = info.handle;
 	p->named = info.features & FBUF_FEATURE_NAMED_SEGS;
+	p->parcels = info.features & FBUF_FEATURE_PARCELS;
 	return p->soft ? 0 : pool_map(p);
 }
 
@@ -193,6 +194,7 @@ void fbuf_pool_close(struct fbuf_pool *pool)
 			munmap(pool->map, pool->size);
 		if (pool->ring)
 			munmap(pool->ring, pool->ring_size);
+		lib_parcels_unmap(pool);
 		close(pool->fd);
 	}
 	free(pool);

@@ -187,16 +187,11 @@ int fbuf_queue_copy(struct fbuf_queue *q, const void *data, size_t len)
 static int copy_view(struct fbuf_queue *q, struct fbuf_view *view, size_t len)
 {
 	char copy[COPY_MAX];
-	struct iovec iov[COPY_MAX];
-	size_t at = 0;
-	int nr, i, ret;
+	int ret;
 
-	nr = fbuf_view_iovec(view, 0, len, iov, COPY_MAX);
-	if (nr < 0)
-		return nr;
-	for (i = 0; i < nr; at += iov[i++].iov_len)
-		memcpy(copy + at, iov[i].iov_base, iov[i].iov_len);
-	ret = fbuf_queue_copy(q, copy, at);
+	ret = fbuf_view_get(view, fbuf_view_reader(view), copy, len);
+	if (!ret)
+		ret = fbuf_queue_copy(q, copy, len);
 	if (!ret)
 		fbuf_view_release(view);
 	return ret;

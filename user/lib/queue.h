@@ -70,6 +70,9 @@ struct batch {
 	struct watch *watches[BATCH_WATCHES];
 	size_t begins[BATCH_WATCHES];	/* where the item does of each */
 	unsigned int nr_watches;
+	bool parcels;		/* are referred to */
+	bool copies;		/* none is to be: their bytes are in memory */
+	int err;		/* why a view's bytes are not to be had, or 0 */
 	bool more;		/* is queued than that */
 	size_t budget;		/* bytes that it is to have at most */
 };
@@ -145,14 +148,18 @@ int queue_over(struct fbuf_queue *q, int err);
 /* queue_batch.c */
 /* As much as is worth a send. A message is one item, or there is more. */
 void batch_fill(struct fbuf_queue *q, struct batch *b);
+/* The same for calls that know no parcels. */
+void batch_fill_copies(struct fbuf_queue *q, struct batch *b);
+/* Nothing of what is queued is in it, and why: an error; else 0. */
+int batch_failed(const struct fbuf_queue *q, const struct batch *b);
 /* All of a view that is not queued; false if that is too much. */
 bool batch_view(const struct fbuf_queue *q, struct batch *b,
 		const struct fbuf_view *view, size_t len);
 
 /* queue_send.c */
-/* Whether there is enough of the pool in it for a send by reference. */
+/* Whether there is enough in it for a send by reference, of the pool or of parcels. */
 bool batch_refers(const struct batch *b);
-/* The same bytes for calls that copy; returns how many iovecs. */
+/* The same bytes for calls that copy, if no parcels are referred to; returns how many iovecs. */
 unsigned int batch_iov(const struct fbuf_queue *q, const struct batch *b,
 		       struct iovec *iov);
 /* Fills in a send; notices_sent() must follow if it has watches. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "queue.h"
+#include "view.h"
 
 #define RING_ENTRIES	1024U
 /* Where nothing tells, how long to sleep before the next look. */
@@ -349,21 +350,19 @@ static bool piece_is_idle(const struct lib_notices *n, const char *p,
 
 static bool watch_is_idle(const struct lib_notices *n, const struct watch *w)
 {
-	struct iovec iov[16];
-	size_t at, len;
-	int nr, i;
+	struct view_piece piece;
+	size_t at;
 
 	if (!w->view)
 		return piece_is_idle(n, w->ptr, w->len);
-	len = w->len;
-	for (at = 0; at < len; ) {
-		nr = fbuf_view_iovec(w->view, at, len - at, iov, 16);
-		if (nr <= 0)
+	for (at = 0; at < w->len; at += piece.len) {
+		if (view_readable(w->view, at, w->len - at, &piece,
+				  "fbuf_queue_notices"))
 			return true;
-		for (i = 0; i < nr; at += iov[i++].iov_len) {
-			if (!piece_is_idle(n, iov[i].iov_base, iov[i].iov_len))
-				return false;
-		}
+		/* A parcel's bytes are nobody's to change. */
+		if (piece.view->kind != VIEW_PARCEL &&
+		    !piece_is_idle(n, view_data(&piece), piece.len))
+			return false;
 	}
 	return true;
 }

@@ -39,16 +39,22 @@ static ssize_t send_iov(int sock, struct iovec *iov, unsigned int nr, bool more)
 	return ret < 0 ? -errno : ret;
 }
 
-static ssize_t send_copy(const struct fbuf_queue *q, const struct batch *b)
+static ssize_t send_copy(struct fbuf_queue *q, struct batch *b)
 {
 	struct iovec iov[SEGS_MAX];
+	int ret;
 
+	if (b->parcels)
+		batch_fill_copies(q, b);
+	ret = batch_failed(q, b);
+	if (ret)
+		return ret;
 	return send_iov(q->sock, iov, batch_iov(q, b, iov), b->more);
 }
 
 bool batch_refers(const struct batch *b)
 {
-	return b->segs.referred >= REFER_MIN;
+	return b->segs.referred >= REFER_MIN || b->parcels;
 }
 
 void batch_send_init(struct fbuf_queue *q, const struct batch *b,
@@ -68,7 +74,7 @@ void batch_send_init(struct fbuf_queue *q, const struct batch *b,
 				      notices_flags(q->notices);
 }
 
-static ssize_t send_batch(struct fbuf_queue *q, const struct batch *b)
+static ssize_t send_batch(struct fbuf_queue *q, struct batch *b)
 {
 	struct fbuf_send send;
 	int ret;
@@ -94,28 +100,19 @@ static ssize_t send_batch(struct fbuf_queue *q, const struct batch *b)
 /* A message of more pieces than one send takes. */
 static ssize_t send_message(struct fbuf_queue *q, const struct item *item)
 {
-	char *copy = malloc(item->len), *to = copy;
-	struct iovec iov[64];
-	ssize_t ret = 0;
-	int nr, i;
+	struct iovec iov = { .iov_len = item->len };
+	ssize_t ret;
 
-	if (!copy)
+	iov.iov_base = malloc(item->len);
+	if (!iov.iov_base)
 		return -ENOMEM;
-	while ((size_t)(to - copy) < item->len) {
-		nr = fbuf_view_iovec(item->view, to - copy,
-				     item->len - (to - copy), iov, 64);
-		if (nr <= 0) {
-			ret = -EINVAL;
-			break;
-		}
-		for (i = 0; i < nr; to += iov[i++].iov_len)
-			memcpy(to, iov[i].iov_base, iov[i].iov_len);
-	}
-	iov->iov_base = copy;
-	iov->iov_len = item->len;
+	ret = fbuf_view_get(item->view, fbuf_view_reader(item->view),
+			    iov.iov_base, item->len);
+	if (ret && ret != -ENOMEM)
+		ret = -EINVAL;
 	if (!ret)
-		ret = send_iov(q->sock, iov, 1, false);
-	free(copy);
+		ret = send_iov(q->sock, &iov, 1, false);
+	free(iov.iov_base);
 	return ret;
 }
 
@@ -152,7 +149,7 @@ static int send_one(struct fbuf_queue *q)
 
 	batch_fill(q, &b);
 	if (q->stream && !b.segs.len)
-		ret = 0;
+		ret = b.err;
 	else if (!q->stream && b.more)
 		ret = send_message(q, queue_item(q, 0));
 	else

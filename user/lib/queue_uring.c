@@ -87,13 +87,39 @@ static void prep_refer(struct fbuf_queue *q, struct io_uring_sqe *sqe)
 	u->refers = true;
 }
 
+/* Of what is next no byte is to be had: try again, or leave it. */
+static int prep_failed(struct fbuf_queue *q, struct io_uring_sqe *sqe, int err)
+{
+	if (queue_must_wait(-err)) {
+		prep_poll(q, sqe);
+		return 1;
+	}
+	if (q->stream)
+		return queue_over(q, err);
+	item_done(q, err);
+	return 0;
+}
+
 /* Fills in what is to be sent next; 0: there is nothing. Callbacks may run. */
 static int prep_send(struct fbuf_queue *q, struct io_uring_sqe *sqe)
 {
+	bool refers = !q->uring->copies &&
+		      fbuf_pool_backend(q->pool) == FBUF_BACKEND_MODULE;
 	struct batch *b = &q->uring->batch;
+	int ret;
 
 	while (q->nr && !q->doomed) {
-		batch_fill(q, b);
+		if (refers)
+			batch_fill(q, b);
+		else
+			batch_fill_copies(q, b);
+		ret = batch_failed(q, b);
+		if (ret) {
+			ret = prep_failed(q, sqe, ret);
+			if (ret)
+				return ret;
+			continue;
+		}
 		if (q->stream && !b->segs.len) {
 			items_taken(q, 0);
 			continue;
@@ -102,8 +128,7 @@ static int prep_send(struct fbuf_queue *q, struct io_uring_sqe *sqe)
 			item_done(q, -EMSGSIZE);
 			continue;
 		}
-		if (batch_refers(b) && !q->uring->copies &&
-		    fbuf_pool_backend(q->pool) == FBUF_BACKEND_MODULE)
+		if (refers && batch_refers(b))
 			prep_refer(q, sqe);
 		else
 			prep_copy(q, sqe);

@@ -7,7 +7,8 @@
 
 #define SOFT_FEATURES	(FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_COPY_ABOVE |	\
 			 FBUF_FEATURE_LAZY | FBUF_FEATURE_PROTECTS |		\
-			 FBUF_FEATURE_COOKIE | FBUF_FEATURE_DROP)
+			 FBUF_FEATURE_COOKIE | FBUF_FEATURE_DROP |		\
+			 FBUF_FEATURE_PARCELS)
 
 static void info_get(struct soft_handle *h, struct fbuf_info *info)
 {
@@ -39,6 +40,11 @@ static void info_get(struct soft_handle *h, struct fbuf_info *info)
 		.filled = p->filled,
 		.features = SOFT_FEATURES,
 		.copy_above = p->copy_above,
+		.nr_parcels = p->nr_parcels,
+		.parcel_bytes = p->parcel_bytes,
+		.recvs = p->recvs,
+		.received = p->received,
+		.recv_copied = p->received,
 	};
 	if (h->ring)
 		info->ring_size = FBUF_RING_ENTRIES + h->ring->entries *
@@ -46,7 +52,7 @@ static void info_get(struct soft_handle *h, struct fbuf_info *info)
 	soft_unlock(p);
 	info->resident = soft_pool_resident(p);
 	/* To the memory cgroup, and to nobody else. */
-	info->charged = info->resident;
+	info->charged = info->resident + info->parcel_bytes;
 }
 
 /* From a caller whose structure may be shorter than ours, or longer. */
@@ -80,6 +86,12 @@ static int call(struct soft_handle *h, unsigned long cmd, void *arg)
 		return soft_send_batch(h, arg);
 	case _IOC_NR(FBUF_IOC_FILL):
 		return soft_fill(h, arg);
+	case _IOC_NR(FBUF_IOC_RECV):
+		return soft_recv(h, arg);
+	case _IOC_NR(FBUF_IOC_READ):
+		return soft_read(h, arg);
+	case _IOC_NR(FBUF_IOC_SHOW):
+		return soft_show(h, arg);
 	case _IOC_NR(FBUF_IOC_SHARE):
 		return soft_share(h, arg);
 	case _IOC_NR(FBUF_IOC_RING):

@@ -65,6 +65,7 @@ struct soft_handle {
 	uint32_t nr_holds;
 	unsigned long *holds;		/* a bit for each buffer */
 	unsigned long *secures;
+	struct soft_parcels *parcels;	/* or NULL: there never was one */
 	struct soft_ring *ring;		/* or NULL; atomic */
 	int peer;			/* our end */
 	bool in, out;			/* what poll() says */
@@ -99,6 +100,8 @@ struct soft_pool {
 	uint32_t last_number;
 
 	uint64_t sends, bytes, copied, allocs, reuses, fills, filled;
+	uint64_t parcel_bytes, recvs, received;
+	uint32_t nr_parcels;
 };
 
 #define SOFT_WORD	(8 * sizeof(long))
@@ -224,6 +227,20 @@ int soft_secure(struct soft_handle *h, const uint64_t *names,
 		unsigned int count);
 /* The pool is locked; the handle secures it no more. */
 void soft_unsecure(struct soft_handle *h, uint32_t index);
+
+/* soft_parcel.c: bytes that were received; these with the pool locked. */
+struct soft_parcel;
+/* Where bytes of a parcel are, which stays until it is put. */
+int soft_parcel_get(const struct soft_handle *h, uint64_t name, uint32_t offset,
+		    uint32_t len, struct soft_parcel **parcel, char **at);
+void soft_parcel_put(struct soft_parcel *parcel);
+int soft_parcels_free(struct soft_handle *h, const uint64_t *names,
+		      unsigned int count);
+void soft_parcels_end(struct soft_handle *h);
+/* And these without. */
+int soft_recv(struct soft_handle *h, struct fbuf_recv *args);
+int soft_read(struct soft_handle *h, const struct fbuf_read *args);
+int soft_show(struct soft_handle *h, const struct fbuf_show *args);
 
 /* soft_ring.c: all but setup with the pool locked. */
 int soft_ring_setup(struct soft_handle *h, struct fbuf_ring_setup *args);

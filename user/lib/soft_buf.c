@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Pools without the module: buffers, their names and who holds them. */
 
+#include <fbuf/parcel.h>
+
 #include "soft.h"
 
 /* The pool is locked, as for all that follows. */
@@ -308,7 +310,9 @@ static int batch_names(struct soft_handle *h, unsigned long cmd,
 
 	switch (_IOC_NR(cmd)) {
 	case _IOC_NR(FBUF_IOC_FREE):
-		return free_names(h, names, args->count);
+		return fbuf_is_parcel(names[0]) ?
+		       soft_parcels_free(h, names, args->count) :
+		       free_names(h, names, args->count);
 	case _IOC_NR(FBUF_IOC_HOLD):
 		return hold_names(h, names, args->count);
 	case _IOC_NR(FBUF_IOC_SECURE):

@@ -249,6 +249,7 @@ static void pool_sweep(struct soft_pool *p)
 		}
 		*at = h->next;
 		soft_drop_all(h);
+		soft_parcels_end(h);
 		p->nr_handles--;
 		h->next = closed;
 		closed = h;

@@ -8,6 +8,8 @@
 #include <netinet/udp.h>
 #include <stdlib.h>
 
+#include <fbuf/parcel.h>
+
 #include "soft.h"
 
 #ifndef UDP_SEGMENT
@@ -18,7 +20,8 @@
 			 FBUF_SEND_SNAPSHOT)
 #define SEND_FLAGS	(FBUF_SEND_DONTWAIT | FBUF_SEND_MORE |		\
 			 FBUF_SEND_EOR | FBUF_SEND_SIGPIPE |		\
-			 FBUF_SEND_NOTIFY | FBUF_SEND_COOKIE | SEND_PROTS)
+			 FBUF_SEND_NOTIFY | FBUF_SEND_COOKIE |		\
+			 FBUF_SEND_FREE | SEND_PROTS)
 /* What comes into the ring. */
 #define SEND_TELLS	(FBUF_SEND_NOTIFY | FBUF_SEND_COOKIE)
 #define SEND_ENGINES	(FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE |	\
@@ -28,13 +31,18 @@
 /* Segments that need no memory besides. */
 #define FAST_SEGS	16
 
-/* A gather, checked. Its buffers are in flight until it is put. */
+/*
+ * A gather, checked. Its buffers are in flight until it is put, and its parcels stay.
+ */
 struct soft_gather {
 	struct iovec *iov;
-	uint32_t *bufs;		/* of each: its buffer, or SOFT_NONE */
+	uint64_t parcel;	/* the name of the one that it has; ~0: of many */
+	struct soft_parcel **parcels;	/* of each: its parcel, or NULL */
+	uint32_t *bufs;			/* its buffer, or SOFT_NONE */
 	size_t len;
 	unsigned int nr;
 	struct iovec fast_iov[FAST_SEGS];
+	struct soft_parcel *fast_parcels[FAST_SEGS];
 	uint32_t fast_bufs[FAST_SEGS];
 };
 
@@ -101,6 +109,20 @@ static int64_t seg_buf(const struct soft_handle *h, const struct fbuf_seg *seg,
 	return soft_bit(h->holds, index) ? (int64_t)index : -ESTALE;
 }
 
+static int seg_parcel(struct soft_gather *g, const struct soft_handle *h,
+		      const struct fbuf_seg *seg)
+{
+	char *at;
+	int err = soft_parcel_get(h, seg->addr, seg->flags >> 8, seg->len,
+				  &g->parcels[g->nr], &at);
+
+	if (err)
+		return err;
+	g->iov[g->nr].iov_base = at;
+	g->parcel = !g->parcel || g->parcel == seg->addr ? seg->addr : ~0ULL;
+	return 0;
+}
+
 static int gather_seg(struct soft_gather *g, const struct soft_handle *h,
 		      const struct fbuf_seg *seg)
 {
@@ -108,17 +130,23 @@ static int gather_seg(struct soft_gather *g, const struct soft_handle *h,
 	struct iovec *iov = &g->iov[g->nr];
 	uint64_t offset;
 	int64_t index;
+	int err;
 
 	if (!seg->len)
 		return -EINVAL;
 	iov->iov_len = seg->len;
-	if (seg->flags == FBUF_SEG_INLINE) {
+	g->parcels[g->nr] = NULL;
+	g->bufs[g->nr] = SOFT_NONE;
+	if (kind == FBUF_SEG_NAMED && fbuf_is_parcel(seg->addr)) {
+		err = seg_parcel(g, h, seg);
+		if (err)
+			return err;
+	} else if (seg->flags == FBUF_SEG_INLINE) {
 		if (seg->len > FBUF_INLINE_MAX)
 			return -EINVAL;
 		if (!seg->addr)
 			return -EFAULT;
 		iov->iov_base = (void *)(uintptr_t)seg->addr;
-		g->bufs[g->nr] = SOFT_NONE;
 	} else if (!seg->flags || kind == FBUF_SEG_NAMED) {
 		index = seg_buf(h, seg, &offset);
 		if (index < 0)
@@ -136,14 +164,27 @@ static int gather_seg(struct soft_gather *g, const struct soft_handle *h,
 static int gather_room(struct soft_gather *g, unsigned int nr)
 {
 	g->iov = g->fast_iov;
+	g->parcels = g->fast_parcels;
 	g->bufs = g->fast_bufs;
 	if (nr <= FAST_SEGS)
 		return 0;
-	g->iov = malloc(nr * (sizeof(*g->iov) + sizeof(*g->bufs)));
+	g->iov = malloc(nr * (sizeof(*g->iov) + sizeof(*g->parcels) +
+			      sizeof(*g->bufs)));
 	if (!g->iov)
 		return -ENOMEM;
-	g->bufs = (void *)(g->iov + nr);
+	g->parcels = (void *)(g->iov + nr);
+	g->bufs = (void *)(g->parcels + nr);
 	return 0;
+}
+
+/* The pool is locked. */
+static void gather_let_go(const struct soft_gather *g)
+{
+	unsigned int i;
+
+	for (i = 0; i < g->nr; i++)
+		if (g->parcels[i])
+			soft_parcel_put(g->parcels[i]);
 }
 
 static void gather_free(struct soft_gather *g)
@@ -163,6 +204,10 @@ static int gather_fly(struct soft_gather *g, struct soft_handle *h,
 
 	for (i = 0; i < nr && !err; i++)
 		err = gather_seg(g, h, &segs[i]);
+	/* As the module: one parcel, no more and no fewer. */
+	if (!err && to->flags & FBUF_SEND_FREE &&
+	    (!g->parcel || g->parcel == ~0ULL))
+		err = -EINVAL;
 	/* Bytes that are being read into it are neither old nor new. */
 	for (i = 0; i < g->nr && !err; i++)
 		if (to->protect && g->bufs[i] != SOFT_NONE &&
@@ -185,6 +230,7 @@ static int gather_get(struct soft_gather *g, struct soft_handle *h,
 
 	g->nr = 0;
 	g->len = 0;
+	g->parcel = 0;
 	if (!nr || nr > FBUF_SEGS_MAX)
 		return -EINVAL;
 	if (!segs)
@@ -194,6 +240,8 @@ static int gather_get(struct soft_gather *g, struct soft_handle *h,
 		return err;
 	soft_lock(h->pool);
 	err = gather_fly(g, h, (const void *)(uintptr_t)segs, nr, to);
+	if (err)
+		gather_let_go(g);
 	soft_unlock(h->pool);
 	if (err)
 		gather_free(g);
@@ -220,6 +268,7 @@ static void gather_put(struct soft_gather *g, struct soft_handle *h,
 	for (i = 0; i < g->nr; i++)
 		if (g->bufs[i] != SOFT_NONE)
 			soft_land(p, g->bufs[i]);
+	gather_let_go(g);
 	/* As after any send that copies. */
 	if (sent->tells & FBUF_SEND_COOKIE)
 		soft_ring_cookie(h->ring, sent->cookie, g->nr);
@@ -231,7 +280,7 @@ static void gather_put(struct soft_gather *g, struct soft_handle *h,
 	gather_free(g);
 }
 
-/* Of the first bytes of a gather: how many are the pool's. */
+/* Of the first bytes of a gather: how many are the pool's, or parcels'. */
 static size_t gather_copied(const struct soft_gather *g, size_t len)
 {
 	size_t copied = 0;
@@ -242,7 +291,7 @@ static size_t gather_copied(const struct soft_gather *g, size_t len)
 
 		if (part > len)
 			part = len;
-		if (g->bufs[i] != SOFT_NONE)
+		if (g->bufs[i] != SOFT_NONE || g->parcels[i])
 			copied += part;
 		len -= part;
 	}
@@ -398,6 +447,11 @@ static int send_one(struct soft_handle *h, uint64_t segs, uint32_t nr,
 			.tells = to->flags & SEND_TELLS,
 		};
 	}
+	if (to->flags & FBUF_SEND_FREE && ret == (ssize_t)g.len) {
+		soft_lock(h->pool);
+		soft_parcels_free(h, &g.parcel, 1);
+		soft_unlock(h->pool);
+	}
 	gather_put(&g, h, &sent);
 	return ret;
 }
@@ -473,7 +527,7 @@ int soft_fanout(struct soft_handle *h, const struct fbuf_fanout *args)
 	ret = send_check(h, args->flags, args->engines);
 	if (ret < 0)
 		return ret;
-	if (args->pad)
+	if (args->pad || args->flags & FBUF_SEND_FREE)
 		return -EINVAL;
 	ret = gather_get(&g, h, args->segs, args->nr_segs, &to);
 	if (ret)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <fbuf/parcel.h>
+
 #include "lib.h"
 #include "test.h"
 
@@ -213,6 +215,52 @@ static void test_slice_rolls_back(struct fbuf_gather *g)
 	fbuf_gather_destroy(s);
 }
 
+static bool parcel_seg_is(const struct fbuf_gather *g, unsigned int i,
+			  uint64_t addr, uint32_t offset, uint32_t len)
+{
+	const struct fbuf_seg *s = fbuf_gather_segs(g) + i;
+
+	return i < fbuf_gather_nr_segs(g) && s->addr == addr && s->len == len &&
+	       s->flags == (FBUF_SEG_NAMED | FBUF_SEG_OFFSET(offset));
+}
+
+/* They have names whatever buffers have, and are longer. */
+static void test_parcels(struct fbuf_gather *g)
+{
+	const uint64_t a = FBUF_NAME(FBUF_NAME_PARCEL | 9, 1);
+	const uint64_t b = FBUF_NAME(FBUF_NAME_PARCEL | 9, 2);
+	struct fbuf_gather *s = fbuf_gather_new(&pool);
+	const size_t max = FBUF_PARCEL_MAX;
+
+	CHECK(fbuf_gather_append(g, a, 100, 3 * BUF) == 0);
+	CHECK(fbuf_gather_append(g, a, 100 + 3 * BUF, 10) == 0);
+	CHECK(fbuf_gather_append(g, name(9), 0, 10) == 0);
+	CHECK(fbuf_gather_append(g, b, 10, 10) == 0);
+	CHECK(fbuf_gather_prepend(g, a, 0, 100) == 0);
+	CHECK(fbuf_gather_nr_segs(g) == 3);
+	CHECK(parcel_seg_is(g, 0, a, 0, 3 * BUF + 110));
+	CHECK(seg_is(g, 1, 9 * BUF, 10, 0));
+	CHECK(parcel_seg_is(g, 2, b, 10, 10));
+	CHECK(fbuf_gather_slice(s, g, 10000, 20) == 0);
+	CHECK(fbuf_gather_slice(s, g, 3 * BUF + 119, 2) == 0);
+	CHECK(parcel_seg_is(s, 0, a, 10000, 20));
+	CHECK(seg_is(s, 1, 9 * BUF + 9, 1, 0) && parcel_seg_is(s, 2, b, 10, 1));
+	/* The last byte there may be; after it, nothing goes on with the first. */
+	fbuf_gather_reset(g);
+	CHECK(fbuf_gather_append(g, a, 0, max) == 0);
+	CHECK(fbuf_gather_append(g, a, 0, 1) == 0);
+	CHECK(fbuf_gather_nr_segs(g) == 2 && parcel_seg_is(g, 1, a, 0, 1));
+	CHECK(fbuf_gather_append(g, a, max - 1, 1) == 0);
+	CHECK(parcel_seg_is(g, 2, a, max - 1, 1));
+	CHECK(fbuf_gather_append(g, a, max, 0) == 0);
+	CHECK(fbuf_gather_append(g, a, max, 1) == -EINVAL);
+	CHECK(fbuf_gather_append(g, a, 1, max) == -EINVAL);
+	CHECK(fbuf_gather_append(g, a, SIZE_MAX, 1) == -EINVAL);
+	CHECK(fbuf_gather_prepend(g, a + FBUF_PARCELS_MAX, 0, 1) == -EINVAL);
+	CHECK(fbuf_gather_prepend(g, a + FBUF_PARCELS_MAX - 10, 0, 1) == 0);
+	fbuf_gather_destroy(s);
+}
+
 static void test_reset(struct fbuf_gather *g)
 {
 	unsigned int i;
@@ -288,6 +336,7 @@ static const struct {
 	{ "slice", test_slice },
 	{ "slice of itself", test_slice_self },
 	{ "a failed slice changes nothing", test_slice_rolls_back },
+	{ "segments of parcels", test_parcels },
 	{ "reset", test_reset },
 	{ "random gathers against a model", test_random },
 };

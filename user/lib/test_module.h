@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,6 +18,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <fbuf/parcel.h>
+
 #include "heap.h"
 #include "segs.h"
 #include "test.h"
@@ -25,6 +28,7 @@
 #define NR_BUFS		128U
 #define GEN		7U
 #define MAX_FLIGHTS	512U
+#define NR_PARCELS	16U
 
 struct fake_flight {
 	uint64_t cookie;
@@ -33,10 +37,17 @@ struct fake_flight {
 	uint32_t bufs[FBUF_SEGS_MAX];
 };
 
+struct fake_parcel {
+	char *data;			/* or NULL: there is none */
+	size_t len;
+	uint32_t gen;
+};
+
 static struct {
 	int fd;
 	char *map;
 	bool cookies;			/* it has them */
+	bool no_parcels;		/* it knows of none */
 	bool no_ring;			/* none can be had */
 	bool held[NR_BUFS];
 	unsigned int in_flight[NR_BUFS];
@@ -56,6 +67,23 @@ static struct {
 	unsigned int flags;
 	unsigned int more;		/* sends that had MORE */
 	size_t referred;		/* bytes, of all sends */
+	size_t asked;			/* bytes of the longest send */
+
+	struct fake_parcel parcels[NR_PARCELS];
+	unsigned int nr_parcels;
+	uint32_t parcel_gen;
+	struct fbuf_part parts[40];	/* of every parcel */
+	unsigned int nr_parts;
+	bool lies;			/* they are not */
+	unsigned int shows;
+	unsigned int slow;		/* microseconds that a SHOW takes */
+	/* The last calls; READs, and bytes of them; segments of parcels. */
+	struct fbuf_recv recv;
+	struct fbuf_read read;
+	struct fbuf_show show;
+	unsigned int reads;
+	size_t read_bytes;
+	unsigned int parcel_segs;
 } fake;
 
 static int fake_info(struct fbuf_info *info)
@@ -66,6 +94,8 @@ static int fake_info(struct fbuf_info *info)
 	info->rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE | FBUF_RIGHT_ALLOC |
 		       FBUF_RIGHT_SEND;
 	info->features = FBUF_FEATURE_NAMED_SEGS;
+	if (!fake.no_parcels)
+		info->features |= FBUF_FEATURE_PARCELS;
 	if (fake.cookies)
 		info->features |= FBUF_FEATURE_COOKIE;
 	return 0;
@@ -171,11 +201,121 @@ static void fake_fly(const struct fbuf_seg *segs, unsigned int nr,
 	f->cookie = cookie;
 	f->nr = 0;
 	for (i = 0; i < nr; i++) {
-		if (segs[i].flags & FBUF_SEG_INLINE)
+		if (segs[i].flags)
 			continue;
 		f->bufs[f->nr] = segs[i].addr / BUF;
 		fake.in_flight[f->bufs[f->nr++]]++;
 	}
+}
+
+static struct fake_parcel *fake_parcel(uint64_t name)
+{
+	uint32_t index = FBUF_NAME_INDEX(name) & ~FBUF_NAME_PARCEL;
+	struct fake_parcel *p = &fake.parcels[index % NR_PARCELS];
+
+	return fbuf_is_parcel(name) && index < NR_PARCELS && p->data &&
+	       p->gen == FBUF_NAME_GEN(name) ? p : NULL;
+}
+
+static int fake_free(const struct fbuf_batch *b)
+{
+	const uint64_t *names = (const void *)(uintptr_t)b->names;
+	unsigned int i;
+
+	if (!fbuf_is_parcel(names[0]))
+		return b->count;
+	for (i = 0; i < b->count; i++) {
+		struct fake_parcel *p = fake_parcel(names[i]);
+
+		if (!p)
+			return -ESTALE;
+		free(p->data);
+		p->data = NULL;
+		fake.nr_parcels--;
+	}
+	return b->count;
+}
+
+static int fake_drop(uint64_t name)
+{
+	const struct fbuf_batch b = { .names = (uintptr_t)&name, .count = 1 };
+
+	return fake_free(&b);
+}
+
+static int fake_recv(struct fbuf_recv *r)
+{
+	struct fake_parcel *p = fake.parcels;
+	ssize_t ret;
+
+	fake.recv = *r;
+	if (!r->len || r->len > FBUF_PARCEL_MAX)
+		return -EINVAL;
+	if (r->drop && fake_drop(r->drop) < 0)
+		return -ESTALE;
+	r->drop = 0;
+	while (p->data && p < fake.parcels + NR_PARCELS)
+		p++;
+	if (p == fake.parcels + NR_PARCELS)
+		return -ENOBUFS;
+	p->data = malloc(r->len);
+	ret = recv(r->fd, p->data, r->len,
+		   r->flags & FBUF_RECV_ALL ? MSG_WAITALL : MSG_DONTWAIT);
+	if (ret <= 0) {
+		free(p->data);
+		p->data = NULL;
+		return ret < 0 ? -errno : 0;
+	}
+	p->len = ret;
+	p->gen = ++fake.parcel_gen;
+	fake.nr_parcels++;
+	if (r->head_len > p->len)
+		r->head_len = p->len;
+	if (r->head_len)
+		memcpy((void *)(uintptr_t)r->head, p->data, r->head_len);
+	r->name = FBUF_NAME(FBUF_NAME_PARCEL | (p - fake.parcels), p->gen);
+	return ret;
+}
+
+static int fake_read(const struct fbuf_read *r)
+{
+	const struct fake_parcel *p = fake_parcel(r->name);
+
+	fake.read = *r;
+	fake.reads++;
+	if (!p)
+		return -ESTALE;
+	if (!r->len || r->offset > p->len || r->len > p->len - r->offset)
+		return -EINVAL;
+	memcpy((void *)(uintptr_t)r->to, p->data + r->offset, r->len);
+	fake.read_bytes += r->len;
+	return r->len;
+}
+
+/* What it says is there is there, in the file that it has for a device. */
+static int fake_show(const struct fbuf_show *s)
+{
+	struct fbuf_part *parts = (void *)(uintptr_t)s->parts;
+	const struct fake_parcel *p = fake_parcel(s->name);
+	unsigned int i;
+
+	fake.show = *s;
+	fake.shows++;
+	/* Others may ask as well. */
+	usleep(fake.slow);
+	if (!p)
+		return -ESTALE;
+	for (i = 0; i < fake.nr_parts; i++) {
+		const struct fbuf_part *part = &fake.parts[i];
+
+		CHECK(fake.lies || part->offset + part->len <= p->len);
+		CHECK(fake.lies ||
+		      pwrite(fake.fd, p->data + part->offset, part->len,
+			     part->at) == part->len);
+		if (i < s->count)
+			parts[i] = *part;
+	}
+	return i;
 }
 
 /* What is wrong with it; or by an iovec what is to be sent. */
@@ -195,6 +335,18 @@ static int fake_segs(const struct fbuf_seg *segs, unsigned int nr,
 			return -EINVAL;
 		if (s->flags == FBUF_SEG_INLINE && s->len <= FBUF_INLINE_MAX)
 			continue;
+		if ((s->flags & 0xff) == FBUF_SEG_NAMED) {
+			const struct fake_parcel *p = fake_parcel(s->addr);
+			size_t at = s->flags >> 8;
+
+			if (!p)
+				return -ESTALE;
+			if (at > p->len || s->len > p->len - at)
+				return -EINVAL;
+			iov[i].iov_base = p->data + at;
+			fake.parcel_segs++;
+			continue;
+		}
 		if (s->flags || s->addr >= BUF * NR_BUFS ||
 		    s->len > BUF - s->addr % BUF || !fake.held[s->addr / BUF])
 			return -ESTALE;
@@ -212,8 +364,14 @@ static int fake_out(int sock, struct iovec *iov, unsigned int nr,
 		.msg_namelen = namelen,
 	};
 	size_t len = fake.take ? fake.take : SIZE_MAX;
+	size_t asked = 0;
+	unsigned int i;
 	ssize_t ret;
 
+	for (i = 0; i < nr; i++)
+		asked += iov[i].iov_len;
+	if (asked > fake.asked)
+		fake.asked = asked;
 	while (msg.msg_iovlen < nr && len > iov[msg.msg_iovlen].iov_len)
 		len -= iov[msg.msg_iovlen++].iov_len;
 	if (msg.msg_iovlen < nr)
@@ -303,11 +461,11 @@ int ioctl(int fd, unsigned long request, ...)
 	va_list ap;
 	void *arg;
 
-	(void)fd;
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	switch (request) {
+	/* There are pools of the library itself as well. */
+	switch (fd == fake.fd ? request : 0) {
 	case FBUF_IOC_INFO:
 		ret = fake_info(arg);
 		break;
@@ -315,7 +473,7 @@ int ioctl(int fd, unsigned long request, ...)
 		ret = fake_alloc(arg);
 		break;
 	case FBUF_IOC_FREE:
-		ret = ((struct fbuf_batch *)arg)->count;
+		ret = fake_free(arg);
 		break;
 	case FBUF_IOC_WAIT:
 		ret = fake_wait(arg);
@@ -328,6 +486,15 @@ int ioctl(int fd, unsigned long request, ...)
 		break;
 	case FBUF_IOC_FANOUT:
 		ret = fake_fanout(arg);
+		break;
+	case FBUF_IOC_RECV:
+		ret = fake_recv(arg);
+		break;
+	case FBUF_IOC_READ:
+		ret = fake_read(arg);
+		break;
+	case FBUF_IOC_SHOW:
+		ret = fake_show(arg);
 		break;
 	}
 	if (ret < 0) {
@@ -364,6 +531,7 @@ static void end(void)
 	struct fbuf_heap_stats stats;
 
 	fake_land_all();
+	CHECK(!fake.nr_parcels);
 	CHECK(!fbuf_heap_stats(heap, &stats));
 	CHECK(!stats.used);
 	fbuf_heap_destroy(heap);
@@ -371,7 +539,16 @@ static void end(void)
 		munmap(fake.ring, FBUF_RING_ENTRIES + (fake.mask + 1) *
 		       sizeof(struct fbuf_ring_entry));
 	fbuf_pool_close(pool);
+	fake.fd = -1;
 	free(fake.flights);
+}
+
+/* Bytes of malloc(); 0 with sanitizers. */
+static inline size_t memory_used(void)
+{
+	const struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
 }
 
 /* Bytes that are different everywhere. */

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fbuf/parcel.h>
 #include <fbuf/view.h>
 
 #include "test.h"
@@ -127,6 +128,25 @@ static UNUSED struct fbuf_view *of_buf(size_t from, size_t len)
 	return v;
 }
 
+static UNUSED struct fbuf_view *of_parcel(size_t from, size_t len)
+{
+	unsigned char bytes[1024];
+	uint64_t name = 0;
+	int pair[2];
+
+	/* A parcel has a byte, which need not be in the view. */
+	fill_bytes(bytes, from, len + !len);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) ||
+	    write(pair[1], bytes, len + !len) < 0 ||
+	    fbuf_recv(buf_pool, pair[0], len + !len, 0, &name) < 1) {
+		printf("Bail out! No parcel.\n");
+		exit(1);
+	}
+	close(pair[0]);
+	close(pair[1]);
+	return root(fbuf_view_parcel(buf_pool, name, len));
+}
+
 static UNUSED void free_and_count(void *arg)
 {
 	free(arg);
@@ -181,6 +201,19 @@ static UNUSED struct fbuf_view *of_retained_duplicate(size_t from, size_t len)
 	struct fbuf_view *v = of_malloc(from, len);
 
 	return only(fbuf_view_retained_duplicate(v), v);
+}
+
+static UNUSED struct fbuf_view *of_parcel_slice(size_t from, size_t len)
+{
+	return fbuf_view_slice(of_parcel(from - 5, len + 12), 5, len);
+}
+
+static UNUSED struct fbuf_view *of_parcel_retained(size_t from, size_t len)
+{
+	struct fbuf_view *v = of_parcel(from - 5, len + 12);
+	struct fbuf_view *part = fbuf_view_slice(v, 2, len + 10);
+
+	return only(fbuf_view_retained_slice(part, 3, len), v);
 }
 
 static UNUSED struct fbuf_view *composite_of(size_t from, size_t len,
@@ -258,6 +291,7 @@ enum {
 	PARTED = 4,	/* composite, or of one: many pieces */
 	LIST = 8,	/* composite itself */
 	PART = 16,	/* cannot be told to have another capacity */
+	BELOW = 32,	/* a view below it has the bytes */
 };
 
 struct kind {
@@ -274,10 +308,14 @@ static const struct kind kinds[] UNUSED = {
 	{ "buffer", of_buf, 0 },
 	{ "wrapped", of_wrap, 0 },
 	{ "wrapped const", of_const, CONST },
+	{ "parcel", of_parcel, CONST },
 	{ "slice", of_slice, PART },
 	{ "retained slice", of_retained_slice, PART },
 	{ "duplicate", of_duplicate, PART },
 	{ "retained duplicate", of_retained_duplicate, PART },
+	{ "slice of parcel", of_parcel_slice, CONST | PART },
+	{ "retained slice of parcel", of_parcel_retained,
+	  CONST | PART | BELOW },
 	{ "composite of 1", of_composite_1, GROWS | LIST },
 	{ "composite of 7", of_composite_7, GROWS | PARTED | LIST },
 	{ "composite of composites", of_nested, GROWS | PARTED | LIST },

@@ -578,7 +578,7 @@ static void concats(void)
 
 	CHECK(!fbuf_view_set_cursors(p, 5, 15));
 	CHECK(!fbuf_view_concat(a, p) && fbuf_view_len(p) == 10);
-	CHECK(fbuf_view_count(p) > 1 || kind->is & (PARTED | LIST));
+	CHECK(fbuf_view_count(p) > 1 || kind->is & (PARTED | LIST | BELOW));
 	CHECK(has(a, 0, 5, 10));
 	CHECK(!fbuf_view_concat(a, p) && has(a, 10, 5, 10));
 	CHECK(cursors_are(a, 0, 20));

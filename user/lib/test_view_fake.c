@@ -8,15 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <fbuf/backend.h>
+#include <fbuf/parcel.h>
 
 #include "lib.h"
 #include "test_view_fake.h"
 
 #define MAX_BUFS	512U
 #define MAX_POOLS	8U
+#define MAX_PARCELS	4096U
 #define GEN		3U
 
 struct fake {
@@ -24,6 +27,8 @@ struct fake {
 	unsigned int flags;
 	unsigned int nr;
 	bool held[MAX_BUFS];
+	unsigned int nr_parcels;
+	char *parcels[MAX_PARCELS];
 };
 
 static struct {
@@ -45,7 +50,8 @@ static int info(const struct fake *fake, struct fbuf_info *info)
 	info->rights = FBUF_RIGHT_READ | FBUF_RIGHT_WRITE | FBUF_RIGHT_ALLOC |
 		       FBUF_RIGHT_SEND;
 	info->pool_flags = fake->flags;
-	info->features = FBUF_FEATURE_NAMED_SEGS;
+	info->nr_parcels = fake->nr_parcels;
+	info->features = FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_PARCELS;
 	return 0;
 }
 
@@ -62,10 +68,62 @@ static int alloc(struct fake *fake, const struct fbuf_batch *b, uint64_t *names)
 	return n ? (int)n : -ENOBUFS;
 }
 
+/* Generations are the lengths. */
+static char **parcel_at(struct fake *fake, uint64_t name)
+{
+	uint32_t index = FBUF_NAME_INDEX(name) & ~FBUF_NAME_PARCEL;
+
+	return fbuf_is_parcel(name) && index < MAX_PARCELS &&
+	       fake->parcels[index] ? &fake->parcels[index] : NULL;
+}
+
+static int recv_parcel(struct fake *fake, struct fbuf_recv *r)
+{
+	unsigned int i = 0;
+
+	while (i < MAX_PARCELS && fake->parcels[i])
+		i++;
+	if (i == MAX_PARCELS)
+		return -ENOBUFS;
+	fake->parcels[i] = malloc(r->len);
+	if (recv(r->fd, fake->parcels[i], r->len, 0) != (ssize_t)r->len)
+		return -EIO;
+	fake->nr_parcels++;
+	r->name = FBUF_NAME(FBUF_NAME_PARCEL | i, r->len);
+	return r->len;
+}
+
+static int read_parcel(struct fake *fake, const struct fbuf_read *r)
+{
+	char **data = parcel_at(fake, r->name);
+	size_t len = FBUF_NAME_GEN(r->name);
+
+	if (!data)
+		return -ESTALE;
+	if (!r->len || r->offset >= len || r->len > len - r->offset)
+		return -EINVAL;
+	memcpy((void *)(uintptr_t)r->to, *data + r->offset, r->len);
+	return r->len;
+}
+
+static int free_parcel(struct fake *fake, uint64_t name)
+{
+	char **data = parcel_at(fake, name);
+
+	if (!data)
+		return -ESTALE;
+	free(*data);
+	*data = NULL;
+	fake->nr_parcels--;
+	return 1;
+}
+
 static int free_all(struct fake *fake, const struct fbuf_batch *b, const uint64_t *names)
 {
 	unsigned int i;
 
+	if (fbuf_is_parcel(names[0]))
+		return free_parcel(fake, names[0]);
 	for (i = 0; i < b->count; i++) {
 		uint32_t index = FBUF_NAME_INDEX(names[i]);
 
@@ -112,6 +170,12 @@ int ioctl(int fd, unsigned long request, ...)
 		i++;
 	if (i < fakes.nr && request == FBUF_IOC_INFO)
 		ret = info(&fakes.pools[i], arg);
+	else if (i < fakes.nr && request == FBUF_IOC_RECV)
+		ret = recv_parcel(&fakes.pools[i], arg);
+	else if (i < fakes.nr && request == FBUF_IOC_READ)
+		ret = read_parcel(&fakes.pools[i], arg);
+	else if (i < fakes.nr && request == FBUF_IOC_SHOW)
+		ret = 0;
 	else if (i < fakes.nr)
 		ret = batch(&fakes.pools[i], request, arg);
 	pthread_mutex_unlock(&fakes.lock);
@@ -173,5 +237,6 @@ unsigned int fake_held(const struct fbuf_pool *pool)
 {
 	struct fbuf_info info;
 
-	return fbuf_pool_info(pool, &info) ? ~0U : info.nr_held;
+	return fbuf_pool_info(pool, &info) ? ~0U :
+					     info.nr_held + info.nr_parcels;
 }

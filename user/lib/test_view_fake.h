@@ -16,7 +16,7 @@
 struct fbuf_pool *fake_pool(unsigned int nr, unsigned int flags);
 /* A packet refers to all buffers of all pools, or none does. */
 void fake_fly(bool flies);
-/* Buffers that are held. */
+/* Buffers that are held, and parcels. */
 unsigned int fake_held(const struct fbuf_pool *pool);
 
 #endif /* FBUF_TEST_VIEW_FAKE_H */

@@ -221,7 +221,7 @@ static void op_new(void)
 	m = new_model();
 	switch (below(4)) {
 	case 0:
-		v = of_const(step, len);
+		v = (below(2) ? of_const : of_parcel)(step, len);
 		m->read_only = true;
 		m->frozen = true;
 		break;

@@ -5,6 +5,8 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include <fbuf/parcel.h>
+
 #include "lib.h"
 #include "view.h"
 
@@ -106,6 +108,24 @@ struct fbuf_view *fbuf_view_buf(struct fbuf_pool *pool, uint64_t name)
 	v->name = name;
 	if (!(fbuf_pool_rights(pool) & FBUF_RIGHT_WRITE))
 		v->flags = VIEW_READ_ONLY;
+	view_made(v, __func__);
+	return v;
+}
+
+struct fbuf_view *fbuf_view_parcel(struct fbuf_pool *pool, uint64_t name,
+				   size_t len)
+{
+	struct fbuf_view *v;
+
+	if (!fbuf_is_parcel(name) || len > FBUF_PARCEL_MAX)
+		return NULL;
+	v = view_filled(VIEW_PARCEL, NULL, len);
+	if (!v)
+		return NULL;
+	v->pool = pool;
+	v->name = name;
+	v->bytes = len;
+	v->flags = VIEW_READ_ONLY;
 	view_made(v, __func__);
 	return v;
 }
@@ -216,6 +236,9 @@ static void let_go_below(struct fbuf_view *v)
 		break;
 	case VIEW_BUF:
 		fbuf_free(v->pool, &v->name, 1);
+		break;
+	case VIEW_PARCEL:
+		view_parcel_end(v);
 		break;
 	case VIEW_RETAINED:
 		let_go_of(v->held);
@@ -333,7 +356,13 @@ uint32_t view_component_at(const struct fbuf_view *v, size_t index)
 	return lo;
 }
 
-/* Down to what has memory, through composites in composites. */
+/* Parts of a parcel have their bytes, whatever capacity the first view was given. */
+static size_t limit(const struct fbuf_view *v)
+{
+	return v->kind == VIEW_PARCEL ? v->bytes : view_cap(v);
+}
+
+/* Down to what has bytes of its own, through composites in composites. */
 struct view_piece view_at(const struct fbuf_view *v, size_t index, size_t len)
 {
 	struct view_piece piece = { .len = len };
@@ -341,10 +370,10 @@ struct view_piece view_at(const struct fbuf_view *v, size_t index, size_t len)
 	uint32_t nr;
 
 	for (;;) {
-		if (index >= view_cap(v))
+		if (index >= limit(v))
 			return (struct view_piece){ 0 };
 		piece.read_only |= v->flags & VIEW_READ_ONLY;
-		if (v->data)
+		if (v->data || v->kind == VIEW_PARCEL)
 			break;
 		if (v->from) {
 			index += v->shift;
@@ -359,11 +388,16 @@ struct view_piece view_at(const struct fbuf_view *v, size_t index, size_t len)
 		piece.read_only |= c->read_only;
 		v = c->view;
 	}
-	if (piece.len > v->cap - index)
-		piece.len = v->cap - index;
+	if (piece.len > limit(v) - index)
+		piece.len = limit(v) - index;
 	piece.view = (struct fbuf_view *)v;
 	piece.index = index;
 	return piece;
+}
+
+static bool is_of_parcel(const struct fbuf_view *v)
+{
+	return (v->from ? v->from : v)->kind == VIEW_PARCEL;
 }
 
 int view_check(const struct fbuf_view *v, size_t index, size_t len,
@@ -373,7 +407,7 @@ int view_check(const struct fbuf_view *v, size_t index, size_t len,
 
 	if (!view_within(v, index, len))
 		return -ERANGE;
-	if (v->data)
+	if (v->data || is_of_parcel(v))
 		return writable && v->flags & VIEW_READ_ONLY ? -EACCES : 0;
 	for (; len; index += piece.len, len -= piece.len) {
 		piece = view_at(v, index, len);
@@ -395,7 +429,7 @@ static void part_bytes(struct fbuf_view *part, struct fbuf_view *of,
 		return;
 	}
 	part->from = of->from ? of->from : of;
-	part->shift = of->shift + index;
+	part->shift = (of->from ? of->shift : 0) + index;
 }
 
 /* It lives as long as the one whose count it has; threads may do this at once. */
@@ -542,6 +576,7 @@ size_t fbuf_view_len(const struct fbuf_view *view)
 void *fbuf_view_data(const struct fbuf_view *view)
 {
 	struct view_piece piece;
+	char *data;
 	size_t len;
 
 	view_live(view, __func__);
@@ -549,7 +584,19 @@ void *fbuf_view_data(const struct fbuf_view *view)
 		return view->data + view->read;
 	len = view->write - view->read;
 	piece = view_at(view, view->read, len);
-	return len && piece.len == len ? view_data(&piece) : NULL;
+	if (!len || piece.len != len || view_piece_memory(&piece, true, &data))
+		return NULL;
+	return data;
+}
+
+int view_readable(const struct fbuf_view *v, size_t offset, size_t len,
+		  struct view_piece *piece, const char *what)
+{
+	view_live(v, what);
+	if (offset > v->write - v->read || len > v->write - v->read - offset)
+		return -ERANGE;
+	*piece = view_at(v, v->read + offset, len);
+	return piece->len ? 0 : -ERANGE;
 }
 
 /* Pieces that lie one after the other in memory as well are one. */
@@ -567,11 +614,17 @@ int fbuf_view_iovec(const struct fbuf_view *view, size_t offset, size_t len,
 	while (len) {
 		struct view_piece piece = view_at(view, index, len);
 		char *data;
+		int ret;
 
 		/* Only if another thread makes it shorter. */
 		if (!piece.view)
 			return -ERANGE;
-		data = view_data(&piece);
+		/* No copy for nothing. */
+		if (nr == max && piece.view->kind == VIEW_PARCEL)
+			break;
+		ret = view_piece_memory(&piece, false, &data);
+		if (ret)
+			return ret;
 		if (nr && (char *)iov[nr - 1].iov_base +
 				  iov[nr - 1].iov_len == data) {
 			iov[nr - 1].iov_len += piece.len;

@@ -6,6 +6,7 @@
  * view_mem.c		the structures, which stay structures of views
  * view_check.c		memory that was released, poisoned
  * view_start.c		the environment, forks, ends
+ * view_parcel.c	bytes of parcels
  * view.c		counts, parts, and where the bytes are
  * view_composite.c	composites and aggregates
  * view_bytes.c		cursors, and what copies
@@ -24,6 +25,7 @@ enum view_kind {
 	VIEW_PART,		/* shares another's count */
 	VIEW_RETAINED,		/* has a count of its own, and a reference */
 	VIEW_COMPOSITE,
+	VIEW_PARCEL,		/* memory there is when it is asked for */
 };
 
 #define VIEW_READ_ONLY	(1U << 0)
@@ -39,12 +41,15 @@ struct view_component {
 };
 
 /*
- * Bytes are at data; or if that is NULL, in the components, or in those of the
- * composite from, from byte shift on.
+ * Bytes are at data; or if that is NULL, in the components, or in a parcel, or in
+ * those of the composite or the parcel from, from byte shift on.
  */
 struct fbuf_view {
 	uint32_t count;			/* of references; atomic */
-	uint32_t max;			/* components, or 0 */
+	union {
+		uint32_t max;		/* components, or 0 */
+		uint32_t bytes;		/* of VIEW_PARCEL, whatever cap is */
+	};
 	uint8_t kind;
 	uint8_t flags;
 	struct fbuf_view *counted;	/* whose count it has; NULL: none */
@@ -53,7 +58,10 @@ struct fbuf_view {
 	size_t cap;
 	char *data;
 	struct fbuf_view *from;
-	size_t shift;
+	union {
+		size_t shift;
+		struct view_memory *memory;	/* of VIEW_PARCEL; atomic */
+	};
 	union {
 		struct fbuf_heap *heap;	/* NULL: malloc() */
 		struct fbuf_pool *pool;
@@ -74,7 +82,7 @@ struct fbuf_view {
 	struct view_watch *watch;	/* or NULL; of the dead as well */
 };
 
-/* Bytes in one piece: of a view that has memory. */
+/* Bytes in one piece: of a view that has memory, or of one of a parcel. */
 struct view_piece {
 	struct fbuf_view *view;
 	size_t index;
@@ -150,6 +158,15 @@ void view_check_child(void);
 /* Runs before main(). */
 void view_start(void);
 
+/* view_parcel.c */
+/*
+ * Where the bytes of a piece are: all of them, or some, then it has fewer. 0 or an
+ * error.
+ */
+int view_piece_memory(struct view_piece *piece, bool all, char **data);
+int view_piece_read(const struct view_piece *piece, void *to);
+void view_parcel_end(struct fbuf_view *v);
+
 /* view.c */
 /* The one that has the count, which is not 0: every call begins with this. */
 static inline __attribute__((__always_inline__)) struct fbuf_view *
@@ -179,6 +196,7 @@ static inline bool view_within(const struct fbuf_view *v, size_t index,
 	return index <= cap && len <= cap - index;
 }
 
+/* What is not a parcel's. */
 static inline char *view_data(const struct view_piece *piece)
 {
 	return piece->view->data + piece->index;
@@ -189,6 +207,9 @@ static inline char *view_data(const struct view_piece *piece)
  * a part of it was made, or it was put into another: then there are none.
  */
 struct view_piece view_at(const struct fbuf_view *v, size_t index, size_t len);
+/* The same of readable bytes from an offset on, of which there is one: or -ERANGE. */
+int view_readable(const struct fbuf_view *v, size_t offset, size_t len,
+		  struct view_piece *piece, const char *what);
 /* Whether there are all of these, 0; -ERANGE; -EACCES: one is not to be written. */
 int view_check(const struct fbuf_view *v, size_t index, size_t len,
 	       bool writable);

@@ -185,17 +185,20 @@ int fbuf_view_wrote(struct fbuf_view *view, size_t len)
 }
 
 /* Bytes that were seen to be there. */
-static void copy_out(const struct fbuf_view *v, size_t index, char *to,
-		     size_t len)
+static int copy_out(const struct fbuf_view *v, size_t index, char *to,
+		    size_t len)
 {
-	while (len) {
+	int ret = 0;
+
+	while (len && !ret) {
 		struct view_piece piece = view_at(v, index, len);
 
-		memmove(to, view_data(&piece), piece.len);
+		ret = view_piece_read(&piece, to);
 		to += piece.len;
 		index += piece.len;
 		len -= piece.len;
 	}
+	return ret;
 }
 
 static void copy_in(const struct fbuf_view *v, size_t index, const char *from,
@@ -215,9 +218,7 @@ static int get(const struct fbuf_view *v, size_t index, void *data, size_t len)
 {
 	int ret = view_check(v, index, len, false);
 
-	if (!ret)
-		copy_out(v, index, data, len);
-	return ret;
+	return ret ? ret : copy_out(v, index, data, len);
 }
 
 int fbuf_view_get(const struct fbuf_view *view, size_t index, void *data,
@@ -284,6 +285,7 @@ int fbuf_view_write(struct fbuf_view *view, const void *data, size_t len)
 int fbuf_view_write_view(struct fbuf_view *view, struct fbuf_view *from,
 			 size_t len)
 {
+	struct view_piece piece, to;
 	size_t done;
 	int ret;
 
@@ -294,16 +296,13 @@ int fbuf_view_write_view(struct fbuf_view *view, struct fbuf_view *from,
 	ret = view_check(from, from->read, len, false);
 	if (!ret)
 		ret = write_begin(view, len);
+	for (done = 0; done < len && !ret; done += piece.len) {
+		to = view_at(view, view->write + done, len - done);
+		piece = view_at(from, from->read + done, to.len);
+		ret = view_piece_read(&piece, view_data(&to));
+	}
 	if (ret)
 		return ret;
-	for (done = 0; done < len;) {
-		struct view_piece piece = view_at(from, from->read + done,
-						  len - done);
-
-		copy_in(view, view->write + done, view_data(&piece),
-			piece.len);
-		done += piece.len;
-	}
 	view->write += len;
 	from->read += len;
 	return 0;
@@ -321,14 +320,33 @@ struct fbuf_view *fbuf_view_copy(const struct fbuf_view *view,
 	copy = fbuf_view_alloc(heap, len);
 	if (!copy)
 		return NULL;
-	copy_out(view, index, copy->data, len);
+	if (copy_out(view, index, copy->data, len)) {
+		view_release(copy, __func__);
+		return NULL;
+	}
 	copy->write = len;
 	return copy;
+}
+
+#define LOOK_MAX	1024U
+
+/* Bytes of a piece to look at: of a parcel, some of them, in memory that is lent. */
+static const char *piece_look(struct view_piece *piece, char *lent)
+{
+	if (!piece->len || piece->view->kind != VIEW_PARCEL)
+		return piece->len ? view_data(piece) : NULL;
+	if (piece->len > LOOK_MAX)
+		piece->len = LOOK_MAX;
+	/* What cannot be read is not there. */
+	if (view_piece_read(piece, lent))
+		piece->len = 0;
+	return lent;
 }
 
 int fbuf_view_compare(const struct fbuf_view *a, const struct fbuf_view *b)
 {
 	size_t a_len, b_len, done = 0, both, n;
+	char a_lent[LOOK_MAX], b_lent[LOOK_MAX];
 	int ret;
 
 	view_live(a, __func__);
@@ -339,12 +357,14 @@ int fbuf_view_compare(const struct fbuf_view *a, const struct fbuf_view *b)
 	for (; done < both; done += n) {
 		struct view_piece p = view_at(a, a->read + done, both - done);
 		struct view_piece q = view_at(b, b->read + done, both - done);
+		const char *x = piece_look(&p, a_lent);
+		const char *y = piece_look(&q, b_lent);
 
 		n = p.len < q.len ? p.len : q.len;
 		/* A composite that has become shorter ends here. */
-		if (!n)
+		if (!n || !x || !y)
 			return (p.len > 0) - (q.len > 0);
-		ret = memcmp(view_data(&p), view_data(&q), n);
+		ret = memcmp(x, y, n);
 		if (ret)
 			return ret < 0 ? -1 : 1;
 	}

@@ -115,6 +115,7 @@ static int consolidate(struct fbuf_view *v, uint32_t first, uint32_t nr,
 	struct view_component one = { 0 };
 	struct view_piece piece;
 	size_t len, done;
+	int ret = 0;
 
 	if (nr <= 1)
 		return 0;
@@ -126,9 +127,13 @@ static int consolidate(struct fbuf_view *v, uint32_t first, uint32_t nr,
 		return -ENOMEM;
 	one.view->write = len;
 	one.end = len;
-	for (done = 0; done < len; done += piece.len) {
+	for (done = 0; done < len && !ret; done += piece.len) {
 		piece = view_at(v, begin + done, len - done);
-		memcpy(one.view->data + done, view_data(&piece), piece.len);
+		ret = view_piece_read(&piece, one.view->data + done);
+	}
+	if (ret) {
+		view_release(one.view, what);
+		return ret;
 	}
 	parts_splice(v, first, nr, &one, 1, what);
 	return 0;

@@ -39,6 +39,9 @@ GATHER_MAX = 0x7ffff000
 RING_MAX = 65536
 TARGETS_MAX = 4096
 AHEAD_MAX = 16 << 20
+PARCEL_MAX = 16 << 20
+PARCELS_MAX = 65536
+NAME_PARCEL = 1 << 31
 
 POOL_SECURED = 1 << 0
 POOL_SNAPSHOT = 1 << 1
@@ -80,11 +83,16 @@ SEND_VOLATILE = 1 << 5
 SEND_SECURED = 1 << 6
 SEND_SNAPSHOT = 1 << 7
 SEND_COOKIE = 1 << 8
+SEND_FREE = 1 << 9
 
 FILL_DIRECT = 1 << 0
 FILL_POS = 1 << 1
 FILL_DONTWAIT = 1 << 2
 FILL_ALL = 1 << 3
+
+RECV_DONTWAIT = 1 << 0
+RECV_ALL = 1 << 1
+RECV_PEEK = 1 << 2
 
 FEATURE_NAMED_SEGS = 1 << 0
 FEATURE_NO_PIN = 1 << 1
@@ -93,6 +101,7 @@ FEATURE_LAZY = 1 << 3
 FEATURE_PROTECTS = 1 << 4
 FEATURE_COOKIE = 1 << 5
 FEATURE_DROP = 1 << 6
+FEATURE_PARCELS = 1 << 7
 
 BACKEND_MODULE = 1
 BACKEND_USER = 2
@@ -151,7 +160,9 @@ class Info(_Structure):
                 ("charged", c_uint64), ("resident", c_uint64), ("ring_size", c_uint64),
                 ("reuses", c_uint64), ("protects", c_uint64), ("snapshots", c_uint64),
                 ("fills", c_uint64), ("filled", c_uint64), ("features", c_uint32),
-                ("handle_flags", c_uint32), ("copy_above", c_uint32), ("pad2", c_uint32)]
+                ("handle_flags", c_uint32), ("copy_above", c_uint32), ("pad2", c_uint32),
+                ("nr_parcels", c_uint32), ("pad3", c_uint32), ("parcel_bytes", c_uint64),
+                ("recvs", c_uint64), ("received", c_uint64), ("recv_copied", c_uint64)]
 
 
 class _Item(_Structure):
@@ -274,6 +285,9 @@ _FUNCTIONS = {
     "fbuf_secure": (c_int, c_void_p, _names, c_uint),
     "fbuf_fill_at": (c_ssize_t, c_void_p, c_uint64, c_size_t, c_size_t, c_int, c_long,
                      c_size_t, c_uint),
+    "fbuf_recv_head": (c_ssize_t, c_void_p, c_int, c_size_t, c_uint, c_char_p,
+                       POINTER(c_size_t), POINTER(c_uint64)),
+    "fbuf_parcel_read": (c_int, c_void_p, c_uint64, c_size_t, c_char_p, c_size_t),
     "fbuf_pool_share_flags": (c_int, c_void_p, c_uint, c_uint, c_uint, POINTER(c_uint)),
     "fbuf_pool_fd_send": (c_int, c_int, c_int),
     "fbuf_pool_fd_recv": (c_int, c_int),
@@ -332,6 +346,7 @@ _FUNCTIONS = {
     "fbuf_view_alloc": (c_void_p, c_void_p, c_size_t),
     "fbuf_view_wrap": (c_void_p, c_void_p, c_size_t, _Released, c_void_p),
     "fbuf_view_wrap_writable": (c_void_p, c_void_p, c_size_t, _Released, c_void_p),
+    "fbuf_view_parcel": (c_void_p, c_void_p, c_uint64, c_size_t),
     "fbuf_view_retain": (c_void_p, c_void_p),
     "fbuf_view_release": (c_int, c_void_p),
     "fbuf_view_count": (c_uint, c_void_p),
@@ -522,6 +537,22 @@ class _Hold(_Owned):
             self._free(self.pool.ptr, byref(c_uint64(self.name)), 1)
 
 
+class _Received(_Owned):
+    """A parcel, which has no address."""
+    ptr = None
+
+    def __init__(self, pool, name, size):
+        super().__init__(pool)
+        self.pool, self.name, self.size = pool, name, size
+        self.gone = False
+        self._free = _lib.fbuf_free
+        self._getpid, self._pid = os.getpid, os.getpid()
+
+    def give_back(self):
+        if not self.gone and self._getpid() == self._pid:
+            self._free(self.pool.ptr, byref(c_uint64(self.name)), 1)
+
+
 class _Allocation(_Owned):
     """Memory of a heap."""
 
@@ -609,10 +640,11 @@ class _Pin:
 
 
 class _Piece:
-    """What goes into a gather: where it is, and in which buffer or memory of a heap."""
+    """What goes into a gather: where it is, and in which buffer, parcel or memory of a
+    heap. Only gathers take parcels."""
 
-    def __init__(self, what, offset, length):
-        if isinstance(what, _Memory):
+    def __init__(self, what, offset, length, parcels=False):
+        if isinstance(what, (_Memory, Parcel) if parcels else _Memory):
             self.keeps = use = _Use(what._get().owned)
             start, size = use.owned.ptr, use.owned.size
             self.readonly = what._readonly
@@ -631,7 +663,7 @@ class _Piece:
 
     @property
     def offset(self):
-        """In the buffer."""
+        """In the buffer, or the parcel."""
         return self.address - (self.owned.ptr or 0)
 
 
@@ -734,6 +766,25 @@ class Pool(_Closing):
         """Of a lazy pool: they lose their memory, and are zero when they are used again."""
         names = _names_of(buffers)
         _check(_lib.fbuf_drop(self._get(), names, len(names)))
+
+    def recv(self, sock, length, flags=0, *, head=0, drop=None):
+        """Receive up to length bytes of a stream as a Parcel, of which head bytes are
+        copied; None at the end. A Parcel to be dropped first goes whatever comes of it,
+        unless sock is none."""
+        use, fd = self._get(), _fd(sock)
+        name = c_uint64(0 if drop is None else drop.name)
+        first, size = ctypes.create_string_buffer(head or 1), c_size_t()
+
+        def call():
+            size.value = head
+            return _lib.fbuf_recv_head(use, fd, length, flags, first, byref(size), byref(name))
+
+        got = _again(call)
+        if drop is not None and name.value != drop.name:
+            drop._gone()
+        if not _check(got):
+            return None
+        return Parcel._of(use.owned, name.value, got, first.raw[:size.value])
 
     # Others.
 
@@ -895,6 +946,57 @@ class Buffer(_Memory):
             use.owned.pool.ptr, use.owned.name, offset, length, fd, where, ahead, flags)))
 
 
+class Parcel(_Closing):
+    """Bytes that were received, and stay where they are; Pool.recv() makes it. A gather
+    takes it, or a part of it, and bytes of it can be read."""
+    _what = "parcel"
+    _readonly = True
+    head = b""
+
+    @classmethod
+    def _of(cls, owned, name, size, head):
+        self = cls()
+        self._use = _Use(_Received(owned, name, size))
+        self.head = head
+        return self
+
+    @property
+    def name(self):
+        return self._get().owned.name
+
+    def __len__(self):
+        return self._get().owned.size
+
+    def read(self, offset=0, length=None):
+        """A copy of these bytes."""
+        use = self._get()
+        if length is None:
+            length = max(use.owned.size - offset, 0)
+        if offset < 0 or length < 0 or offset + length > use.owned.size:
+            raise ValueError(f"bytes {offset} to {offset + length} of {use.owned.size}")
+        data = ctypes.create_string_buffer(length or 1)
+        if length:
+            _check(_lib.fbuf_parcel_read(use.owned.pool.ptr, use.owned.name, offset, data,
+                                         length))
+        return data.raw[:length]
+
+    def view(self):
+        """A View of it, which has it from now on: this is closed."""
+        owned = self._get().owned
+        view = View._of(_lib.fbuf_view_parcel(owned.pool.ptr, owned.name, owned.size),
+                        owned.pool)
+        self._gone()
+        return view
+
+    def _gone(self):
+        self._get().owned.gone = True
+        self.close()
+
+    def free(self):
+        """The same as close()."""
+        self.close()
+
+
 class Gather(_Closing):
     """What one send sends; fbuf_gather(3). Keeps all that is in it until reset().
 
@@ -924,13 +1026,19 @@ class Gather(_Closing):
             self._keeps = []
         return self
 
+    def _piece(self, what, offset, length):
+        piece = _Piece(what, offset, length, parcels=True)
+        if isinstance(piece.owned, _Received) and piece.owned.pool.ptr != self._pool.ptr:
+            raise ValueError("the parcel is another pool's")
+        return piece
+
     def append(self, what, offset=0, length=None):
-        """Add a Buffer, a Memory or a memoryview of one, which are sent by reference,
-        or any other bytes, which are copied by each send; a part of it."""
-        piece = _Piece(what, offset, length)
+        """Add a Buffer, a Parcel, a Memory or a memoryview of one, which are sent by
+        reference, or any other bytes, which are copied by each send; a part of it."""
+        piece = self._piece(what, offset, length)
         with self._lock:
             use, owned = self._get(), piece.owned
-            if isinstance(owned, _Hold) and owned.pool.ptr == self._pool.ptr:
+            if isinstance(owned, (_Hold, _Received)) and owned.pool.ptr == self._pool.ptr:
                 result = _lib.fbuf_gather_append(use, owned.name, piece.offset, piece.length)
             elif isinstance(owned, _Allocation) and owned.heap.pool_ptr == self._pool.ptr:
                 result = _lib.fbuf_gather_append_mem(use, owned.heap.ptr, piece.address,
@@ -943,10 +1051,10 @@ class Gather(_Closing):
 
     def prepend(self, what, offset=0, length=None):
         """The same at the beginning; a Memory is copied by each send there."""
-        piece = _Piece(what, offset, length)
+        piece = self._piece(what, offset, length)
         with self._lock:
             use, owned = self._get(), piece.owned
-            if isinstance(owned, _Hold) and owned.pool.ptr == self._pool.ptr:
+            if isinstance(owned, (_Hold, _Received)) and owned.pool.ptr == self._pool.ptr:
                 result = _lib.fbuf_gather_prepend(use, owned.name, piece.offset, piece.length)
             else:
                 result = _lib.fbuf_gather_prepend_inline(use, piece.address, piece.length)

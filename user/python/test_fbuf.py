@@ -1083,6 +1083,82 @@ class Fills(Test):
         self.assertRaises(BlockingIOError, buf.fill, far)
 
 
+class Parcels(Test):
+    def test_parcel_is_read_and_sent(self):
+        pool, (near, far) = self.pool(), self.pair()
+        near.sendall(pattern(5000)[:5000])
+        with pool.recv(far, 5000, fbuf.RECV_ALL, head=7) as parcel, pool.gather() as g:
+            self.assertEqual((len(parcel), parcel.head), (5000, pattern(7)[:7]))
+            self.assertTrue(parcel.name & fbuf.NAME_PARCEL)
+            self.assertEqual(parcel.read(), pattern(5000)[:5000])
+            self.assertEqual(parcel.read(100, 10), pattern(5000)[100:110])
+            self.assertEqual((parcel.read(5000), parcel.read(9, 0)), (b"", b""))
+            self.assertRaises(ValueError, parcel.read, 4999, 2)
+            self.assertRaises(ValueError, parcel.read, -1, 2)
+            g.append(b"head").append(parcel, 10, 300).prepend(parcel, 0, 5)
+            self.assertEqual(g.send(far), 309)
+            self.assertEqual(receive(near, 309), pattern(5)[:5] + b"head" + pattern(310)[10:310])
+            self.assertRaises(ValueError, g.append, parcel, 4999, 2)
+            self.assertEqual(pool.info().nr_parcels, 1)
+        self.assertEqual(pool.info().nr_parcels, 0)
+        self.assertRaises(ValueError, parcel.read)
+
+    def test_gather_keeps_its_parcels(self):
+        pool, (near, far) = self.pool(), self.sockets()
+        near.sendall(b"kept")
+        g = pool.gather().append(pool.recv(far, 10))
+        gc.collect()
+        self.assertEqual((g.send(far), receive(near, 4)), (4, b"kept"))
+        g.close()
+        self.assertEqual(pool.info().nr_parcels, 0)
+
+    def test_recv_that_drops(self):
+        pool, (near, far) = self.pool(), self.sockets()
+        near.sendall(b"first")
+        first = pool.recv(far, 10)
+        near.sendall(b"second")
+        with tempfile.TemporaryFile() as file:
+            self.fails(errno.ENOTSOCK, pool.recv, file, 10, drop=first)
+        second = pool.recv(far, 10, drop=first)
+        self.assertEqual((first.closed, second.read(), second.head), (True, b"second", b""))
+        far.setblocking(False)
+        self.assertRaises(BlockingIOError, pool.recv, far, 10, drop=second)
+        self.assertTrue(second.closed)
+        self.assertEqual(pool.info().nr_parcels, 0)
+        near.shutdown(socket.SHUT_WR)
+        self.assertIsNone(pool.recv(far, 10))
+
+    def test_recv_errors(self):
+        pool, (near, far) = self.pool(), self.sockets()
+        self.fails(errno.EINVAL, pool.recv, far, 0)
+        self.fails(errno.EINVAL, pool.recv, far, fbuf.PARCEL_MAX + 1)
+        self.fails(errno.EBADF, pool.recv, 12345, 1)
+        near.sendall(b"other")
+        other = self.pool()
+        with other.recv(far, 10) as parcel, pool.gather() as g:
+            self.assertRaises(ValueError, g.append, parcel)
+            self.assertRaises(TypeError, fbuf.View.wrap, parcel)
+
+    def test_view_of_a_parcel(self):
+        pool, (near, far) = self.pool(), self.sockets()
+        near.sendall(pattern(5000)[:5000])
+        parcel = pool.recv(far, 5000, fbuf.RECV_ALL)
+        view = parcel.view()
+        self.assertEqual((parcel.closed, len(view), view.readonly), (True, 5000, True))
+        self.assertEqual(view.get(10, 20), pattern(30)[10:30])
+        pieces = view.pieces(1000)
+        self.assertEqual(b"".join(pieces), pattern(5000)[1000:5000])
+        with pool.heap() as heap, fbuf.Queue(heap, far) as queue:
+            queue.send(view)
+            view.close()
+            self.assertTrue(queue.flush())
+        self.assertEqual(receive(near, 5000), pattern(5000)[:5000])
+        self.assertEqual(pool.info().nr_parcels, 1)
+        del pieces
+        gc.collect()
+        self.assertEqual(pool.info().nr_parcels, 0)
+
+
 class Rings(Test):
     def test_ring_that_is_not_there(self):
         pool = self.pool()

@@ -34,18 +34,24 @@
 #define FBUF_RING_MAX		65536U		/* entries in a ring */
 #define FBUF_TARGETS_MAX	4096U		/* sockets of a fan-out */
 #define FBUF_AHEAD_MAX		(16U << 20)	/* bytes to read ahead */
+#define FBUF_PARCEL_MAX		(16U << 20)	/* bytes in a parcel */
+#define FBUF_PARCELS_MAX	65536U		/* parcels of a handle */
 
 /* Offsets for mmap() of a pool fd. Those from 1 << 40 up are reserved. */
 #define FBUF_MMAP_POOL		0ULL
 #define FBUF_MMAP_RING		(1ULL << 41)	/* this handle's ring */
+#define FBUF_MMAP_PARCELS	(1ULL << 42)	/* this handle's parcels */
+#define FBUF_MMAP_PARCELS_SIZE	((__u64)FBUF_PARCELS_MAX * FBUF_PARCEL_MAX)
 
 /*
  * A buffer's name: its index in the pool, and a generation that changes each
- * time the buffer is handed out, so that a stale name is refused (ESTALE).
+ * time the buffer is handed out, so that a stale name is refused (ESTALE). That of
+ * a parcel is the same, with FBUF_NAME_PARCEL set, and known to its handle alone.
  */
 #define FBUF_NAME(index, gen)	(((__u64)(gen) << 32) | (__u32)(index))
 #define FBUF_NAME_INDEX(name)	((__u32)(name))
 #define FBUF_NAME_GEN(name)	((__u32)((name) >> 32))
+#define FBUF_NAME_PARCEL	(1U << 31)
 
 /*
  * What a write to a buffer does while the buffer is in flight. Without either
@@ -60,7 +66,7 @@
 /* What a handle may do. */
 #define FBUF_RIGHT_READ		(1U << 0)	/* map for reading */
 #define FBUF_RIGHT_WRITE	(1U << 1)	/* map for writing; FILL */
-#define FBUF_RIGHT_ALLOC	(1U << 2)	/* ALLOC */
+#define FBUF_RIGHT_ALLOC	(1U << 2)	/* ALLOC and RECV */
 #define FBUF_RIGHT_SEND		(1U << 3)	/* SEND */
 
 /**
@@ -117,7 +123,8 @@ struct fbuf_pool_create {
  * buffers are free but all of them are in flight; try again. ENOBUFS: every
  * buffer is held. ETIMEDOUT: it waited in vain.
  *
- * FBUF_IOC_FREE drops the holds on all buffers named, and what they secured.
+ * FBUF_IOC_FREE drops the holds on all buffers named, and what they secured; or all
+ * parcels named, if the first name is a parcel's.
  *
  * FBUF_IOC_HOLD takes a hold on each buffer named, all of them held by others:
  * so a buffer that another process named stays when that one lets go of it.
@@ -270,18 +277,18 @@ struct fbuf_ring {
 
 /* What a segment is, &struct fbuf_seg.flags: one of these, or none. */
 #define FBUF_SEG_INLINE		(1U << 0)	/* user memory, not the pool */
-#define FBUF_SEG_NAMED		(1U << 1)	/* @addr is a buffer's name */
-/* With FBUF_SEG_NAMED, where in the buffer the first byte is. */
+#define FBUF_SEG_NAMED		(1U << 1)	/* @addr is a name */
+/* With FBUF_SEG_NAMED, where in the buffer or parcel the first byte is. */
 #define FBUF_SEG_OFFSET(offset)	((__u32)(offset) << 8)
 
 /**
  * struct fbuf_seg - one segment of a gather
  * @addr: offset of the first byte in the pool; or with FBUF_SEG_NAMED the
  *        buffer's name, so that a segment of a buffer that was handed out again
- *        is refused (ESTALE); or with FBUF_SEG_INLINE an address in the caller's
- *        memory, which is copied by the call
- * @len: bytes, at least 1; within one buffer, on which the handle has a hold,
- *       or with FBUF_SEG_INLINE up to FBUF_INLINE_MAX
+ *        is refused (ESTALE), or a parcel's; or with FBUF_SEG_INLINE an address in
+ *        the caller's memory, which is copied by the call
+ * @len: bytes, at least 1; within one buffer, on which the handle has a hold, or
+ *       one parcel of the handle's; or with FBUF_SEG_INLINE up to FBUF_INLINE_MAX
  * @flags: FBUF_SEG_*; with FBUF_SEG_NAMED also FBUF_SEG_OFFSET()
  */
 struct fbuf_seg {
@@ -307,6 +314,7 @@ struct fbuf_seg {
 #define FBUF_SEND_SECURED	(1U << 6)
 #define FBUF_SEND_SNAPSHOT	(1U << 7)
 #define FBUF_SEND_COOKIE	(1U << 8)	/* one entry, once all are idle */
+#define FBUF_SEND_FREE		(1U << 9)	/* the parcel, once all was taken */
 
 /**
  * struct fbuf_send - FBUF_IOC_SEND, on a pool fd
@@ -337,6 +345,9 @@ struct fbuf_seg {
  * sendmsg() would: the bytes taken or an error. The buffers may be freed at once;
  * the pool hands them out again only when no packet refers to them. Nothing is
  * sent unless every segment is right. On an error all that is out is left alone.
+ *
+ * With FBUF_SEND_FREE, of a gather with segments of one parcel, the parcel is dropped
+ * when the result is the gather's length. Not for FANOUT, nor by io_uring.
  */
 struct fbuf_send {
 	__u32 size;
@@ -433,6 +444,101 @@ struct fbuf_fill {
 	__u32 ahead;
 };
 
+/* &struct fbuf_recv.flags */
+#define FBUF_RECV_DONTWAIT	(1U << 0)	/* as MSG_DONTWAIT */
+#define FBUF_RECV_ALL		(1U << 1)	/* all, as MSG_WAITALL */
+#define FBUF_RECV_PEEK		(1U << 2)	/* a copy, as MSG_PEEK */
+
+/**
+ * struct fbuf_recv - FBUF_IOC_RECV, on a pool fd
+ * @size: sizeof(struct fbuf_recv)
+ * @flags: FBUF_RECV_*
+ * @fd: a stream socket
+ * @len: bytes to receive at most, 1 to FBUF_PARCEL_MAX
+ * @drop: a parcel that is dropped first, whatever comes of the rest, or 0; out: 0
+ *        once that is done
+ * @head: where the first bytes are copied to as well, or 0
+ * @head_len: in: room there; out: bytes that were copied there
+ * @copied: out: bytes of the parcel that the CPU copied, what went to @head not
+ *          counted
+ * @name: out: the parcel's name
+ *
+ * Makes a parcel of bytes that were received: of a TCP socket, references to the
+ * pages where the network put them; of other stream sockets, and of what may not be
+ * referred to, copies. Returns how many bytes it has, which may be fewer than @len, as
+ * recv() does; 0 at the end of the stream, or an error, without a parcel.
+ *
+ * The parcel is charged to the pool's maker by what its packets took of memory. It is
+ * the handle's, and is there until FBUF_IOC_FREE, or the handle goes.
+ */
+struct fbuf_recv {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 len;
+	__u64 drop;
+	__u64 head;
+	__u32 head_len;
+	__u32 copied;
+	__u64 name;
+};
+
+/**
+ * struct fbuf_read - FBUF_IOC_READ, on a pool fd
+ * @size: sizeof(struct fbuf_read)
+ * @flags: 0
+ * @name: a parcel of the handle's
+ * @to: where the bytes go, in the caller's memory
+ * @offset: the first byte of the parcel that is wanted
+ * @len: how many, at least 1; within the parcel
+ *
+ * Copies bytes of a parcel. Returns @len.
+ */
+struct fbuf_read {
+	__u32 size;
+	__u32 flags;
+	__u64 name;
+	__u64 to;
+	__u32 offset;
+	__u32 len;
+};
+
+/**
+ * struct fbuf_part - a part of a parcel that can be mapped
+ * @at: offset for mmap(), in whole pages
+ * @offset: the byte of the parcel that is there
+ * @len: bytes, whole pages
+ */
+struct fbuf_part {
+	__u64 at;
+	__u32 offset;
+	__u32 len;
+};
+
+/**
+ * struct fbuf_show - FBUF_IOC_SHOW, on a pool fd
+ * @size: sizeof(struct fbuf_show)
+ * @flags: 0
+ * @name: a parcel of the handle's
+ * @parts: address of an array of @count struct fbuf_part
+ * @count: room in the array, up to FBUF_BATCH_MAX; 0 to ask how many there are
+ * @pad: 0
+ *
+ * Lets the pages of a parcel be mapped that may be shown: those of which the parcel
+ * has all bytes, in order, and that belong to a pool whose sender had them protected,
+ * so that nobody can change them. They are at @at of a mapping from FBUF_MMAP_PARCELS
+ * on, for reading, until the parcel is dropped. Returns how many parts there are,
+ * and tells the first @count of them, in order.
+ */
+struct fbuf_show {
+	__u32 size;
+	__u32 flags;
+	__u64 name;
+	__u64 parts;
+	__u32 count;
+	__u32 pad;
+};
+
 /**
  * struct fbuf_send_item - one send of a batch
  * @segs: as &struct fbuf_send.segs, like all that follows but @result
@@ -484,8 +590,8 @@ struct fbuf_send_batch {
 };
 
 /**
- * struct fbuf_uring_cmd - FBUF_IOC_SEND, _FANOUT or _SEND_BATCH by io_uring
- * @args: address of the struct fbuf_send, fbuf_fanout or fbuf_send_batch
+ * struct fbuf_uring_cmd - FBUF_IOC_SEND, _FANOUT, _SEND_BATCH or _RECV by io_uring
+ * @args: address of the struct fbuf_send, fbuf_fanout, fbuf_send_batch or fbuf_recv
  * @reserved: 0
  *
  * Goes to sqe->cmd of an IORING_OP_URING_CMD on a pool fd, whose sqe->cmd_op is
@@ -504,6 +610,7 @@ struct fbuf_uring_cmd {
 #define FBUF_FEATURE_PROTECTS	(1U << 4)	/* and .snapshots, of a send */
 #define FBUF_FEATURE_COOKIE	(1U << 5)	/* FBUF_SEND_COOKIE */
 #define FBUF_FEATURE_DROP	(1U << 6)	/* FBUF_IOC_DROP */
+#define FBUF_FEATURE_PARCELS	(1U << 7)	/* FBUF_IOC_RECV, _READ, _SHOW */
 
 /**
  * struct fbuf_info - FBUF_IOC_INFO, on a pool fd
@@ -530,8 +637,8 @@ struct fbuf_uring_cmd {
  * @nr_handles: handles on the pool
  * @holds: buffers that this handle holds
  * @max_holds: how many it may, or 0 for any number
- * @charged: bytes charged for the pool: its own, snapshots in flight, and those
- *           that writes to buffers in flight may need
+ * @charged: bytes charged for the pool: its own, snapshots in flight, those that
+ *           writes to buffers in flight may need, and parcels
  * @resident: bytes of its own that have memory now: under pressure free buffers
  *            lose theirs, and get it back on use; in a lazy pool none has any
  *            before it is touched
@@ -545,6 +652,12 @@ struct fbuf_uring_cmd {
  * @handle_flags: FBUF_SHARE_* of this handle
  * @copy_above: as the pool was made
  * @pad2: 0
+ * @nr_parcels: parcels of all handles
+ * @pad3: 0
+ * @parcel_bytes: bytes charged for them, and for those that are being received
+ * @recvs: RECVs that made a parcel
+ * @received: bytes of them
+ * @recv_copied: bytes of them that the CPU copied, as &struct fbuf_recv.copied
  *
  * All but @size and @flags are out.
  */
@@ -583,6 +696,12 @@ struct fbuf_info {
 	__u32 handle_flags;
 	__u32 copy_above;
 	__u32 pad2;
+	__u32 nr_parcels;
+	__u32 pad3;
+	__u64 parcel_bytes;
+	__u64 recvs;
+	__u64 received;
+	__u64 recv_copied;
 };
 
 #define FBUF_IOC_MAGIC		0xfb
@@ -601,5 +720,8 @@ struct fbuf_info {
 #define FBUF_IOC_FILL		_IOWR(FBUF_IOC_MAGIC, 0x1b, struct fbuf_fill)
 #define FBUF_IOC_SEND_BATCH	_IOWR(FBUF_IOC_MAGIC, 0x1c, struct fbuf_send_batch)
 #define FBUF_IOC_DROP		_IOWR(FBUF_IOC_MAGIC, 0x1d, struct fbuf_batch)
+#define FBUF_IOC_RECV		_IOWR(FBUF_IOC_MAGIC, 0x1e, struct fbuf_recv)
+#define FBUF_IOC_READ		_IOWR(FBUF_IOC_MAGIC, 0x1f, struct fbuf_read)
+#define FBUF_IOC_SHOW		_IOWR(FBUF_IOC_MAGIC, 0x20, struct fbuf_show)
 
 #endif /* _UAPI_LINUX_FBUF_H */
