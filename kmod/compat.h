@@ -21,6 +21,9 @@
 #include <linux/workqueue.h>
 #include <net/genetlink.h>
 #include <net/sock.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#include <net/rps.h>
+#endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "fbuf needs Linux 6.1 or newer"

@@ -3,11 +3,11 @@
 #ifndef FBUF_FOLIO_H
 #define FBUF_FOLIO_H
 
+#include <linux/bvec.h>
 #include <linux/types.h>
 
 #include "types.h"
 
-struct bio_vec;
 struct folio;
 struct page;
 
@@ -32,6 +32,14 @@ void fbuf_unmap(struct fbuf_pool *pool, const struct fbuf_buf *bufs,
 int fbuf_buf_check(const struct fbuf_handle *h, u64 name);
 struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
 			      struct fbuf_pool *pool);
+
+/* Do bytes from @offset in the folio @head go on where the run ends? */
+static __always_inline bool run_continues(const struct bio_vec *run,
+					  const struct page *head,
+					  unsigned int offset)
+{
+	return run->bv_page == head && run->bv_offset + run->bv_len == offset;
+}
 
 /* See that a buffer has memory: 0 or -ENOMEM. The pool's lock is held; may sleep. */
 static inline int fbuf_buf_get_memory(struct fbuf_pool *pool,

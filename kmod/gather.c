@@ -9,6 +9,7 @@
  * not has to be protected under the pool's lock first; or to get memory, if its pool
  * is lazy and nobody touched it before.
  */
+#include <linux/bitmap.h>
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/sched.h>
@@ -23,6 +24,7 @@
 #include "compat.h"
 #include "folio.h"
 #include "gather.h"
+#include "parcel.h"
 #include "protect.h"
 #include "types.h"
 #include "wait.h"
@@ -32,18 +34,44 @@
 
 static int gather_grow(struct fbuf_gather *g)
 {
-	unsigned int max = 4 * g->max;
+	const unsigned long *foreign = fbuf_gather_foreign(g);
+	size_t max = 4 * g->max, size = max * sizeof(*g->runs);
 	struct bio_vec *runs;
 
-	runs = kvmalloc_array(max, sizeof(*runs), GFP_KERNEL_ACCOUNT);
+	runs = kvmalloc(size + BITS_TO_LONGS(max) * sizeof(long),
+			GFP_KERNEL_ACCOUNT);
 	if (!runs)
 		return -ENOMEM;
 	memcpy(runs, g->runs, g->nr * sizeof(*runs));
-	if (g->runs != g->fast)
+	bitmap_zero((unsigned long *)&runs[max], max);
+	if (foreign) {
+		bitmap_copy((unsigned long *)&runs[max], foreign, g->nr);
 		kvfree(g->runs);
+	}
 	g->runs = runs;
 	g->max = max;
 	return 0;
+}
+
+/* The last run is a parcel's: it is to be told from the pool's buffers. */
+static int gather_set_foreign(struct fbuf_gather *g)
+{
+	int err = g->runs == g->fast ? gather_grow(g) : 0;
+
+	if (!err)
+		__set_bit(g->nr - 1, fbuf_gather_foreign(g));
+	return err;
+}
+
+/* Of two runs as one it would not be known which is a parcel's. */
+static bool gather_continues(const struct fbuf_gather *g,
+			     const struct page *head, unsigned int offset,
+			     bool foreign)
+{
+	const unsigned long *bits = fbuf_gather_foreign(g);
+
+	return g->nr && run_continues(&g->runs[g->nr - 1], head, offset) &&
+	       (bits && test_bit(g->nr - 1, bits)) == foreign;
 }
 
 /* A new run; the caller's reference to the folio goes with it. */
@@ -83,7 +111,7 @@ static int gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
 	head = compound_head(page);
 	offset += (page - head) << PAGE_SHIFT;
 	/* We have a reference to the last run's folio: it is still that one. */
-	if (g->nr && run_continues(&g->runs[g->nr - 1], head, offset)) {
+	if (gather_continues(g, head, offset, false)) {
 		len = min_t(unsigned int, left, page_size(head) - offset);
 		g->runs[g->nr - 1].bv_len += len;
 		return len;
@@ -336,6 +364,53 @@ static int gather_pool(struct fbuf_gather *g, struct fbuf_handle *h,
 	return ret > 0 ? gather_ready(g, h, &at, prot) : ret;
 }
 
+/* Bytes of a parcel that are in one run of it. */
+static int gather_parcel_run(struct fbuf_gather *g, struct fbuf_pool *pool,
+			     struct page *head, unsigned int offset,
+			     unsigned int len)
+{
+	const struct bio_vec run = { .bv_page = head, .bv_offset = offset };
+	bool foreign = fbuf_run_buf(&run, pool);
+	int err;
+
+	if (gather_continues(g, head, offset, foreign)) {
+		g->runs[g->nr - 1].bv_len += len;
+		return 0;
+	}
+	if (!fbuf_parcel_get_page(head))
+		return -ENOMEM;
+	err = gather_add(g, head, offset, len);
+	return err || !foreign ? err : gather_set_foreign(g);
+}
+
+/* The parcel may be dropped meanwhile: its pages stay. */
+static int gather_parcel(struct fbuf_gather *g, struct fbuf_handle *h,
+			 const struct fbuf_seg *seg)
+{
+	unsigned int at = seg->flags / FBUF_SEG_OFFSET(1), left = seg->len;
+	const struct bio_vec *run;
+	struct fbuf_parcel *p;
+	int err;
+
+	p = fbuf_parcel_get(h, seg->addr);
+	if (IS_ERR(p))
+		return PTR_ERR(p);
+	err = fbuf_parcel_has(p, at, left) ? 0 : -EINVAL;
+	if (err)
+		goto out;
+	g->parcel = !g->parcel || g->parcel == seg->addr ? seg->addr : ~0ULL;
+	for (run = fbuf_parcel_run(p, &at); left && !err; run++, at = 0) {
+		unsigned int len = min(left, run->bv_len - at);
+
+		err = gather_parcel_run(g, h->pool, run->bv_page,
+					run->bv_offset + at, len);
+		left -= len;
+	}
+out:
+	fbuf_parcel_put(p);
+	return err;
+}
+
 /* @len bytes of the task's own page fragment, where copies go to as for write(). */
 static __always_inline int gather_frag(struct fbuf_gather *g,
 				       struct page_frag *frag, unsigned int len)
@@ -400,10 +475,12 @@ static int gather_slow(struct fbuf_gather *g, struct fbuf_handle *h,
 		return -EINVAL;
 	if (seg->flags == FBUF_SEG_INLINE)
 		err = gather_inline(g, seg);
-	else if (!seg->flags || (seg->flags & SEG_FLAGS) == FBUF_SEG_NAMED)
-		err = gather_pool(g, h, seg, prot);
-	else
+	else if (seg->flags && (seg->flags & SEG_FLAGS) != FBUF_SEG_NAMED)
 		err = -EINVAL;
+	else if (seg->flags && fbuf_is_parcel(seg->addr))
+		err = gather_parcel(g, h, seg);
+	else
+		err = gather_pool(g, h, seg, prot);
 	if (err)
 		return err;
 	g->len += seg->len;
@@ -426,6 +503,7 @@ void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock)
 	g->copied = 0;
 	g->must_copy = 0;
 	g->tally = (struct fbuf_tally){ };
+	g->parcel = 0;
 	g->copy_max = 0;
 	g->sock = sock;
 	g->now = jiffies ?: 1;

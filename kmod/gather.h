@@ -16,6 +16,7 @@
 #include <linux/socket.h>
 #include <linux/uaccess.h>
 
+#include "folio.h"
 #include "types.h"
 
 /*
@@ -30,7 +31,8 @@
 /**
  * struct fbuf_gather - segments that were checked, as runs of pages
  * @runs: one for each physically contiguous run; each has a reference to its
- *        folio, and bv_page is its head; NULL once a packet has the reference
+ *        folio, and bv_page is its head; NULL once a packet has the reference.
+ *        Where they are many, see fbuf_gather_foreign() for what is behind them
  * @nr: number of runs
  * @max: room in @runs
  * @len: bytes
@@ -38,6 +40,7 @@
  * @must_copy: 0; or what to say if it may not be copied, as it has to be: -EAGAIN,
  *             as too much is in flight; or an error, as a buffer is not protected
  *             for which its maker cannot be charged
+ * @parcel: the name of the parcel that it has segments of; 0: of none; ~0: of many
  * @tally: of the buffers that it had to protect first
  * @copy_max: how long those may be
  * @sock: inode number of the socket that it goes to, or 0 if there are many
@@ -53,6 +56,7 @@ struct fbuf_gather {
 	size_t copied;
 	int must_copy;
 	struct fbuf_tally tally;
+	u64 parcel;
 	unsigned int copy_max;
 	unsigned long sock;
 	unsigned long now;
@@ -73,6 +77,21 @@ struct fbuf_msg {
 	size_t taken;
 	bool give;
 };
+
+/**
+ * fbuf_gather_foreign() - which runs are of the pool's pages, but of parcels?
+ * @g: a gather that was imported
+ *
+ * A parcel may have pages of the pool that sends it. They are no buffers of the gather.
+ *
+ * Context: any.
+ * Return: a bit for each run; or NULL if there is none.
+ */
+static __always_inline unsigned long *
+fbuf_gather_foreign(const struct fbuf_gather *g)
+{
+	return g->runs == g->fast ? NULL : (unsigned long *)&g->runs[g->max];
+}
 
 void fbuf_gather_init(struct fbuf_gather *g, unsigned long sock);
 int fbuf_gather_part(struct fbuf_gather *g, const struct fbuf_pool *pool,
@@ -114,14 +133,6 @@ static __always_inline int gather_get_page(const struct fbuf_pool *pool,
 		return 1;
 	put_page(head);
 	return 0;
-}
-
-/* Do bytes from @offset in the folio @head go on where the run ends? */
-static __always_inline bool run_continues(const struct bio_vec *run,
-					  const struct page *head,
-					  unsigned int offset)
-{
-	return run->bv_page == head && run->bv_offset + run->bv_len == offset;
 }
 
 /* Of a segment's flags, those that are no offset. */
@@ -299,6 +310,7 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	g->copied = 0;
 	g->must_copy = 0;
 	g->tally = (struct fbuf_tally){ };
+	g->parcel = 0;
 	return 0;
 
 fault:

@@ -18,11 +18,14 @@
 #include "fill.h"
 #include "handle.h"
 #include "map.h"
+#include "parcel.h"
 #include "pipe.h"
 #include "pool.h"
 #include "protect.h"
+#include "recv.h"
 #include "ring.h"
 #include "send.h"
+#include "show.h"
 #include "stats.h"
 #include "types.h"
 #include "uring.h"
@@ -90,6 +93,14 @@ static int batch_wait(struct fbuf_handle *h, u64 *names,
 	return err ?: fbuf_wait(h, names, args);
 }
 
+/* What the first name is of, all are. */
+static int batch_free(struct fbuf_handle *h, const u64 *names,
+		      unsigned int count)
+{
+	return fbuf_is_parcel(names[0]) ? fbuf_parcels_free(h, names, count) :
+					  fbuf_free(h, names, count);
+}
+
 /* FREE, HOLD, SECURE and DROP: all or none, at once. */
 static int batch_names(struct fbuf_handle *h, u64 *names,
 		       const struct fbuf_batch *args,
@@ -111,7 +122,7 @@ static int batch_call(struct fbuf_handle *h, unsigned int cmd, u64 *names,
 	case _IOC_NR(FBUF_IOC_ALLOC):
 		return batch_alloc(h, names, args);
 	case _IOC_NR(FBUF_IOC_FREE):
-		return batch_names(h, names, args, fbuf_free);
+		return batch_names(h, names, args, batch_free);
 	case _IOC_NR(FBUF_IOC_HOLD):
 		return batch_names(h, names, args, fbuf_hold);
 	case _IOC_NR(FBUF_IOC_SECURE):
@@ -269,6 +280,36 @@ static int handle_fill(struct fbuf_handle *h, unsigned int cmd,
 	return ret ?: fbuf_fill(h, &args);
 }
 
+static int handle_recv(struct fbuf_handle *h, unsigned int cmd,
+		       unsigned long arg)
+{
+	struct fbuf_recv args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	return ret ?: fbuf_recv(h, &args, (void __user *)arg);
+}
+
+static int handle_read(struct fbuf_handle *h, unsigned int cmd,
+		       unsigned long arg)
+{
+	struct fbuf_read args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	return ret ?: fbuf_read(h, &args);
+}
+
+static int handle_show(struct fbuf_handle *h, unsigned int cmd,
+		       unsigned long arg)
+{
+	struct fbuf_show args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd, arg);
+	return ret ?: fbuf_show(h, &args);
+}
+
 static int handle_info(struct fbuf_handle *h, unsigned int cmd,
 		       unsigned long arg)
 {
@@ -311,6 +352,12 @@ static noinline long handle_call(struct fbuf_handle *h, unsigned int cmd,
 		return handle_send_batch(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_FILL):
 		return handle_fill(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_RECV):
+		return handle_recv(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_READ):
+		return handle_read(h, cmd, arg);
+	case _IOC_NR(FBUF_IOC_SHOW):
+		return handle_show(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_SHARE):
 		return handle_share(h, cmd, arg);
 	case _IOC_NR(FBUF_IOC_RING):
@@ -358,6 +405,7 @@ static int handle_release(struct inode *inode, struct file *file)
 	/* The pool, and its mapping with it, may go before the file does. */
 	file->f_mapping = inode->i_mapping;
 	handle_leave(h);
+	fbuf_parcels_free_all(h);
 	fbuf_free_all(h);
 	handle_destroy(h);
 	fbuf_pool_put(pool);
@@ -399,6 +447,8 @@ static int handle_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 	if (vma->vm_flags & VM_EXEC)
 		return -EPERM;
+	if (vma->vm_pgoff >= FBUF_MMAP_PARCELS >> PAGE_SHIFT)
+		return fbuf_show_mmap(vma);
 	if (vma->vm_pgoff >= FBUF_MMAP_RING >> PAGE_SHIFT)
 		return fbuf_ring_mmap(h, vma);
 	return fbuf_map_pool(h, vma);
@@ -432,6 +482,8 @@ static struct fbuf_handle *handle_new(struct fbuf_pool *pool,
 	h->no_pin = args->flags & FBUF_SHARE_NO_PIN;
 	init_waitqueue_head(&h->wait);
 	INIT_LIST_HEAD(&h->notifying);
+	spin_lock_init(&h->parcels.lock);
+	mutex_init(&h->show_lock);
 	h->holds = kvcalloc(nr, sizeof(long), GFP_KERNEL_ACCOUNT);
 	if (!fbuf_is_volatile(pool))
 		h->secures = kvcalloc(nr, sizeof(long), GFP_KERNEL_ACCOUNT);

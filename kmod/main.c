@@ -16,9 +16,11 @@
 #include "look.h"
 #include "netlink.h"
 #include "nudge.h"
+#include "parcel.h"
 #include "pool.h"
 #include "probe.h"
 #include "shrink.h"
+#include "take.h"
 #include "ubuf.h"
 
 static long fbuf_control_ioctl(struct file *file, unsigned int cmd,
@@ -65,6 +67,9 @@ static int __init fbuf_init(void)
 	int err;
 
 	err = fbuf_probe();
+	if (err)
+		return err;
+	err = fbuf_take_init();
 	if (err)
 		return err;
 	err = fbuf_nudge_init();
@@ -116,6 +121,8 @@ module_param_named(pool_max, fbuf_pool_max, ullong, 0644);
 MODULE_PARM_DESC(pool_max, "bytes that a pool may have (0: no limit)");
 module_param_named(user_max, fbuf_user_max, ullong, 0644);
 MODULE_PARM_DESC(user_max, "bytes that may be charged to a user (0: no limit)");
+module_param_named(parcel_max, fbuf_parcel_max, ullong, 0644);
+MODULE_PARM_DESC(parcel_max, "bytes in parcels that a pool may have (0: no limit)");
 module_param_named(stuck_ms, fbuf_stuck_ms, uint, 0644);
 MODULE_PARM_DESC(stuck_ms, "milliseconds in flight after which a buffer is stuck");
 

@@ -21,6 +21,7 @@
 #include "look.h"
 #include "netlink.h"
 #include "nudge.h"
+#include "parcel.h"
 #include "pool.h"
 #include "ring.h"
 #include "stats.h"
@@ -94,6 +95,23 @@ static int pool_put_static(struct sk_buff *msg, const struct fbuf_pool *pool,
 	return 0;
 }
 
+static int pool_put_parcels(struct sk_buff *msg, struct fbuf_pool *pool)
+	__must_hold(&pool->lock)
+{
+	const int pad = FBUF_A_POOL_PAD;
+	const struct fbuf_parcel *oldest =
+		list_first_entry_or_null(&pool->parcels, struct fbuf_parcel,
+					 node);
+
+	if (nla_put_u32(msg, FBUF_A_POOL_PARCELS, pool->nr_parcels) ||
+	    put_u64(msg, FBUF_A_POOL_PARCEL_BYTES,
+		    (u64)pool->parcel_pages << PAGE_SHIFT, pad))
+		return -EMSGSIZE;
+	return oldest ? put_u64(msg, FBUF_A_POOL_PARCEL_OLDEST_MS,
+				jiffies_to_msecs(jiffies - oldest->born),
+				pad) : 0;
+}
+
 static int pool_put_state(struct sk_buff *msg, struct fbuf_pool *pool,
 			  const struct fbuf_flight *flight)
 	__must_hold(&pool->lock)
@@ -114,7 +132,7 @@ static int pool_put_state(struct sk_buff *msg, struct fbuf_pool *pool,
 	if (flight->sock &&
 	    put_u64(msg, FBUF_A_POOL_OLDEST_SOCK, flight->sock, pad))
 		return -EMSGSIZE;
-	return 0;
+	return pool_put_parcels(msg, pool);
 }
 
 /* A message of a pool, whose header was just put. */
@@ -380,7 +398,10 @@ static int stats_put(struct sk_buff *msg, const struct fbuf_counters *c)
 	    put_u64(msg, FBUF_A_STATS_WAITS, c->waits, pad) ||
 	    put_u64(msg, FBUF_A_STATS_RECLAIMS, c->reclaims, pad) ||
 	    put_u64(msg, FBUF_A_STATS_FILLS, c->fills, pad) ||
-	    put_u64(msg, FBUF_A_STATS_FILLED, c->filled, pad))
+	    put_u64(msg, FBUF_A_STATS_FILLED, c->filled, pad) ||
+	    put_u64(msg, FBUF_A_STATS_RECVS, c->recvs, pad) ||
+	    put_u64(msg, FBUF_A_STATS_RECEIVED, c->received, pad) ||
+	    put_u64(msg, FBUF_A_STATS_RECV_COPIED, c->recv_copied, pad))
 		return -EMSGSIZE;
 	return 0;
 }

@@ -53,6 +53,24 @@ static const struct address_space_operations pool_aops = {
 	.dirty_folio	= noop_dirty_folio,
 };
 
+/**
+ * fbuf_pool_of() - the pool to which a folio belongs, or did when it was sent
+ * @folio: one to which the caller has a reference, by which the pool stays
+ *
+ * Context: rcu_read_lock() is held, for what belongs to something else.
+ * Return: the pool or NULL.
+ */
+struct fbuf_pool *fbuf_pool_of(const struct folio *folio)
+{
+	struct address_space *mapping = READ_ONCE(folio->mapping);
+
+	/* That of memory which is no file's has other things in its low bits. */
+	if (!mapping || (unsigned long)mapping & (sizeof(long) - 1) ||
+	    mapping->a_ops != &pool_aops)
+		return NULL;
+	return container_of(mapping, struct fbuf_pool, mapping);
+}
+
 static int pool_populate(struct fbuf_pool *pool)
 {
 	unsigned int step = fbuf_buf_pages(pool);
@@ -316,6 +334,7 @@ static void pool_init_empty(struct fbuf_pool *pool)
 	INIT_LIST_HEAD(&pool->orphans);
 	INIT_LIST_HEAD(&pool->reserved);
 	INIT_LIST_HEAD(&pool->notifying);
+	INIT_LIST_HEAD(&pool->parcels);
 	INIT_DELAYED_WORK(&pool->retire, fbuf_retire_work);
 	INIT_WORK(&pool->end, pool_end_work);
 	pool->retire_delay = RETIRE_FIRST;

@@ -249,13 +249,15 @@ struct fbuf_cookie *fbuf_ring_cookie(struct fbuf_handle *h,
  * @h: a handle with a ring
  * @runs: what was sent of them, with references to the folios
  * @nr: number of runs
+ * @skip: a bit for each of them that is of no buffer that was sent; or NULL
  * @notify: of each by a notice
  * @cookie: of all by this one, which it takes over; or NULL
  *
  * Context: may sleep; takes the pool's lock.
  */
 void fbuf_ring_expect(struct fbuf_handle *h, const struct bio_vec *runs,
-		      unsigned int nr, bool notify, struct fbuf_cookie *cookie)
+		      unsigned int nr, const unsigned long *skip, bool notify,
+		      struct fbuf_cookie *cookie)
 {
 	struct fbuf_pool *pool = h->pool;
 	u32 tail;
@@ -266,6 +268,8 @@ void fbuf_ring_expect(struct fbuf_handle *h, const struct bio_vec *runs,
 	for (i = 0; i < nr; i++) {
 		struct fbuf_buf *buf = fbuf_run_buf(&runs[i], pool);
 
+		if (skip && test_bit(i, skip))
+			continue;
 		if (buf && notify)
 			notice_expect(h, buf);
 		if (buf && cookie && cookie->refers)

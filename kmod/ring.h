@@ -86,7 +86,8 @@ void fbuf_ring_publish(struct fbuf_handle *h);
 struct fbuf_cookie *fbuf_ring_cookie(struct fbuf_handle *h,
 				     unsigned int nr_segs, u64 data);
 void fbuf_ring_expect(struct fbuf_handle *h, const struct bio_vec *runs,
-		      unsigned int nr, bool notify, struct fbuf_cookie *cookie);
+		      unsigned int nr, const unsigned long *skip, bool notify,
+		      struct fbuf_cookie *cookie);
 bool fbuf_ring_notify(struct fbuf_handle *h, unsigned int *looks);
 int fbuf_ring_mmap(struct fbuf_handle *h, struct vm_area_struct *vma);
 

@@ -20,6 +20,7 @@
 #include "cookie.h"
 #include "gather.h"
 #include "pageref.h"
+#include "parcel.h"
 #include "ring.h"
 #include "send.h"
 #include "splice.h"
@@ -37,7 +38,7 @@
 			 FBUF_SEND_SIGPIPE)
 /* Those that say what a ring is to tell. */
 #define SEND_TOLD	(FBUF_SEND_NOTIFY | FBUF_SEND_COOKIE)
-#define SEND_FLAGS	(SEND_PLAIN | SEND_TOLD | SEND_PROTS)
+#define SEND_FLAGS	(SEND_PLAIN | SEND_TOLD | SEND_PROTS | FBUF_SEND_FREE)
 #define SEND_DEFAULT	(FBUF_ENGINE_PAGEREF | FBUF_ENGINE_SPLICE | \
 			 FBUF_ENGINE_COPY)
 #define SEND_ENGINES	(SEND_DEFAULT | FBUF_ENGINE_UBUF)
@@ -308,8 +309,8 @@ static noinline void send_tell(struct fbuf_handle *h,
 	if (failed)
 		fbuf_cookie_free(cookie);
 	else
-		fbuf_ring_expect(h, g->runs, g->nr, flags & FBUF_SEND_NOTIFY,
-				 cookie);
+		fbuf_ring_expect(h, g->runs, g->nr, fbuf_gather_foreign(g),
+				 flags & FBUF_SEND_NOTIFY, cookie);
 }
 
 /*
@@ -397,6 +398,9 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	ret = send_check_gather(h->pool, &g, args->engines);
 	if (ret)
 		goto out_release;
+	ret = -EINVAL;
+	if (args->flags & FBUF_SEND_FREE && !fbuf_is_parcel(g.parcel))
+		goto out_release;
 	cookie = send_cookie(h, args->nr_segs, args->flags, args->cookie);
 	ret = PTR_ERR_OR_ZERO(cookie);
 	if (unlikely(ret))
@@ -415,6 +419,9 @@ static __always_inline int send_checked(struct fbuf_handle *h,
 	}
 	if (told)
 		send_tell(h, &g, args->flags, cookie, ret < 0);
+	/* Somebody else may have dropped it meanwhile. */
+	if (args->flags & FBUF_SEND_FREE && ret == g.len)
+		fbuf_parcels_free(h, &g.parcel, 1);
 out_release:
 	fbuf_gather_release(&g);
 out:
@@ -748,7 +755,7 @@ static int fanout(struct fbuf_handle *h, const struct fbuf_fanout *args,
 	prot = send_check(h, args->flags, args->engines);
 	if (prot < 0)
 		return prot;
-	if (args->pad)
+	if (args->pad || args->flags & FBUF_SEND_FREE)
 		return -EINVAL;
 	ret = fbuf_gather_import(&g, h, u64_to_user_ptr(args->segs),
 				 args->nr_segs, 0, prot,

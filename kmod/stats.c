@@ -163,6 +163,8 @@ static void info_state(struct fbuf_handle *h, struct fbuf_info *info)
 		info->ring_size = (u64)h->ring->nr_pages << PAGE_SHIFT;
 	info->charged = (u64)pool->charged << PAGE_SHIFT;
 	info->resident = fbuf_pool_resident(pool);
+	info->nr_parcels = pool->nr_parcels;
+	info->parcel_bytes = (u64)pool->parcel_pages << PAGE_SHIFT;
 	in_flight = pool->nr_limbo || pool->nr_orphans;
 	mutex_unlock(&pool->lock);
 	/* What was read elsewhere is not to be counted for long. */
@@ -208,9 +210,12 @@ void fbuf_info(struct fbuf_handle *h, struct fbuf_info *info)
 		.features = FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
 			    FBUF_FEATURE_COPY_ABOVE | FBUF_FEATURE_LAZY |
 			    FBUF_FEATURE_PROTECTS | FBUF_FEATURE_COOKIE |
-			    FBUF_FEATURE_DROP,
+			    FBUF_FEATURE_DROP | FBUF_FEATURE_PARCELS,
 		.handle_flags = h->no_pin ? FBUF_SHARE_NO_PIN : 0,
 		.copy_above = pool->copy_above_set,
+		.recvs = sum.recvs,
+		.received = sum.received,
+		.recv_copied = sum.recv_copied,
 	};
 	info_state(h, info);
 }

@@ -101,6 +101,44 @@ DEFINE_EVENT(fbuf_pool_buf, fbuf_snapshot,
 	TP_ARGS(pool, buf)
 );
 
+TRACE_EVENT(fbuf_recv,
+	TP_PROTO(const struct fbuf_pool *pool, unsigned long sock, int ret,
+		 u32 copied),
+	TP_ARGS(pool, sock, ret, copied),
+	TP_STRUCT__entry(
+		__field(u64, pool)
+		__field(unsigned long, sock)
+		__field(int, ret)
+		__field(u32, copied)
+	),
+	TP_fast_assign(
+		__entry->pool = pool->id;
+		__entry->sock = sock;
+		__entry->ret = ret;
+		__entry->copied = copied;
+	),
+	TP_printk("pool=%llu sock=%lu ret=%d copied=%u", __entry->pool,
+		  __entry->sock, __entry->ret, __entry->copied)
+);
+
+/* A parcel is dropped. */
+TRACE_EVENT(fbuf_parcel_free,
+	TP_PROTO(const struct fbuf_pool *pool, u64 name, u32 len),
+	TP_ARGS(pool, name, len),
+	TP_STRUCT__entry(
+		__field(u64, pool)
+		__field(u64, name)
+		__field(u32, len)
+	),
+	TP_fast_assign(
+		__entry->pool = pool->id;
+		__entry->name = name;
+		__entry->len = len;
+	),
+	TP_printk("pool=%llu parcel=%#llx len=%u", __entry->pool, __entry->name,
+		  __entry->len)
+);
+
 TRACE_EVENT(fbuf_send,
 	TP_PROTO(const struct fbuf_pool *pool, unsigned int runs, size_t len,
 		 unsigned long sock, u32 engine, int ret),

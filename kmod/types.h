@@ -12,6 +12,7 @@
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/refcount.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/uidgid.h>
 #include <linux/wait.h>
@@ -101,6 +102,9 @@ struct fbuf_buf {
  * @reclaims: buffers whose memory went back under pressure
  * @fills: FILLs that did not fail
  * @filled: bytes that they read
+ * @recvs: RECVs that made a parcel
+ * @received: bytes of them
+ * @recv_copied: bytes of them that the CPU copied
  */
 struct fbuf_counters {
 	u64 sends;
@@ -116,6 +120,9 @@ struct fbuf_counters {
 	u64 reclaims;
 	u64 fills;
 	u64 filled;
+	u64 recvs;
+	u64 received;
+	u64 recv_copied;
 };
 
 /**
@@ -162,11 +169,11 @@ struct fbuf_limbo {
  * @counters: see there; any CPU adds, readers sum
  * @lock: protects @bufs, the lists of buffers and the numbers of what is on
  *        them, @orphans, @reserved, @looks, @skip, @charged, @notifying,
- *        @nr_notify, @batch, @dead, @watching, @exhausted, @want_out, the page
- *        tables' entries for the pool, and the holds, the ring and @polls_out
- *        of every handle. A send only tests holds and takes no lock. Taken
- *        inside mmap_lock: never touch user memory under it. Under memory
- *        pressure only tried.
+ *        @nr_notify, @batch, @parcels, @dead, @watching, @exhausted, @want_out,
+ *        the page tables' entries for the pool, and the holds, the ring, the
+ *        parcels' names and @polls_out of every handle. A send only tests holds
+ *        and takes no lock. Taken inside mmap_lock: never touch user memory
+ *        under it. Under memory pressure only tried.
  * @free: buffers without a hold that were idle when they came here; last in,
  *        first out, for warm caches
  * @bare: the same, but without memory
@@ -186,6 +193,9 @@ struct fbuf_limbo {
  * @charged: pages that are charged for the pool
  * @notifying: handles that wait for notices, the next to look at first
  * @nr_notify: notices that handles wait for
+ * @parcels: those of all handles, the oldest first
+ * @nr_parcels: how many
+ * @parcel_pages: pages that are charged for them, and for those that are being received
  * @dead: the last handle is gone
  * @watching: the watch runs
  * @batch: number of the last batch of names
@@ -257,6 +267,9 @@ struct fbuf_pool {
 	struct list_head notifying;
 	unsigned int nr_notify;
 	u64 batch;
+	struct list_head parcels;
+	unsigned int nr_parcels;
+	unsigned long parcel_pages;
 	bool dead;
 	bool watching;
 	bool exhausted;
@@ -295,6 +308,21 @@ struct fbuf_pool {
 };
 
 /**
+ * struct fbuf_parcels - the parcels of a handle, by index
+ * @lock: protects what is in @slots, and keeps a parcel that is found there until there
+ *        is a reference. All but finding one is under the pool's lock as well
+ * @slots: a parcel; NULL where one is being made; or the next free index, see parcel.c
+ * @room: how many there are
+ * @free: the first free index, or @room
+ */
+struct fbuf_parcels {
+	spinlock_t lock;	/* see above */
+	struct fbuf_parcel **slots;
+	unsigned int room;
+	unsigned int free;
+};
+
+/**
  * struct fbuf_handle - one open file on a pool, the unit of ownership
  * @pool: the pool; the handle has a reference
  * @file: its file; whoever is in a call on it may take a reference
@@ -312,6 +340,11 @@ struct fbuf_pool {
  * @ring: its ring, or NULL; set once
  * @notifying: on the pool's list of those that wait for notices, or alone
  * @wait: whoever waits for entries in the ring
+ * @parcels: its parcels
+ * @parcel_gen: generation of the last parcel
+ * @show_lock: protects what of parcels may be mapped, and their page tables' entries.
+ *             Taken inside mmap_lock and the pool's lock; never touch user memory
+ *             under it
  */
 struct fbuf_handle {
 	struct fbuf_pool *pool;
@@ -329,6 +362,9 @@ struct fbuf_handle {
 	struct fbuf_kring *ring;
 	struct list_head notifying;
 	wait_queue_head_t wait;
+	struct fbuf_parcels parcels;
+	u32 parcel_gen;
+	struct mutex show_lock;	/* see above */
 };
 
 static inline bool fbuf_is_volatile(const struct fbuf_pool *pool)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * SEND, FANOUT and SEND_BATCH as commands of io_uring.
+ * SEND, FANOUT, SEND_BATCH and RECV as commands of io_uring.
  *
  * A command is issued in the submitter's task, its SQ thread or a worker of
  * io-wq: all of them have the submitter's mm and files. The first two must not
@@ -28,6 +28,7 @@
 
 #include "args.h"
 #include "compat.h"
+#include "recv.h"
 #include "send.h"
 #include "types.h"
 #include "uring.h"
@@ -267,7 +268,8 @@ static int uring_args_get(const struct io_uring_cmd *cmd, void *args,
 
 	if (err)
 		return err;
-	return ((u32 *)args)[1] & FBUF_SEND_SIGPIPE ? -EINVAL : 0;
+	return ((u32 *)args)[1] & (FBUF_SEND_SIGPIPE | FBUF_SEND_FREE) ?
+	       -EINVAL : 0;
 }
 
 static int uring_send(struct io_uring_cmd *cmd, u64 addr,
@@ -322,6 +324,35 @@ static int uring_send_batch(struct io_uring_cmd *cmd, u64 addr,
 	return uring_complete(cmd, ret, issue_flags);
 }
 
+/*
+ * What would wait is done again by a worker of io-wq. What it is to drop first would
+ * not be there then.
+ */
+static int uring_recv(struct io_uring_cmd *cmd, u64 addr,
+		      unsigned int issue_flags)
+{
+	bool nonblock = issue_flags & IO_URING_F_NONBLOCK, waits;
+	struct fbuf_recv args;
+	int ret;
+
+	ret = fbuf_args_get(&args, sizeof(args), sizeof(args), cmd->cmd_op,
+			    addr);
+	if (!ret && args.drop)
+		ret = -EINVAL;
+	if (ret)
+		return uring_complete(cmd, ret, issue_flags);
+	waits = nonblock && !(args.flags & FBUF_RECV_DONTWAIT);
+	/* What it found first would have to be put together with the rest. */
+	if (waits && args.flags & FBUF_RECV_ALL)
+		return -EAGAIN;
+	if (waits)
+		args.flags |= FBUF_RECV_DONTWAIT;
+	ret = fbuf_recv(uring_handle(cmd), &args, u64_to_user_ptr(addr));
+	if (ret == -EAGAIN && waits)
+		return -EAGAIN;
+	return uring_complete(cmd, ret, issue_flags);
+}
+
 /**
  * fbuf_uring_cmd() - IORING_OP_URING_CMD on a pool fd
  * @cmd: the command
@@ -353,6 +384,8 @@ int fbuf_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		return uring_fanout(cmd, args, issue_flags);
 	case _IOC_NR(FBUF_IOC_SEND_BATCH):
 		return uring_send_batch(cmd, args, issue_flags);
+	case _IOC_NR(FBUF_IOC_RECV):
+		return uring_recv(cmd, args, issue_flags);
 	}
 	return uring_complete(cmd, -ENOTTY, issue_flags);
 }

@@ -2,6 +2,7 @@
 /*
  * The ABI: what every call does when all is well, and every error it can give.
  */
+#include <assert.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
@@ -46,11 +47,14 @@ union any_arg {
 	struct fbuf_fanout fanout;
 	struct fbuf_send_batch send_batch;
 	struct fbuf_fill fill;
+	struct fbuf_recv recv;
+	struct fbuf_read read;
+	struct fbuf_show show;
 	struct fbuf_info info;
 	struct fbuf_share share;
 	struct fbuf_pass pass;
 	struct fbuf_ring_setup ring;
-	char bytes[256];
+	char bytes[512];
 };
 
 /* What is common to all calls. */
@@ -63,6 +67,8 @@ FIXTURE(call)
 	int other;	/* where it does not */
 	int sock[2];
 	int zero;	/* a file */
+	__u64 parcel;	/* for the calls that take one; or 0 */
+	char got[64];
 	__u64 names[NR_BUFS];
 	struct fbuf_seg seg;
 	struct fbuf_item item;
@@ -169,7 +175,7 @@ FIXTURE_VARIANT_ADD(call, send)
 	.once = offsetof(struct fbuf_send, protects),
 	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
 		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
-		 FBUF_SEND_SNAPSHOT,
+		 FBUF_SEND_SNAPSHOT | FBUF_SEND_FREE,
 };
 
 FIXTURE_VARIANT_ADD(call, fanout)
@@ -190,7 +196,7 @@ FIXTURE_VARIANT_ADD(call, send_batch)
 	.once = offsetof(struct fbuf_send_batch, cookie),
 	.flags = FBUF_SEND_DONTWAIT | FBUF_SEND_MORE | FBUF_SEND_EOR |
 		 FBUF_SEND_SIGPIPE | FBUF_SEND_VOLATILE | FBUF_SEND_SECURED |
-		 FBUF_SEND_SNAPSHOT,
+		 FBUF_SEND_SNAPSHOT | FBUF_SEND_FREE,
 	.pad = offsetof(struct fbuf_send_batch, pad),
 };
 
@@ -201,6 +207,27 @@ FIXTURE_VARIANT_ADD(call, fill)
 	.flags = FBUF_FILL_DIRECT | FBUF_FILL_POS | FBUF_FILL_DONTWAIT |
 		 FBUF_FILL_ALL,
 	.pad = offsetof(struct fbuf_fill, pos),
+};
+
+/* From where the others' sends come. */
+FIXTURE_VARIANT_ADD(call, recv)
+{
+	.nr = _IOC_NR(FBUF_IOC_RECV),
+	.size = sizeof(struct fbuf_recv),
+	.flags = FBUF_RECV_DONTWAIT | FBUF_RECV_ALL | FBUF_RECV_PEEK,
+};
+
+FIXTURE_VARIANT_ADD(call, read)
+{
+	.nr = _IOC_NR(FBUF_IOC_READ),
+	.size = sizeof(struct fbuf_read),
+};
+
+FIXTURE_VARIANT_ADD(call, show)
+{
+	.nr = _IOC_NR(FBUF_IOC_SHOW),
+	.size = sizeof(struct fbuf_show),
+	.pad = offsetof(struct fbuf_show, pad),
 };
 
 FIXTURE_VARIANT_ADD(call, info)
@@ -272,7 +299,33 @@ static void call_arg(struct _test_data_call *self, unsigned int nr)
 		arg->fill.len = 64;
 		arg->fill.fd = self->zero;
 		break;
+	case _IOC_NR(FBUF_IOC_RECV):
+		arg->recv.fd = self->sock[0];
+		arg->recv.len = 64;
+		break;
+	case _IOC_NR(FBUF_IOC_READ):
+		arg->read.name = self->parcel;
+		arg->read.to = (uintptr_t)self->got;
+		arg->read.len = 64;
+		break;
+	case _IOC_NR(FBUF_IOC_SHOW):
+		arg->show.name = self->parcel;
+		break;
 	}
+}
+
+/* Something for these calls to be had of: bytes to receive, or a parcel of them. */
+static int call_parcel(struct _test_data_call *self, unsigned int nr)
+{
+	if (nr != _IOC_NR(FBUF_IOC_RECV) && nr != _IOC_NR(FBUF_IOC_READ) &&
+	    nr != _IOC_NR(FBUF_IOC_SHOW))
+		return 0;
+	if (pattern_write(self->sock[1], 1, 0, 64))
+		return -EIO;
+	if (nr == _IOC_NR(FBUF_IOC_RECV))
+		return 0;
+	return pool_recv(self->pool.fd, self->sock[0], 64, FBUF_RECV_ALL,
+			 &self->parcel, NULL) == 64 ? 0 : -EIO;
 }
 
 FIXTURE_SETUP(call)
@@ -299,6 +352,7 @@ FIXTURE_SETUP(call)
 		self->fd = self->control;
 		self->other = self->pool.fd;
 	}
+	ASSERT_EQ(0, call_parcel(self, variant->nr));
 	memset(&self->arg, 0, sizeof(self->arg));
 	self->arg.size = variant->size;
 	call_arg(self, variant->nr);
@@ -323,6 +377,8 @@ static bool no_effect(struct _test_data_call *self)
 	return !pool_info(self->pool.fd, &info) && info.nr_held == 2 &&
 	       info.holds == 2 && info.nr_handles == 2 && info.allocs == 2 &&
 	       !info.sends && !info.protects && !info.fills &&
+	       info.recvs == !!self->parcel &&
+	       info.nr_parcels == !!self->parcel &&
 	       !ring_len(&self->ring) && sock_empty(self->sock[1]);
 }
 
@@ -342,9 +398,12 @@ static bool is_good(unsigned int nr, int ret)
 		return ret == 1;
 	case _IOC_NR(FBUF_IOC_SEND):
 	case _IOC_NR(FBUF_IOC_FILL):
+	case _IOC_NR(FBUF_IOC_RECV):
+	case _IOC_NR(FBUF_IOC_READ):
 		return ret == 64;
 	case _IOC_NR(FBUF_IOC_INFO):
 	case _IOC_NR(FBUF_IOC_RING):
+	case _IOC_NR(FBUF_IOC_SHOW):
 		return ret == 0;
 	default:
 		return ret >= 0;
@@ -546,7 +605,7 @@ TEST(unknown_command)
 				TH_LOG("control, number %#x", nr);
 		}
 		if (nr < _IOC_NR(FBUF_IOC_ALLOC) ||
-		    nr > _IOC_NR(FBUF_IOC_DROP)) {
+		    nr > _IOC_NR(FBUF_IOC_SHOW)) {
 			EXPECT_EQ(-ENOTTY, call(fd, nr, arg.size, &arg))
 				TH_LOG("pool, number %#x", nr);
 		}
@@ -1917,10 +1976,16 @@ TEST(info_of_a_new_pool)
 	EXPECT_EQ(FBUF_FEATURE_NAMED_SEGS | FBUF_FEATURE_NO_PIN |
 		  FBUF_FEATURE_COPY_ABOVE | FBUF_FEATURE_LAZY |
 		  FBUF_FEATURE_PROTECTS | FBUF_FEATURE_COOKIE |
-		  FBUF_FEATURE_DROP, info.features);
+		  FBUF_FEATURE_DROP | FBUF_FEATURE_PARCELS, info.features);
 	EXPECT_EQ(0U, info.handle_flags);
 	EXPECT_EQ(0U, info.copy_above);
 	EXPECT_EQ(0U, info.pad2);
+	EXPECT_EQ(0U, info.nr_parcels);
+	EXPECT_EQ(0U, info.pad3);
+	EXPECT_EQ(0ULL, info.parcel_bytes);
+	EXPECT_EQ(0ULL, info.recvs);
+	EXPECT_EQ(0ULL, info.received);
+	EXPECT_EQ(0ULL, info.recv_copied);
 	pool_unmake(&pool);
 }
 
@@ -2039,6 +2104,321 @@ TEST(info_to_read_only_memory)
 	EXPECT_EQ(-1, ioctl(fd, FBUF_IOC_INFO, info));
 	EXPECT_EQ(EFAULT, errno);
 	close(fd);
+}
+
+/* What programs that were built once will go by. */
+#define AT(type, word, bytes)						\
+	static_assert(offsetof(struct type, word) == (bytes), #type "." #word)
+
+static_assert(sizeof(struct fbuf_recv) == 48, "fbuf_recv");
+AT(fbuf_recv, fd, 8);
+AT(fbuf_recv, len, 12);
+AT(fbuf_recv, drop, 16);
+AT(fbuf_recv, head, 24);
+AT(fbuf_recv, head_len, 32);
+AT(fbuf_recv, copied, 36);
+AT(fbuf_recv, name, 40);
+static_assert(sizeof(struct fbuf_read) == 32, "fbuf_read");
+AT(fbuf_read, name, 8);
+AT(fbuf_read, to, 16);
+AT(fbuf_read, offset, 24);
+AT(fbuf_read, len, 28);
+static_assert(sizeof(struct fbuf_part) == 16, "fbuf_part");
+AT(fbuf_part, at, 0);
+AT(fbuf_part, offset, 8);
+AT(fbuf_part, len, 12);
+static_assert(sizeof(struct fbuf_show) == 32, "fbuf_show");
+AT(fbuf_show, name, 8);
+AT(fbuf_show, parts, 16);
+AT(fbuf_show, count, 24);
+AT(fbuf_show, pad, 28);
+AT(fbuf_info, nr_parcels, 192);
+AT(fbuf_info, parcel_bytes, 200);
+AT(fbuf_info, recvs, 208);
+AT(fbuf_info, received, 216);
+AT(fbuf_info, recv_copied, 224);
+static_assert(sizeof(struct fbuf_info) == 232, "fbuf_info");
+
+/* RECV, READ and SHOW: what is wrong with one word, all others being right. */
+FIXTURE(parcel)
+{
+	struct pool pool;
+	int sock[2];
+	int udp[2];
+	int zero;
+	int idle;	/* a socket with nothing to receive */
+	int idle_peer;
+	int none;	/* a socket that is not connected */
+	__u64 name;
+	__u64 stale;
+	struct fbuf_part part;
+	char got[64];
+};
+
+#define PARCEL_LEN	5000U
+
+FIXTURE_SETUP(parcel)
+{
+	int idle[2];
+
+	ASSERT_EQ(0, pool_make(&self->pool, BUF_SIZE, NR_BUFS));
+	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
+	ASSERT_EQ(0, udp_pair(AF_INET, self->udp));
+	ASSERT_EQ(0, tcp_pair(AF_INET, idle));
+	self->idle_peer = idle[0];
+	self->idle = idle[1];
+	self->none = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_LE(0, self->none);
+	self->zero = open("/dev/zero", O_RDONLY);
+	ASSERT_LE(0, self->zero);
+	ASSERT_EQ(0, pattern_write(self->sock[0], 1, 0, 2 * PARCEL_LEN));
+	ASSERT_EQ((int)PARCEL_LEN, pool_recv(self->pool.fd, self->sock[1],
+					     PARCEL_LEN, FBUF_RECV_ALL,
+					     &self->stale, NULL));
+	ASSERT_EQ(1, pool_free(self->pool.fd, &self->stale, 1));
+	ASSERT_EQ((int)PARCEL_LEN, pool_recv(self->pool.fd, self->sock[1],
+					     PARCEL_LEN, FBUF_RECV_ALL,
+					     &self->name, NULL));
+}
+
+FIXTURE_TEARDOWN(parcel)
+{
+	pool_unmake(&self->pool);
+	close(self->sock[0]);
+	close(self->sock[1]);
+	close(self->udp[0]);
+	close(self->udp[1]);
+	close(self->idle);
+	close(self->idle_peer);
+	close(self->none);
+	close(self->zero);
+}
+
+/* Not even the call's own words change. */
+static void recv_says(struct __test_metadata *_metadata,
+		      struct _test_data_parcel *self, struct fbuf_recv arg,
+		      int err, const char *what)
+{
+	struct fbuf_recv before;
+	struct fbuf_info info;
+
+	arg.size = sizeof(arg);
+	arg.copied = 1234;
+	arg.name = 5678;
+	before = arg;
+	EXPECT_EQ(err, call(self->pool.fd, _IOC_NR(FBUF_IOC_RECV), sizeof(arg),
+			    &arg))
+		TH_LOG("%s", what);
+	EXPECT_EQ(0, memcmp(&before, &arg, sizeof(arg)))
+		TH_LOG("%s", what);
+	ASSERT_EQ(0, pool_info(self->pool.fd, &info));
+	EXPECT_EQ(2ULL, info.recvs);
+	EXPECT_EQ(1U, info.nr_parcels);
+}
+
+TEST_F(parcel, recv_errors)
+{
+	const int dontwait = FBUF_RECV_DONTWAIT, sock = self->sock[1];
+	const __u64 buf = FBUF_NAME(0, 1);
+	const struct {
+		const char *what;
+		int err;
+		struct fbuf_recv arg;
+	} bad[] = {
+		{ "flags", -EINVAL, { .fd = sock, .len = 1, .flags = 8 } },
+		{ "no bytes", -EINVAL, { .fd = sock } },
+		{ "too many bytes", -EINVAL,
+		  { .fd = sock, .len = FBUF_PARCEL_MAX + 1 } },
+		{ "most bytes", -EINVAL, { .fd = sock, .len = ~0U } },
+		{ "room for a head, but nowhere", -EINVAL,
+		  { .fd = sock, .len = 1, .head_len = 1 } },
+		{ "no fd", -EBADF, { .fd = -1, .len = 1 } },
+		{ "not an fd", -EBADF, { .fd = 1 << 20, .len = 1 } },
+		{ "a file", -ENOTSOCK, { .fd = self->zero, .len = 1 } },
+		{ "the pool", -ENOTSOCK, { .fd = self->pool.fd, .len = 1 } },
+		{ "datagrams", -EOPNOTSUPP, { .fd = self->udp[1], .len = 1 } },
+		{ "not connected", -ENOTCONN, { .fd = self->none, .len = 1 } },
+		{ "nothing there", -EAGAIN,
+		  { .fd = self->idle, .len = 1, .flags = dontwait } },
+		{ "nothing to peek at", -EAGAIN,
+		  { .fd = self->idle, .len = FBUF_PARCEL_MAX,
+		    .flags = dontwait | FBUF_RECV_PEEK } },
+		{ "to drop what is dropped", -ESTALE,
+		  { .fd = sock, .len = 1, .drop = self->stale } },
+		{ "to drop what never was", -ESTALE,
+		  { .fd = sock, .len = 1, .drop = self->name + 1 } },
+		{ "to drop a buffer", -EINVAL,
+		  { .fd = sock, .len = 1, .drop = buf } },
+		{ "to drop past all places", -EINVAL,
+		  { .fd = sock, .len = 1,
+		    .drop = self->name + FBUF_PARCELS_MAX } },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		recv_says(_metadata, self, bad[i].arg, bad[i].err, bad[i].what);
+}
+
+/* A right that a handle has not comes before all else that is wrong. */
+TEST_F(parcel, recv_rights)
+{
+	int fd = pool_share(self->pool.fd, ALL_RIGHTS & ~FBUF_RIGHT_ALLOC, 0,
+			    NULL);
+	__u64 name;
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-EACCES, pool_recv(fd, self->sock[1], 1, 0, &name, NULL));
+	EXPECT_EQ(-EACCES, pool_recv(fd, -1, 0, ~0U, &name, NULL));
+	close(fd);
+}
+
+/* Nobody could be told: nothing is received, nor dropped. */
+TEST_F(parcel, recv_to_read_only_memory)
+{
+	struct fbuf_recv *arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	__u64 name;
+
+	ASSERT_NE(MAP_FAILED, arg);
+	ASSERT_EQ(0, pattern_write(self->sock[0], 1, 0, 100));
+	*arg = (struct fbuf_recv) {
+		.size = sizeof(*arg),
+		.fd = self->sock[1],
+		.len = 100,
+		.drop = self->name,
+	};
+	ASSERT_EQ(0, mprotect(arg, 4096, PROT_READ));
+	EXPECT_EQ(-1, ioctl(self->pool.fd, FBUF_IOC_RECV, arg));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(100, pool_recv(self->pool.fd, self->sock[1], 200, 0, &name,
+				 NULL));
+	EXPECT_EQ(-1, parcel_differs(self->pool.fd, name, 1, 0, 100));
+	EXPECT_EQ(-1, parcel_differs(self->pool.fd, self->name, 1, PARCEL_LEN,
+				     PARCEL_LEN));
+	munmap(arg, 4096);
+}
+
+TEST_F(parcel, read_errors)
+{
+	const __u64 to = (uintptr_t)self->got;
+	const __u64 edge = (uintptr_t)edge_alloc(10);
+	const struct {
+		const char *what;
+		int err;
+		struct fbuf_read arg;
+	} bad[] = {
+		{ "flags", -EINVAL,
+		  { .name = self->name, .to = to, .len = 1, .flags = 1 } },
+		{ "no bytes", -EINVAL, { .name = self->name, .to = to } },
+		{ "behind the end", -EINVAL,
+		  { .name = self->name, .to = to, .len = 1,
+		    .offset = PARCEL_LEN } },
+		{ "over the end", -EINVAL,
+		  { .name = self->name, .to = to, .len = 2,
+		    .offset = PARCEL_LEN - 1 } },
+		{ "around", -EINVAL,
+		  { .name = self->name, .to = to, .len = 10,
+		    .offset = ~0U - 4 } },
+		{ "most", -EINVAL,
+		  { .name = self->name, .to = to, .len = ~0U, .offset = 1 } },
+		{ "no name", -EINVAL, { .to = to, .len = 1 } },
+		{ "a buffer", -EINVAL,
+		  { .name = FBUF_NAME(0, 1), .to = to, .len = 1 } },
+		{ "stale", -ESTALE,
+		  { .name = self->stale, .to = to, .len = 1 } },
+		{ "never was", -ESTALE,
+		  { .name = self->name + 1, .to = to, .len = 1 } },
+		{ "past all places", -EINVAL,
+		  { .name = self->name + FBUF_PARCELS_MAX, .to = to,
+		    .len = 1 } },
+		{ "to nowhere", -EFAULT, { .name = self->name, .len = 1 } },
+		{ "to the kernel", -EFAULT,
+		  { .name = self->name, .to = ~0ULL << 20, .len = 1 } },
+		{ "over the edge", -EFAULT,
+		  { .name = self->name, .to = edge, .len = 11 } },
+	};
+	unsigned int i;
+
+	memset(self->got, 0xee, sizeof(self->got));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct fbuf_read arg = bad[i].arg;
+
+		arg.size = sizeof(arg);
+		EXPECT_EQ(bad[i].err, call(self->pool.fd, _IOC_NR(FBUF_IOC_READ),
+					   sizeof(arg), &arg))
+			TH_LOG("%s", bad[i].what);
+	}
+	EXPECT_TRUE(is_all((__u8 *)self->got, 0xee, sizeof(self->got)));
+	EXPECT_EQ(0, parcel_read(self->pool.fd, self->name, PARCEL_LEN - 10,
+				 (void *)(uintptr_t)edge, 10));
+}
+
+TEST_F(parcel, show_errors)
+{
+	const __u64 parts = (uintptr_t)&self->part;
+	const struct {
+		const char *what;
+		int err;
+		struct fbuf_show arg;
+	} bad[] = {
+		{ "flags", -EINVAL,
+		  { .name = self->name, .parts = parts, .flags = 1 } },
+		{ "padding", -EINVAL,
+		  { .name = self->name, .parts = parts, .pad = 1 } },
+		{ "too many", -EINVAL,
+		  { .name = self->name, .parts = parts,
+		    .count = FBUF_BATCH_MAX + 1 } },
+		{ "no name", -EINVAL, { .parts = parts, .count = 1 } },
+		{ "a buffer", -EINVAL,
+		  { .name = FBUF_NAME(0, 1), .parts = parts, .count = 1 } },
+		{ "stale", -ESTALE,
+		  { .name = self->stale, .parts = parts, .count = 1 } },
+		{ "never was", -ESTALE,
+		  { .name = self->name + 1, .parts = parts, .count = 1 } },
+		{ "past all places", -EINVAL,
+		  { .name = self->name + FBUF_PARCELS_MAX, .parts = parts,
+		    .count = 1 } },
+		{ "none to show, nowhere", 0,
+		  { .name = self->name, .count = FBUF_BATCH_MAX } },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct fbuf_show arg = bad[i].arg;
+
+		arg.size = sizeof(arg);
+		EXPECT_EQ(bad[i].err, call(self->pool.fd, _IOC_NR(FBUF_IOC_SHOW),
+					   sizeof(arg), &arg))
+			TH_LOG("%s", bad[i].what);
+	}
+	EXPECT_EQ(0U, self->part.len);
+}
+
+/* Of one that has a page to show, in memory where that cannot be said. */
+TEST(show_to_nowhere)
+{
+	struct fbuf_part *edge = edge_alloc(sizeof(*edge) - 4);
+	struct fbuf_seg seg;
+	struct pool pool;
+	__u64 buf, name;
+	int sock[2];
+
+	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
+	ASSERT_EQ(0, pool_make_flags(&pool, BUF_SIZE, 1, FBUF_POOL_SNAPSHOT));
+	ASSERT_EQ(1, pool_alloc(pool.fd, &buf, 1));
+	pattern_fill(pool.map, 1, 0, BUF_SIZE);
+	seg = buf_seg(&pool, buf, 0, BUF_SIZE);
+	ASSERT_EQ((ssize_t)BUF_SIZE, pool_send(pool.fd, sock[0], &seg, 1, 0, 0,
+					       NULL));
+	ASSERT_EQ((int)BUF_SIZE, pool_recv(pool.fd, sock[1], BUF_SIZE,
+					   FBUF_RECV_ALL, &name, NULL));
+	EXPECT_EQ(1, parcel_show(pool.fd, name, NULL, 0));
+	EXPECT_EQ(-EFAULT, parcel_show(pool.fd, name, NULL, 1));
+	EXPECT_EQ(-EFAULT, parcel_show(pool.fd, name, edge, 1));
+	EXPECT_EQ(1, parcel_show(pool.fd, name, edge, 0));
+	pool_unmake(&pool);
+	close(sock[0]);
+	close(sock[1]);
 }
 
 int main(int argc, char **argv)

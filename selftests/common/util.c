@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -414,6 +415,66 @@ int pool_fanout(int fd, const struct fbuf_seg *segs, unsigned int nr_segs,
 	return ret < 0 ? -errno : ret;
 }
 
+int pool_recv(int fd, int sock, size_t len, __u32 flags, __u64 *name,
+	      __u32 *copied)
+{
+	struct fbuf_recv arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.fd = sock,
+		.len = len,
+	};
+	int ret = ioctl(fd, FBUF_IOC_RECV, &arg);
+
+	*name = arg.name;
+	if (copied)
+		*copied = arg.copied;
+	return ret < 0 ? -errno : ret;
+}
+
+int parcel_read(int fd, __u64 name, size_t offset, void *to, size_t len)
+{
+	struct fbuf_read arg = {
+		.size = sizeof(arg),
+		.name = name,
+		.to = (uintptr_t)to,
+		.offset = offset,
+		.len = len,
+	};
+	int ret = ioctl(fd, FBUF_IOC_READ, &arg);
+
+	if (ret < 0)
+		return -errno;
+	return ret == (int)len ? 0 : -EIO;
+}
+
+int parcel_show(int fd, __u64 name, struct fbuf_part *parts, unsigned int count)
+{
+	struct fbuf_show arg = {
+		.size = sizeof(arg),
+		.name = name,
+		.parts = (uintptr_t)parts,
+		.count = count,
+	};
+	int ret = ioctl(fd, FBUF_IOC_SHOW, &arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+ssize_t parcel_differs(int fd, __u64 name, unsigned int seed, size_t pos,
+		       size_t len)
+{
+	ssize_t ret = 0;
+	__u8 *p = malloc(len);
+
+	if (!p || parcel_read(fd, name, 0, p, len))
+		goto out;
+	ret = pattern_differs(p, seed, pos, len);
+out:
+	free(p);
+	return ret;
+}
+
 bool is_all(const __u8 *p, __u8 byte, size_t len)
 {
 	return p[0] == byte && !memcmp(p, p + 1, len - 1);
@@ -669,6 +730,26 @@ ssize_t read_full(int fd, void *buf, size_t len)
 	return done;
 }
 
+int pattern_write(int fd, unsigned int seed, size_t pos, size_t len)
+{
+	size_t done = 0;
+	__u8 *data = malloc(len);
+	ssize_t ret = data ? 0 : -ENOMEM;
+
+	if (data)
+		pattern_fill(data, seed, pos, len);
+	while (!ret && done < len) {
+		ssize_t n = write(fd, data + done, len - done);
+
+		if (n > 0)
+			done += n;
+		else if (n < 0 && errno != EINTR)
+			ret = -errno;
+	}
+	free(data);
+	return ret;
+}
+
 static void *reader_run(void *arg)
 {
 	struct reader *r = arg;
@@ -700,6 +781,59 @@ ssize_t reader_join(struct reader *r)
 {
 	pthread_join(r->thread, NULL);
 	return r->got;
+}
+
+static void *getter_run(void *data)
+{
+	struct getter *g = data;
+	struct fbuf_recv arg = {
+		.size = sizeof(arg),
+		.flags = g->flags,
+		.fd = g->sock,
+		.len = g->len,
+		.drop = g->drop,
+	};
+
+	__atomic_store_n(&g->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	g->ret = ioctl(g->pool, FBUF_IOC_RECV, &arg);
+	if (g->ret < 0)
+		g->ret = -errno;
+	g->name = arg.name;
+	__atomic_store_n(&g->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+int getter_start(struct getter *g)
+{
+	g->tid = 0;
+	g->done = false;
+	return -pthread_create(&g->thread, NULL, getter_run, g);
+}
+
+bool getter_done(struct getter *g)
+{
+	return __atomic_load_n(&g->done, __ATOMIC_ACQUIRE);
+}
+
+bool getter_waits(struct getter *g)
+{
+	long end;
+
+	if (!wait_for(__atomic_load_n(&g->tid, __ATOMIC_ACQUIRE), DEADLINE_MS) ||
+	    wait_asleep(getpid(), g->tid, DEADLINE_MS))
+		return false;
+	end = now_ms() + 30;
+	while (time_left(end) && !getter_done(g))
+		;
+	return !getter_done(g) && !wait_asleep(getpid(), g->tid, DEADLINE_MS);
+}
+
+int getter_ends(struct getter *g)
+{
+	if (!wait_for(getter_done(g), DEADLINE_MS))
+		return -ETIME;
+	pthread_join(g->thread, NULL);
+	return g->ret;
 }
 
 long now_ms(void)
@@ -761,6 +895,33 @@ int file_put(const char *path, const char *text)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+#define PARAMETERS	"/sys/module/fbuf/parameters/"
+
+int parameter_put(const char *name, __u64 val)
+{
+	char path[64], text[24];
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	snprintf(text, sizeof(text), "%llu", val);
+	return file_put(path, text);
+}
+
+__u64 parameter_get(const char *name)
+{
+	char path[64];
+	__u64 val = ~0ULL;
+	FILE *f;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	f = fopen(path, "r");
+	if (!f)
+		return val;
+	if (fscanf(f, "%llu", &val) != 1)
+		val = ~0ULL;
+	fclose(f);
+	return val;
 }
 
 int child_status(pid_t pid)

@@ -113,6 +113,20 @@ int pool_fanout(int fd, const struct fbuf_seg *segs, unsigned int nr_segs,
 		struct fbuf_target *targets, unsigned int nr_targets,
 		__u32 flags);
 
+/*
+ * RECV of up to @len bytes: how many, whose parcel is *@name; *@copied, if not NULL,
+ * is how many of them were copied.
+ */
+int pool_recv(int fd, int sock, size_t len, __u32 flags, __u64 *name,
+	      __u32 *copied);
+/* READ: 0 or an error. */
+int parcel_read(int fd, __u64 name, size_t offset, void *to, size_t len);
+/* SHOW. */
+int parcel_show(int fd, __u64 name, struct fbuf_part *parts, unsigned int count);
+/* Where a parcel is not as the pattern, which begins at @pos; -1: nowhere. */
+ssize_t parcel_differs(int fd, __u64 name, unsigned int seed, size_t pos,
+		       size_t len);
+
 /* Byte @pos of the endless pattern @seed; differs with both. */
 static inline __u8 pattern_byte(unsigned int seed, size_t pos)
 {
@@ -153,6 +167,8 @@ bool sock_empty(int sock);
 
 /* Reads up to len bytes, fewer at the end of the stream. */
 ssize_t read_full(int fd, void *buf, size_t len);
+/* Writes bytes of a pattern to a socket, waiting as need be: 0, or an error. */
+int pattern_write(int fd, unsigned int seed, size_t pos, size_t len);
 
 /* A thread that reads a number of bytes into memory. */
 struct reader {
@@ -167,6 +183,27 @@ struct reader {
 int reader_start(struct reader *r, int fd, size_t want, int cpu);
 /* Returns the number of bytes read; the data is the caller's to free. */
 ssize_t reader_join(struct reader *r);
+
+/* A thread that does one RECV; all up to @drop is to be set. */
+struct getter {
+	int pool;
+	int sock;
+	size_t len;
+	__u32 flags;
+	__u64 drop;
+	pthread_t thread;
+	pid_t tid;
+	int ret;
+	__u64 name;
+	bool done;
+};
+
+int getter_start(struct getter *g);
+bool getter_done(struct getter *g);
+/* Whether it sleeps in the kernel, and goes on doing so for a while. */
+bool getter_waits(struct getter *g);
+/* What it returned; -ETIME, and the thread given up, if it does not end. */
+int getter_ends(struct getter *g);
 
 long now_ms(void);
 /* Lets another run for a short while, for use between looks at a condition. */
@@ -196,6 +233,9 @@ int child_status(pid_t pid);
 int child_status_within(pid_t pid, int ms);
 /* Writes to a file that is there: 0, or a negative errno. */
 int file_put(const char *path, const char *text);
+/* A parameter of the module; all bits if it cannot be read. */
+int parameter_put(const char *name, __u64 val);
+__u64 parameter_get(const char *name);
 /* Becomes a user without any privilege. */
 int become(uid_t uid);
 /* How much slower than usual this machine is said to be: SLOWER, or 1. */

@@ -28,33 +28,7 @@
 #define BUF_SIZE	65536U
 #define NR_BUFS		8U
 #define POOL_SIZE	(BUF_SIZE * NR_BUFS)
-#define PARAMETERS	"/sys/module/fbuf/parameters/"
 #define DROP_CACHES	"/proc/sys/vm/drop_caches"
-
-static int parameter_put(const char *name, __u64 val)
-{
-	char path[64], text[24];
-
-	snprintf(path, sizeof(path), PARAMETERS "%s", name);
-	snprintf(text, sizeof(text), "%llu", val);
-	return file_put(path, text);
-}
-
-static __u64 parameter_get(const char *name)
-{
-	char path[64];
-	__u64 val = ~0ULL;
-	FILE *f;
-
-	snprintf(path, sizeof(path), PARAMETERS "%s", name);
-	f = fopen(path, "r");
-	if (!f)
-		return val;
-	if (fscanf(f, "%llu", &val) != 1)
-		val = ~0ULL;
-	fclose(f);
-	return val;
-}
 
 /* The limits as they were. */
 struct limits {
