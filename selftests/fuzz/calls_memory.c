@@ -53,6 +53,35 @@ static long call_map(struct actor *me, const __u32 *a)
 	return map(me, a, false);
 }
 
+/* The place of one of its parcels, or what is beside that. */
+static long call_mapparcel(struct actor *me, const __u32 *a)
+{
+	struct handle *h = handle_pick(me->run, a[0]);
+	off_t at = FBUF_MMAP_PARCELS + (off_t)(a[2] % 32) * PAGE;
+	size_t len = (1 + a[3] % 64) * PAGE;
+	__u64 name;
+	void *map;
+
+	if (!h)
+		return -1;
+	name = parcel_pick(me->run, h, a[1]).name;
+	at += (off_t)(FBUF_NAME_INDEX(name) & ~FBUF_NAME_PARCEL) *
+	      FBUF_PARCEL_MAX;
+	if (a[2] & WILD)
+		at += (off_t)a[2] * PAGE;
+	map = mmap(NULL, len, a[4] % 8 ? PROT_READ : (int)a[4] / 8 % 8,
+		   a[4] % 16 == 9 ? MAP_PRIVATE : MAP_SHARED |
+		   (a[4] % 16 == 10 ? MAP_POPULATE : 0) |
+		   (a[4] % 16 == 11 ? MAP_LOCKED : 0), h->fd, at);
+	if (map == MAP_FAILED)
+		return -1;
+	if (h->map_len)
+		munmap(h->map, h->map_len);
+	h->map = map;
+	h->map_len = len;
+	return 0;
+}
+
 static long call_mapring(struct actor *me, const __u32 *a)
 {
 	return map(me, a, true);
@@ -251,6 +280,7 @@ static long call_lock(struct actor *me, const __u32 *a)
 const struct call_desc memory_calls[] = {
 	{ "map",	"hene",		16,	call_map },
 	{ "mapring",	"hene",		10,	call_mapring },
+	{ "mapparcel",	"hrenn",	8,	call_mapparcel },
 	{ "unmap",	"hn",		4,	call_unmap },
 	{ "protect",	"hnnn",		4,	call_protect },
 	{ "remap",	"hnn",		3,	call_remap },

@@ -463,6 +463,107 @@ static long call_fill(struct actor *me, const __u32 *a)
 	return pool_ioctl(me, a, fd, FBUF_IOC_FILL, &arg, sizeof(arg));
 }
 
+static void take_make(struct actor *me, const __u32 *a, const struct handle *h,
+		      struct fbuf_recv *arg)
+{
+	static const __u32 lens[] = {
+		1, 512, 513, PAGE, 16 * PAGE, 1 << 20, FBUF_PARCEL_MAX,
+	};
+
+	memset(arg, 0, sizeof(*arg));
+	arg->size = sizeof(*arg);
+	/* Most of them do not wait. */
+	arg->flags = a[0] ^ FBUF_RECV_DONTWAIT;
+	arg->fd = res_fd(me->run, K_SOCK, a[1]);
+	arg->len = a[2] & WILD ? a[2] & ~WILD : lens[a[2] % ARRAY_LEN(lens)];
+	if (a[3])
+		arg->drop = parcel_pick(me->run, h, a[3]).name ?: a[3];
+	if (a[4]) {
+		arg->head_len = a[4] % 8192;
+		arg->head = a[4] & WILD ? put(me, a[4] & ~WILD, "", 1) :
+					  (uintptr_t)scratch(me, 8192);
+	}
+}
+
+static long call_take(struct actor *me, const __u32 *a)
+{
+	struct fbuf_recv arg;
+	struct handle *h;
+	int fd = call_fd(me, &h, a[FD]);
+	long ret;
+
+	take_make(me, a + REST, h, &arg);
+	ret = pool_ioctl(me, a, fd, FBUF_IOC_RECV, &arg, sizeof(arg));
+	if (ret > 0 && !a[WHERE])
+		parcel_add(me->run, h, arg.name, ret);
+	return ret;
+}
+
+static long call_look(struct actor *me, const __u32 *a)
+{
+	struct handle *h;
+	int fd = call_fd(me, &h, a[FD]);
+	struct parcel p = parcel_pick(me->run, h, a[REST]);
+	struct fbuf_read arg = {
+		.size = sizeof(arg),
+		.name = p.name,
+		.offset = a[REST + 1] & WILD ? a[REST + 1] :
+					       a[REST + 1] % (p.len ?: 1),
+	};
+
+	arg.len = a[REST + 2] & WILD ? a[REST + 2] : p.len - arg.offset;
+	if (arg.len > 16 * PAGE && !(a[REST + 2] & WILD))
+		arg.len = 16 * PAGE;
+	arg.to = a[REST + 3] ? put(me, a[REST + 3], "", 1) :
+			       (uintptr_t)scratch(me, 16 * PAGE);
+	return pool_ioctl(me, a, fd, FBUF_IOC_READ, &arg, sizeof(arg));
+}
+
+static long call_show(struct actor *me, const __u32 *a)
+{
+	struct handle *h;
+	int fd = call_fd(me, &h, a[FD]);
+	struct fbuf_show arg = {
+		.size = sizeof(arg),
+		.name = parcel_pick(me->run, h, a[REST]).name,
+		.count = count_of(a[REST + 1], 40),
+	};
+	size_t len = (arg.count < 40 ? arg.count : 40) *
+		     sizeof(struct fbuf_part);
+
+	arg.parts = a[REST + 2] ? put(me, a[REST + 2], "", 1) :
+				  (uintptr_t)scratch(me, len);
+	return pool_ioctl(me, a, fd, FBUF_IOC_SHOW, &arg, sizeof(arg));
+}
+
+/* FREE of parcels. */
+static long call_letgo(struct actor *me, const __u32 *a)
+{
+	static __thread __u64 names[40];
+	struct handle *h;
+	int fd = call_fd(me, &h, a[FD]);
+	unsigned int count = 1 + a[REST] % ARRAY_LEN(names), i;
+	struct fbuf_batch arg = {
+		.size = sizeof(arg),
+	};
+	long ret;
+
+	/* Twice the same, if there are fewer. */
+	if (!a[REST + 1])
+		count = 1;
+	arg.count = a[REST] & WILD ? a[REST] : count;
+	for (i = 0; i < count; i++)
+		names[i] = parcel_pick(me->run, h, a[REST + 2] + i).name;
+	arg.names = put(me, a[REST + 3], names, count * sizeof(*names));
+	ret = pool_ioctl(me, a, fd, FBUF_IOC_FREE, &arg, sizeof(arg));
+	/* What was freed is named again now and then, as a stale name. */
+	if (ret > 0 && a[REST + 2] % 4) {
+		while (count--)
+			parcel_drop(me->run, names[count]);
+	}
+	return ret;
+}
+
 static long call_ioctl(struct actor *me, const __u32 *a)
 {
 	return ioctl(res_fd(me->run, K_ANY, a[0]), a[1],
@@ -474,11 +575,19 @@ unsigned long pool_uring_make(struct actor *me, const __u32 *a, int *fd,
 {
 	static const unsigned long cmds[] = {
 		FBUF_IOC_SEND, FBUF_IOC_FANOUT, FBUF_IOC_SEND_BATCH,
-		FBUF_IOC_SEND,
+		FBUF_IOC_SEND, FBUF_IOC_RECV,
 	};
 	unsigned long cmd = cmds[a[0] % ARRAY_LEN(cmds)];
 
-	*len = sender_make(me, cmd, a[1], a + 2, fd, arg);
+	if (cmd == FBUF_IOC_RECV) {
+		struct handle *h;
+
+		*fd = call_fd(me, &h, a[1]);
+		take_make(me, a + 2, h, arg);
+		*len = sizeof(struct fbuf_recv);
+	} else {
+		*len = sender_make(me, cmd, a[1], a + 2, fd, arg);
+	}
 	return a[0] % 64 == 63 ? a[0] : cmd;
 }
 
@@ -498,6 +607,10 @@ const struct call_desc pool_calls[] = {
 	{ "batch",	"hwspfnrfwe",	20,	call_batch },
 	{ "fill",	"hwspfrnnhe",	24,	call_fill },
 	{ "drop",	"hwspnewre",	10,	call_drop },
+	{ "take",	"hwspfhnee",	24,	call_take },
+	{ "look",	"hwsprnnw",	10,	call_look },
+	{ "show",	"hwsprnw",	10,	call_show },
+	{ "letgo",	"hwspnerw",	10,	call_letgo },
 	{ "ioctl",	"hnw",		2,	call_ioctl },
 	{ 0 },
 };

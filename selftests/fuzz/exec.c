@@ -323,6 +323,47 @@ __u64 name_pick(struct run *r, const struct handle *h, __u32 a)
 	return names[a % nr];
 }
 
+static unsigned int handle_number(const struct run *r, const struct handle *h)
+{
+	return h >= r->handle && h < r->handle + NR_HANDLES ?
+	       h - r->handle + 1 : 0;
+}
+
+void parcel_add(struct run *r, const struct handle *h, __u64 name, __u32 len)
+{
+	struct parcel *p = &r->parcel[r->next_parcel++ % NR_PARCELS];
+
+	p->name = name;
+	p->handle = handle_number(r, h);
+	p->len = len;
+}
+
+void parcel_drop(struct run *r, __u64 name)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_PARCELS; i++) {
+		if (r->parcel[i].name == name)
+			r->parcel[i].handle = 0;
+	}
+}
+
+/* Most often one of this handle's; its name is 0 if there is none. */
+struct parcel parcel_pick(struct run *r, const struct handle *h, __u32 a)
+{
+	struct parcel some[NR_PARCELS], none = { 0 };
+	unsigned int i, nr = 0, number = handle_number(r, h);
+
+	for (i = 0; i < NR_PARCELS && number; i++) {
+		if (r->parcel[i].handle == number)
+			some[nr++] = r->parcel[i];
+	}
+	if (a % 32 == 31)
+		return r->parcel[a / 32 % NR_PARCELS];
+	/* cppcheck-suppress uninitvar ; the first @nr are set */
+	return nr ? some[a % nr] : none;
+}
+
 unsigned int count_of(__u32 a, unsigned int max)
 {
 	unsigned int nr = a & ~WILD;
@@ -339,9 +380,18 @@ static struct fbuf_seg seg_make(struct actor *me, const struct handle *h,
 	static const __u32 lens[] = { 1, 64, 512, 513, 1000, 4096 };
 	__u32 size = h->buf_size ?: PAGE;
 	struct fbuf_seg seg = { 0 };
+	struct parcel p;
 
 	seg.len = rnd(rng) % 3 ? lens[rnd(rng) % ARRAY_LEN(lens)] : size;
-	if (rnd(rng) % 6 == 0) {
+	p = parcel_pick(me->run, h, rnd(rng));
+	if (p.name && rnd(rng) % 2) {
+		__u32 at = rnd(rng) % (p.len ?: 1);
+
+		seg.addr = p.name;
+		seg.flags = FBUF_SEG_NAMED | FBUF_SEG_OFFSET(at);
+		if (seg.len > p.len - at)
+			seg.len = p.len - at;
+	} else if (rnd(rng) % 6 == 0) {
 		seg.flags = FBUF_SEG_INLINE;
 		seg.addr = (uintptr_t)scratch(me, seg.len);
 		if (rnd(rng) % 8 == 0)

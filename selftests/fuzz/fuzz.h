@@ -168,6 +168,7 @@ static inline __u64 cycles(void)
 #define NR_RES		40
 #define NR_HANDLES	8
 #define NR_NAMES	64
+#define NR_PARCELS	32
 #define NR_CHILDREN	2
 
 struct res {
@@ -193,13 +194,21 @@ struct name {
 	unsigned int pool;	/* 0: no name */
 };
 
+/* @handle: its number in &struct run.handle, and 1; 0: no parcel */
+struct parcel {
+	__u64 name;
+	unsigned int handle;
+	__u32 len;
+};
+
 struct uring;
 
 struct run {
 	struct res res[NR_RES];
 	struct handle handle[NR_HANDLES];
 	struct name name[NR_NAMES];
-	unsigned int next_res, next_handle, next_name, next_pool;
+	struct parcel parcel[NR_PARCELS];
+	unsigned int next_res, next_handle, next_name, next_parcel, next_pool;
 	pid_t child[NR_CHILDREN];
 	unsigned int child_calls;	/* that this process, a child, still does */
 	unsigned int stall_us;		/* how long memory that stalls does */
@@ -243,7 +252,7 @@ struct shared {
 	struct covered covered;
 	struct reached reached;
 	unsigned long calls, progs, kills;
-	__u32 good;		/* numbers of ioctls that did what they are for */
+	__u64 good;		/* numbers of ioctls that did what they are for */
 	unsigned int steps;	/* of the process that runs programs */
 	/* Of the signal that was that process's own fault: instruction and address. */
 	unsigned long fault_by, fault_at;
@@ -265,7 +274,7 @@ unsigned int exec_ticks(void);
 void exec_prog(const struct prog *p);
 
 /* Of &struct shared.good. */
-#define IOCTL_BIT(cmd)	(1U << (_IOC_NR(cmd) & 31))
+#define IOCTL_BIT(cmd)	(1ULL << (_IOC_NR(cmd) & 63))
 
 /* For calls. */
 #define WILD		0x80000000U	/* an argument that is to be taken as it is */
@@ -283,6 +292,9 @@ void handle_unmap(struct handle *h);
 void name_add(struct run *r, const struct handle *h, __u64 name);
 void name_drop(struct run *r, __u64 name);
 __u64 name_pick(struct run *r, const struct handle *h, __u32 a);
+void parcel_add(struct run *r, const struct handle *h, __u64 name, __u32 len);
+void parcel_drop(struct run *r, __u64 name);
+struct parcel parcel_pick(struct run *r, const struct handle *h, __u32 a);
 void segs_make(struct actor *me, const struct handle *h, unsigned int nr,
 	       __u32 seed, struct fbuf_seg *segs);
 /* A count: small ones are themselves. */

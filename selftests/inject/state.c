@@ -74,8 +74,8 @@ void state_get(struct state *state, const struct call *c)
 		state->fd = lowest_fd();
 }
 
-/* Snapshots in flight are charged, and nothing else. */
-static bool charge_fits(__u64 id)
+/* Snapshots in flight are charged, and parcels, and nothing else. */
+static bool charge_fits(__u64 id, __u64 parcel_bytes)
 {
 	struct nl_row row, user;
 	bool fits = true;
@@ -88,7 +88,7 @@ static bool charge_fits(__u64 id)
 		fits = row.val[FBUF_A_POOL_CHARGED] <=
 		       row.val[FBUF_A_POOL_BUF_SIZE] *
 		       row.val[FBUF_A_POOL_NR_BUFS] +
-		       row.val[FBUF_A_POOL_IN_FLIGHT_BYTES];
+		       row.val[FBUF_A_POOL_IN_FLIGHT_BYTES] + parcel_bytes;
 	nl_close(&nl);
 	return fits;
 }
@@ -116,11 +116,16 @@ static const char *differs(const struct state *a, const struct state *b)
 	if (x->allocs != y->allocs || x->fills != y->fills ||
 	    x->filled != y->filled)
 		return "allocs or fills are counted";
+	if (x->nr_parcels != y->nr_parcels || x->recvs != y->recvs ||
+	    x->received != y->received)
+		return "parcels changed, or are counted";
+	if (x->parcel_bytes != y->parcel_bytes)
+		return "more is charged for parcels";
 	if (x->ring_size != y->ring_size)
 		return "there is a ring";
 	if (!x->pool_flags && x->charged != y->charged)
 		return "more is charged to the pool";
-	if (x->pool_flags && !charge_fits(x->id))
+	if (x->pool_flags && !charge_fits(x->id, y->parcel_bytes))
 		return "more is charged to the pool than it has";
 	return NULL;
 }
