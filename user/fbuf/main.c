@@ -16,6 +16,7 @@ static int cmd_help(int argc, char **argv);
 static const struct tool_command commands[] = {
 	{ "send", cmd_send },
 	{ "recv", cmd_recv },
+	{ "relay", cmd_relay },
 	{ "run", cmd_run },
 	{ "compare", cmd_compare },
 	{ "bench", cmd_bench },
@@ -36,6 +37,7 @@ static const char help[] =
 "\n"
 "  fbuf send FILE HOST PORT   send a file over TCP through a pool\n"
 "  fbuf recv PORT [FILE]      receive one over TCP\n"
+"  fbuf relay PORT TARGET     pass TCP connections on without a copy\n"
 "  fbuf run PROGRAM           run a program whose large sends are not copied\n"
 "  fbuf compare               measure the ways to send, side by side\n"
 "  fbuf bench                 measure them at length, and against a floor\n"

@@ -41,6 +41,9 @@ static const struct ctl_field pool_fields[] = {
 	POOL(CHARGED, CTL_U64, charged),
 	POOL(RESIDENT, CTL_U64, resident),
 	POOL(SPLIT, CTL_U32, nr_split),
+	POOL(PARCELS, CTL_U32, nr_parcels),
+	POOL(PARCEL_BYTES, CTL_U64, parcel_bytes),
+	POOL(PARCEL_OLDEST_MS, CTL_U64, parcel_oldest_ms),
 };
 
 static const struct ctl_field handle_fields[] = {
@@ -67,6 +70,9 @@ static const struct ctl_field stats_fields[] = {
 	STATS(RECLAIMS, CTL_U64, reclaims),
 	STATS(FILLS, CTL_U64, fills),
 	STATS(FILLED, CTL_U64, filled),
+	STATS(RECVS, CTL_U64, recvs),
+	STATS(RECEIVED, CTL_U64, received),
+	STATS(RECV_COPIED, CTL_U64, recv_copied),
 };
 
 static const struct ctl_field limit_fields[] = {

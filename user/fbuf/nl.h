@@ -23,6 +23,8 @@ struct ctl_pool {
 	uint64_t oldest_sock;
 	uint64_t charged;
 	uint64_t resident;
+	uint64_t parcel_bytes;
+	uint64_t parcel_oldest_ms;
 	uint32_t uid;
 	uint32_t buf_size;
 	uint32_t nr_bufs;
@@ -32,6 +34,7 @@ struct ctl_pool {
 	uint32_t nr_held;
 	uint32_t nr_in_flight;
 	uint32_t nr_split;
+	uint32_t nr_parcels;
 };
 
 struct ctl_handle {
@@ -60,6 +63,9 @@ struct ctl_stats {
 	uint64_t reclaims;
 	uint64_t fills;
 	uint64_t filled;
+	uint64_t recvs;
+	uint64_t received;
+	uint64_t recv_copied;
 };
 
 struct ctl_limit {

@@ -224,6 +224,10 @@ static void print_stats(const struct ctl_stats *s)
 	}
 	printf("  filled       %llu times, %s\n", (unsigned long long)s->fills,
 	       fmt_bytes(filled, s->filled));
+	if (s->recvs)
+		printf("  received     %llu parcels, %s, of which copied %s\n",
+		       (unsigned long long)s->recvs, fmt_bytes(sent, s->received),
+		       fmt_bytes(copied, s->recv_copied));
 	printf("  sent         %llu gathers, %s, of which copied %s\n",
 	       (unsigned long long)s->sends, fmt_bytes(sent, s->bytes),
 	       fmt_bytes(copied, s->copied));
@@ -239,6 +243,21 @@ static void print_unseen(const struct view *v)
 	else if (v->who.unseen)
 		printf("  processes that could not be looked into: %u%s\n",
 		       v->who.unseen, geteuid() ? "; root can" : "");
+}
+
+static void print_parcels(const struct view *v)
+{
+	char size[FMT_BYTES_MAX], age[FMT_BYTES_MAX];
+	const struct ctl_pool *p = &v->pool;
+
+	if (!p->nr_parcels)
+		return;
+	printf("  parcels      %u, %s", p->nr_parcels,
+	       fmt_bytes(size, p->parcel_bytes));
+	if (has(v, FBUF_A_POOL_PARCEL_OLDEST_MS))
+		printf(", the oldest received %s ago",
+		       fmt_ms(age, p->parcel_oldest_ms));
+	putchar('\n');
 }
 
 static void print_view(const struct view *v)
@@ -271,6 +290,7 @@ static void print_view(const struct view *v)
 	printf("  held         %u\n", p->nr_held);
 	print_flight(v);
 	printf("  split        %u\n", p->nr_split);
+	print_parcels(v);
 	print_stats(&v->stats);
 	for (i = 0; i < v->nr_handles; i++) {
 		print_handle(&v->handles[i]);
@@ -294,12 +314,14 @@ static int view_fd(int fd, bool with_who)
 	v.pool = (struct ctl_pool){
 		.seen = -1ULL & ~CTL_SEEN(FBUF_A_POOL_IN_FLIGHT_BYTES) &
 			~CTL_SEEN(FBUF_A_POOL_OLDEST_MS) &
-			~CTL_SEEN(FBUF_A_POOL_OLDEST_SOCK),
+			~CTL_SEEN(FBUF_A_POOL_OLDEST_SOCK) &
+			~CTL_SEEN(FBUF_A_POOL_PARCEL_OLDEST_MS),
 		.id = i.id, .uid = i.uid, .buf_size = i.buf_size,
 		.nr_bufs = i.nr_bufs, .flags = i.pool_flags, .node = i.node,
 		.nr_handles = i.nr_handles, .nr_held = i.nr_held,
 		.nr_in_flight = i.nr_in_flight, .charged = i.charged,
 		.resident = i.resident, .nr_split = i.nr_split,
+		.nr_parcels = i.nr_parcels, .parcel_bytes = i.parcel_bytes,
 	};
 	v.stats = (struct ctl_stats){
 		.seen = CTL_SEEN(FBUF_A_STATS_SENDS) |
@@ -310,11 +332,16 @@ static int view_fd(int fd, bool with_who)
 			CTL_SEEN(FBUF_A_STATS_PROTECTS) |
 			CTL_SEEN(FBUF_A_STATS_SNAPSHOTS) |
 			CTL_SEEN(FBUF_A_STATS_FILLS) |
-			CTL_SEEN(FBUF_A_STATS_FILLED),
+			CTL_SEEN(FBUF_A_STATS_FILLED) |
+			CTL_SEEN(FBUF_A_STATS_RECVS) |
+			CTL_SEEN(FBUF_A_STATS_RECEIVED) |
+			CTL_SEEN(FBUF_A_STATS_RECV_COPIED),
 		.sends = i.sends, .bytes = i.bytes, .copied = i.copied,
 		.allocs = i.allocs, .reuses = i.reuses,
 		.protects = i.protects, .snapshots = i.snapshots,
 		.fills = i.fills, .filled = i.filled,
+		.recvs = i.recvs, .received = i.received,
+		.recv_copied = i.recv_copied,
 	};
 	handle = (struct ctl_handle){
 		.seen = -1ULL & ~CTL_SEEN(FBUF_A_HANDLE_QUEUED),

@@ -29,7 +29,9 @@ static const char help[] =
 "SENDS are gathers, BYTES of them COPIED by the CPU; ALLOCS and FREES buffers\n"
 "handed out and dropped; REUSES buffers freed in flight that are idle since;\n"
 "PASSES to other handles; PROTECTS against writes; SNAPSHOTS copies because of a\n"
-"write; WAITS for a buffer; RECLAIMS of memory under pressure.\n";
+"write; WAITS for a buffer; RECLAIMS of memory under pressure. FILLS read into a\n"
+"buffer, FILLED bytes in all; RECVS made a parcel, RECEIVED bytes in all,\n"
+"RECV_COPIED of them by the CPU.\n";
 
 /* The name of who may not see them all. */
 static const char yours[] = "yours";
@@ -55,6 +57,13 @@ static void add_heads(struct tool_table *t)
 	}
 }
 
+static bool is_bytes(unsigned int attr)
+{
+	return attr == FBUF_A_STATS_BYTES || attr == FBUF_A_STATS_COPIED ||
+	       attr == FBUF_A_STATS_FILLED || attr == FBUF_A_STATS_RECEIVED ||
+	       attr == FBUF_A_STATS_RECV_COPIED;
+}
+
 static void add_row(struct tool_table *t, const struct ctl_stats *s,
 		    const char *name, double seconds)
 {
@@ -66,11 +75,9 @@ static void add_row(struct tool_table *t, const struct ctl_stats *s,
 	else
 		table_cell(t, "%s", name);
 	for (i = 1; i < ctl_stats.nr_fields; i++) {
-		unsigned int attr = ctl_stats.fields[i].attr;
 		double val = rate_value(s, i) / seconds;
 
-		if (attr == FBUF_A_STATS_BYTES || attr == FBUF_A_STATS_COPIED ||
-		    attr == FBUF_A_STATS_FILLED)
+		if (is_bytes(ctl_stats.fields[i].attr))
 			table_cell(t, "%s", fmt_bytes(bytes, val));
 		else
 			table_cell(t, "%.*f", val && val < 10 && seconds != 1,

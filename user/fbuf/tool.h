@@ -34,6 +34,7 @@ int cmd_limit(int argc, char **argv);
 int cmd_pool(int argc, char **argv);
 int cmd_pool_watch(int argc, char **argv);
 int cmd_recv(int argc, char **argv);
+int cmd_relay(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_send(int argc, char **argv);
 int cmd_stat(int argc, char **argv);

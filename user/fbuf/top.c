@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* fbuf top: pools by what they send, live. */
+/* fbuf top: pools by what they send and receive, live. */
 
 #include <getopt.h>
 #include <stdio.h>
@@ -14,7 +14,8 @@
 static const char help[] =
 "Usage: fbuf top [OPTIONS]\n"
 "\n"
-"Show the pools that you may see, those first that send most, again and again.\n"
+"Show the pools that you may see, those first that send and receive most, again\n"
+"and again. RECEIVED/S and PARCELS are shown when there are any.\n"
 "\n"
 "  -d, --delay SECONDS     time between two looks (default 1)\n"
 "  -n, --iterations N      end after so many\n"
@@ -33,12 +34,17 @@ struct line {
 	struct ctl_stats diff;
 };
 
+static uint64_t moved(const struct line *l)
+{
+	return l->diff.bytes + l->diff.received;
+}
+
 static int by_bytes(const void *va, const void *vb)
 {
 	const struct line *a = va, *b = vb;
 
-	if (a->diff.bytes != b->diff.bytes)
-		return a->diff.bytes < b->diff.bytes ? 1 : -1;
+	if (moved(a) != moved(b))
+		return moved(a) < moved(b) ? 1 : -1;
 	if (a->diff.sends != b->diff.sends)
 		return a->diff.sends < b->diff.sends ? 1 : -1;
 	return a->pool->id < b->pool->id ? -1 : a->pool->id > b->pool->id;
@@ -84,7 +90,20 @@ static void print_json(const struct line *lines, size_t nr, double seconds)
 	tool_print_json_line(j);
 }
 
-static void add_row(struct tool_table *t, const struct line *l, double seconds)
+/* Most programs have none. */
+static bool any_parcels(const struct line *lines, size_t nr)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		if (lines[i].pool->nr_parcels || lines[i].diff.recvs)
+			return true;
+	}
+	return false;
+}
+
+static void add_row(struct tool_table *t, const struct line *l, double seconds,
+		    bool parcels)
 {
 	char text[FMT_BYTES_MAX], user[FMT_USER_MAX];
 	const struct ctl_pool *p = l->pool;
@@ -99,6 +118,10 @@ static void add_row(struct tool_table *t, const struct line *l, double seconds)
 	table_cell(t, "%u", p->nr_in_flight);
 	table_cell(t, "%s", p->in_flight_bytes ?
 		   fmt_ms(text, p->oldest_ms) : "-");
+	if (!parcels)
+		return;
+	table_cell(t, "%s", fmt_bytes(text, l->diff.received / seconds));
+	table_cell(t, "%u", p->nr_parcels);
 }
 
 static size_t rows_of_tty(void)
@@ -114,9 +137,11 @@ static size_t rows_of_tty(void)
 static void print_text(const struct options *o, const struct line *lines,
 		       size_t nr, double seconds)
 {
-	static const char * const heads[] = {
+	bool parcels = any_parcels(lines, nr);
+	const char * const heads[] = {
 		"ID", "USER", "SENDS/S", "BYTES/S", "COPIED/S", "ALLOCS/S",
-		"HELD", "FLIGHT", "OLDEST", NULL
+		"HELD", "FLIGHT", "OLDEST", parcels ? "RECEIVED/S" : NULL,
+		"PARCELS", NULL
 	};
 	struct tool_table t = { .left = 1U << 1, .width = 5 };
 	char bytes[FMT_BYTES_MAX], day[16];
@@ -126,7 +151,7 @@ static void print_text(const struct options *o, const struct line *lines,
 
 	table_heads(&t, heads);
 	for (i = 0; i < nr; i++) {
-		add_row(&t, &lines[i], seconds);
+		add_row(&t, &lines[i], seconds, parcels);
 		charged += lines[i].pool->charged;
 	}
 	strftime(day, sizeof(day), "%T", localtime(&now));
