@@ -101,6 +101,9 @@ count: deps
 scale: deps
 	@$(BENCH)/scale
 
+receive-bench: deps
+	@$(BENCH)/receive
+
 bench: deps
 	@$(VM)/deps bench
 	@$(BENCH)/bench
@@ -209,6 +212,7 @@ help:
 	@echo '                  under 10 minutes'
 	@echo 'make cost         what a buffer costs between processes, in VMs'
 	@echo 'make count        what each way to send copies, counted by probes, in VMs'
+	@echo 'make receive-bench  to receive, look and send on, by parcels and otherwise'
 	@echo 'make scale        what calls cost with up to a million buffers in flight'
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
 	@echo 'make workloads    what programs do that send, each way to do it, in VMs'
@@ -241,6 +245,6 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
-	deps vm demo cost count scale bench workloads run-bench profile native check check-all \
+	deps vm demo cost count scale receive-bench bench workloads run-bench profile native check check-all \
 	check-headers check-run run-suites run-mix \
 	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help
