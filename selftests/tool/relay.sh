@@ -67,7 +67,7 @@ others_go_on_at_the_limit()
 {
 	fbuf limit set --uid root --user 16K || return
 	relayed slow && [ "$(number fallbacks)" -gt 0 ] && relayed both && many_arrive
-	local ret=$?
+	ret=$?
 	fbuf limit set --uid root --user default && return $ret
 }
 
