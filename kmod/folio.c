@@ -471,7 +471,8 @@ struct fbuf_buf *fbuf_run_buf(const struct bio_vec *run,
 	struct folio *folio = page_folio(run->bv_page);
 	unsigned long i;
 
-	if (folio->mapping != &pool->mapping)
+	/* A parcel's is another's, who may take the mapping away. */
+	if (READ_ONCE(folio->mapping) != &pool->mapping)
 		return NULL;
 	i = folio->index + (run->bv_offset >> PAGE_SHIFT);
 	return &pool->bufs[i >> (pool->buf_shift - PAGE_SHIFT)];

@@ -66,6 +66,15 @@ static int slots_grow(struct fbuf_handle *h)
 	return 0;
 }
 
+/* @p: the parcel, or NULL if nobody is to find it there; none other comes there yet. */
+static void slot_set(struct fbuf_handle *h, u32 index, struct fbuf_parcel *p)
+	__must_hold(&h->pool->lock)
+{
+	spin_lock(&h->parcels.lock);
+	h->parcels.slots[index] = p;
+	spin_unlock(&h->parcels.lock);
+}
+
 static int slot_take(struct fbuf_handle *h, u32 *index)
 	__must_hold(&h->pool->lock)
 {
@@ -76,17 +85,8 @@ static int slot_take(struct fbuf_handle *h, u32 *index)
 		return err;
 	*index = t->free;
 	t->free = (unsigned long)t->slots[*index] >> 1;
-	WRITE_ONCE(t->slots[*index], NULL);
+	slot_set(h, *index, NULL);
 	return 0;
-}
-
-/* @p: the parcel, or NULL if nobody is to find it there; none other comes there yet. */
-static void slot_set(struct fbuf_handle *h, u32 index, struct fbuf_parcel *p)
-	__must_hold(&h->pool->lock)
-{
-	spin_lock(&h->parcels.lock);
-	h->parcels.slots[index] = p;
-	spin_unlock(&h->parcels.lock);
 }
 
 static void slot_leave(struct fbuf_handle *h, u32 index)
@@ -114,7 +114,7 @@ static struct fbuf_parcel *slot_get(const struct fbuf_handle *h, u32 index)
  * Its place is kept, so that there is one when the bytes are there.
  *
  * Context: may sleep; takes the pool's lock.
- * Return: the parcel, for fbuf_parcel_publish() or fbuf_parcel_cancel(); -ENOMEM;
+ * Return: the parcel, for fbuf_parcel_publish() or fbuf_parcel_put(); -ENOMEM;
  * -ENOBUFS if the handle has as many as there may be.
  */
 struct fbuf_parcel *fbuf_parcel_new(struct fbuf_handle *h)
@@ -311,17 +311,6 @@ void fbuf_parcel_put(struct fbuf_parcel *p)
 {
 	if (refcount_dec_and_test(&p->refs))
 		parcel_free(p);
-}
-
-/**
- * fbuf_parcel_cancel() - there is no parcel after all
- * @p: one that was not published
- *
- * Context: may sleep; takes the pool's lock.
- */
-void fbuf_parcel_cancel(struct fbuf_parcel *p)
-{
-	fbuf_parcel_put(p);
 }
 
 /**

@@ -73,7 +73,6 @@ int fbuf_parcel_charge(struct fbuf_parcel *p, size_t bytes);
 int fbuf_parcel_add(struct fbuf_parcel *p, struct page *head,
 		    unsigned int offset, unsigned int len);
 void fbuf_parcel_publish(struct fbuf_parcel *p);
-void fbuf_parcel_cancel(struct fbuf_parcel *p);
 struct fbuf_parcel *fbuf_parcel_get(struct fbuf_handle *h, u64 name);
 struct fbuf_parcel *fbuf_parcel_at(struct fbuf_handle *h, u32 index);
 bool fbuf_parcel_there(const struct fbuf_parcel *p);

@@ -161,13 +161,12 @@ static int recv_probe(const struct fbuf_recv *args,
 	return 0;
 }
 
-static int recv_count(struct fbuf_pool *pool, const struct fbuf_parcel *p)
+static void recv_count(struct fbuf_pool *pool, const struct fbuf_parcel *p)
 {
 	this_cpu_inc(pool->counters->recvs);
 	this_cpu_add(pool->counters->received, p->len);
 	if (p->copied)
 		this_cpu_add(pool->counters->recv_copied, p->copied);
-	return p->len;
 }
 
 static int recv_parcel(struct fbuf_handle *h, struct file *file,
@@ -184,7 +183,7 @@ static int recv_parcel(struct fbuf_handle *h, struct file *file,
 	ret = recv_from(file, p, args);
 	trace_fbuf_recv(h->pool, file_inode(file)->i_ino, ret, p->copied);
 	if (ret <= 0) {
-		fbuf_parcel_cancel(p);
+		fbuf_parcel_put(p);
 		return ret;
 	}
 	head_len = recv_head(p, args);

@@ -236,10 +236,15 @@ static int take_wait(struct sock *sk, long *timeo, bool some)
 	return min(sk_wait_data(sk, timeo, NULL), 0);
 }
 
+static bool take_is_plain(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_prot)->recvmsg == take_recvmsg;
+}
+
 /* Is it as it was when fbuf_take_takes() looked? */
 static int take_check(const struct sock *sk)
 {
-	if (READ_ONCE(sk->sk_prot)->recvmsg != take_recvmsg)
+	if (!take_is_plain(sk))
 		return -ENOPROTOOPT;
 	return tcp_sk(sk)->repair ? -EPERM : 0;
 }
@@ -343,8 +348,7 @@ bool fbuf_take_takes(const struct socket *sock)
 	const struct sock *sk = sock->sk;
 
 	return (sk->sk_family == AF_INET || sk->sk_family == AF_INET6) &&
-	       sk->sk_protocol == IPPROTO_TCP &&
-	       READ_ONCE(sk->sk_prot)->recvmsg == take_recvmsg;
+	       sk->sk_protocol == IPPROTO_TCP && take_is_plain(sk);
 }
 
 /**
