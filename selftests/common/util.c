@@ -750,6 +750,39 @@ int pattern_write(int fd, unsigned int seed, size_t pos, size_t len)
 	return ret;
 }
 
+static void *feeder_run(void *arg)
+{
+	struct feeder *w = arg;
+	size_t at, n;
+
+	for (at = 0; at < w->len && !w->err; at += n) {
+		n = w->len - at < w->chunk ? w->len - at : w->chunk;
+		w->err = pattern_write(w->fd, w->seed, w->pos + at, n);
+	}
+	__atomic_store_n(&w->done, true, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+int feeder_start(struct feeder *w, int fd, unsigned int seed, size_t pos,
+		 size_t len, size_t chunk)
+{
+	*w = (struct feeder) {
+		.fd = fd, .seed = seed, .pos = pos, .len = len, .chunk = chunk,
+	};
+	return -pthread_create(&w->thread, NULL, feeder_run, w);
+}
+
+bool feeder_done(const struct feeder *w)
+{
+	return __atomic_load_n(&w->done, __ATOMIC_RELAXED);
+}
+
+int feeder_join(struct feeder *w)
+{
+	pthread_join(w->thread, NULL);
+	return w->err;
+}
+
 static void *reader_run(void *arg)
 {
 	struct reader *r = arg;

@@ -170,6 +170,24 @@ ssize_t read_full(int fd, void *buf, size_t len);
 /* Writes bytes of a pattern to a socket, waiting as need be: 0, or an error. */
 int pattern_write(int fd, unsigned int seed, size_t pos, size_t len);
 
+/* A thread that writes the pattern by so many bytes at once, however long it takes. */
+struct feeder {
+	pthread_t thread;
+	int fd;
+	unsigned int seed;
+	size_t pos;
+	size_t len;
+	size_t chunk;
+	int err;
+	bool done;
+};
+
+int feeder_start(struct feeder *w, int fd, unsigned int seed, size_t pos,
+		 size_t len, size_t chunk);
+bool feeder_done(const struct feeder *w);
+/* What became of it. */
+int feeder_join(struct feeder *w);
+
 /* A thread that reads a number of bytes into memory. */
 struct reader {
 	pthread_t thread;

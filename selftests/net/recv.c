@@ -20,64 +20,6 @@
 #define SEED		7
 #define ALL		FBUF_RECV_ALL
 
-/* A thread that sends the pattern. */
-struct writer {
-	pthread_t thread;
-	int fd;
-	size_t len;
-	size_t step;
-	bool shut;
-};
-
-static void *writer_run(void *arg)
-{
-	struct writer *w = arg;
-	__u8 *data = malloc(w->len);
-	size_t done = 0;
-
-	if (!data)
-		return NULL;
-	pattern_fill(data, SEED, 0, w->len);
-	while (done < w->len) {
-		size_t n = w->len - done;
-		ssize_t ret;
-
-		if (w->step && n > w->step)
-			n = w->step;
-		ret = send(w->fd, data + done, n, MSG_NOSIGNAL);
-		if (ret <= 0)
-			break;
-		done += ret;
-	}
-	if (w->shut)
-		shutdown(w->fd, SHUT_WR);
-	free(data);
-	return NULL;
-}
-
-static int writer_start(struct writer *w, int fd, size_t len, size_t step,
-			bool shut)
-{
-	*w = (struct writer){
-		.fd = fd, .len = len, .step = step, .shut = shut,
-	};
-	return -pthread_create(&w->thread, NULL, writer_run, w);
-}
-
-/* The pattern, now; the socket must have room. */
-static bool put(int sock, size_t pos, size_t len)
-{
-	__u8 *data = malloc(len);
-	bool ok;
-
-	if (!data)
-		return false;
-	pattern_fill(data, SEED, pos, len);
-	ok = send(sock, data, len, MSG_NOSIGNAL) == (ssize_t)len;
-	free(data);
-	return ok;
-}
-
 FIXTURE(recv)
 {
 	struct pool pool;
@@ -174,18 +116,19 @@ TEST_F(recv, sizes)
 		MIB + 3, 5 * MIB,
 	};
 	static const size_t steps[] = { 997, 4096, 65536, MIB, 16 * MIB };
-	struct writer w;
+	struct feeder w;
 	size_t i, j, copied;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		for (j = 0; j < ARRAY_SIZE(steps); j++) {
 			if (steps[j] < 4096 && sizes[i] > 65537)
 				continue;
-			ASSERT_EQ(0, writer_start(&w, TX, sizes[i], 0, false));
+			ASSERT_EQ(0, feeder_start(&w, TX, SEED, 0,
+						  sizes[i], sizes[i]));
 			ASSERT_EQ(sizes[i], take_all(FD, RX, sizes[i], steps[j],
 						     &copied))
 				TH_LOG("size %zu, by %zu", sizes[i], steps[j]);
-			pthread_join(w.thread, NULL);
+			ASSERT_EQ(0, feeder_join(&w));
 			if (variant->copies)
 				ASSERT_EQ(sizes[i], copied);
 		}
@@ -195,12 +138,12 @@ TEST_F(recv, sizes)
 /* What is written in one piece and is long is not copied. */
 TEST_F(recv, large_is_referred_to)
 {
-	struct writer w;
+	struct feeder w;
 	size_t copied;
 
-	ASSERT_EQ(0, writer_start(&w, TX, 4 * MIB, 0, false));
+	ASSERT_EQ(0, feeder_start(&w, TX, SEED, 0, 4 * MIB, 4 * MIB));
 	ASSERT_EQ(4 * MIB, take_all(FD, RX, 4 * MIB, 4 * MIB, &copied));
-	pthread_join(w.thread, NULL);
+	ASSERT_EQ(0, feeder_join(&w));
 	EXPECT_EQ(variant->copies, copied == 4 * MIB);
 	EXPECT_TRUE(variant->copies || copied < 4 * MIB / 100);
 }
@@ -216,7 +159,7 @@ TEST_F(recv, head_and_drop)
 	struct fbuf_recv one;
 	__u64 first;
 
-	ASSERT_TRUE(put(TX, 0, 9010));
+	ASSERT_EQ(0, pattern_write(TX, SEED, 0, 9010));
 	ASSERT_EQ(3000, ioctl(FD, FBUF_IOC_RECV, &arg));
 	EXPECT_EQ(100U, arg.head_len);
 	EXPECT_EQ(-1, pattern_differs(head, SEED, 0, 100));
@@ -259,12 +202,13 @@ TEST_F(recv, head_and_drop)
 TEST_F(recv, parcels_stay)
 {
 	enum { NR = 40 };
-	struct writer w;
+	const size_t total = 20 * NR * KIB;
+	struct feeder w;
 	size_t len[NR], pos = 0;
 	__u64 names[NR];
 	int i;
 
-	ASSERT_EQ(0, writer_start(&w, TX, 20 * NR * KIB, 0, true));
+	ASSERT_EQ(0, feeder_start(&w, TX, SEED, 0, total, total));
 	for (i = 0; i < NR; i++) {
 		int n = pool_recv(FD, RX, 10000 + i, ALL, &names[i], NULL);
 
@@ -276,14 +220,17 @@ TEST_F(recv, parcels_stay)
 		pos += len[i];
 	}
 	EXPECT_EQ(NR, pool_free(FD, names, NR));
-	while ((i = pool_recv(FD, RX, MIB, 0, &names[0], NULL)) > 0) {
+	while (pos < total) {
+		i = pool_recv(FD, RX, MIB, 0, &names[0], NULL);
+		ASSERT_LT(0, i);
 		EXPECT_EQ(-1, parcel_differs(FD, names[0], SEED, pos, i));
 		EXPECT_EQ(1, pool_free(FD, names, 1));
 		pos += i;
 	}
-	EXPECT_EQ(0, i);
-	EXPECT_EQ(20U * NR * KIB, pos);
-	pthread_join(w.thread, NULL);
+	EXPECT_EQ(total, pos);
+	EXPECT_EQ(0, feeder_join(&w));
+	shutdown(TX, SHUT_WR);
+	EXPECT_EQ(0, pool_recv(FD, RX, MIB, 0, &names[0], NULL));
 }
 
 TEST_F(recv, counters)
@@ -292,7 +239,7 @@ TEST_F(recv, counters)
 	size_t copied;
 
 	ASSERT_EQ(0, pool_info(FD, &before));
-	ASSERT_TRUE(put(TX, 0, 70000));
+	ASSERT_EQ(0, pattern_write(TX, SEED, 0, 70000));
 	ASSERT_EQ(70000U, take_all(FD, RX, 70000, 70000, &copied));
 	ASSERT_EQ(0, pool_info(FD, &after));
 	EXPECT_LT(before.recvs, after.recvs);

@@ -263,50 +263,6 @@ static bool none_left(const struct pool *pool)
 	       !info.parcel_bytes;
 }
 
-/* A thread that writes the pattern, however long it takes. */
-struct writer {
-	pthread_t thread;
-	int fd;
-	size_t pos;
-	size_t len;
-	size_t chunk;
-	int err;
-	bool done;
-};
-
-static void *writer_run(void *arg)
-{
-	struct writer *w = arg;
-	size_t at, n;
-
-	for (at = 0; at < w->len && !w->err; at += n) {
-		n = w->len - at < w->chunk ? w->len - at : w->chunk;
-		w->err = pattern_write(w->fd, SEED, w->pos + at, n);
-	}
-	__atomic_store_n(&w->done, true, __ATOMIC_RELAXED);
-	return NULL;
-}
-
-static bool writer_done(const struct writer *w)
-{
-	return __atomic_load_n(&w->done, __ATOMIC_RELAXED);
-}
-
-static int writer_start(struct writer *w, int fd, size_t pos, size_t len,
-			size_t chunk)
-{
-	*w = (struct writer) {
-		.fd = fd, .pos = pos, .len = len, .chunk = chunk,
-	};
-	return pthread_create(&w->thread, NULL, writer_run, w);
-}
-
-static int writer_join(struct writer *w)
-{
-	pthread_join(w->thread, NULL);
-	return w->err;
-}
-
 static bool there(int sock, size_t len)
 {
 	void *buf = malloc(len);
@@ -320,13 +276,14 @@ static bool there(int sock, size_t len)
 /* As long as a parcel is from one byte on, and wherever in a packet it begins. */
 TEST_F(conn, every_length)
 {
-	struct writer w;
+	struct feeder w;
 	size_t len;
 
-	ASSERT_EQ(0, writer_start(&w, self->sock[0], 0, 400 * 401 / 2, 30000));
+	ASSERT_EQ(0, feeder_start(&w, self->sock[0], SEED, 0,
+				  400 * 401 / 2, 30000));
 	for (len = 1; len <= 400; len++)
 		ASSERT_EQ((ssize_t)len, next(self, len, ALL));
-	EXPECT_EQ(0, writer_join(&w));
+	EXPECT_EQ(0, feeder_join(&w));
 	EXPECT_TRUE(sock_empty(self->sock[1]));
 	EXPECT_TRUE(none_left(&self->pool));
 }
@@ -338,16 +295,17 @@ TEST_F(conn, lengths)
 		SHORT - 1, SHORT, SHORT + 1, 4095, 4096, 4097, 16383, 32768,
 		65482, 65483, 65484, 131072 + 1, COPY_MAX - 1, COPY_MAX,
 	};
-	struct writer w;
+	struct feeder w;
 	size_t all = 0;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(lens); i++)
 		all += lens[i];
-	ASSERT_EQ(0, writer_start(&w, self->sock[0], 0, all, 77777));
+	ASSERT_EQ(0, feeder_start(&w, self->sock[0], SEED, 0,
+				  all, 77777));
 	for (i = 0; i < ARRAY_SIZE(lens); i++)
 		ASSERT_EQ((ssize_t)lens[i], next(self, lens[i], ALL));
-	EXPECT_EQ(0, writer_join(&w));
+	EXPECT_EQ(0, feeder_join(&w));
 	EXPECT_LE(variant->refers ? 0 : all, self->copied);
 	EXPECT_GE(variant->refers ? all / 16 : all, self->copied);
 	EXPECT_TRUE(none_left(&self->pool));
@@ -733,15 +691,16 @@ TEST_F(conn, killed_while_waiting)
 TEST_F(conn, many_short_segments)
 {
 	const size_t nr = 3000, len = 7;
-	struct writer w;
+	struct feeder w;
 	ssize_t ret;
 
-	ASSERT_EQ(0, writer_start(&w, self->sock[0], 0, nr * len, len));
+	ASSERT_EQ(0, feeder_start(&w, self->sock[0], SEED, 0,
+				  nr * len, len));
 	while (self->pos < nr * len) {
 		ret = next(self, 10000, 0);
 		ASSERT_LT(0, ret);
 	}
-	EXPECT_EQ(0, writer_join(&w));
+	EXPECT_EQ(0, feeder_join(&w));
 	EXPECT_EQ(nr * len, self->pos);
 	EXPECT_TRUE(none_left(&self->pool));
 }
@@ -791,36 +750,38 @@ TEST_F(conn, many_pieces)
 TEST_F(conn, sixteen_mib)
 {
 	const size_t len = FBUF_PARCEL_MAX;
-	struct writer w;
+	struct feeder w;
 	struct parcel p;
 	ssize_t ret;
 
 	if (!variant->refers)
 		SKIP(return, "a call copies no more than 256 KiB");
-	ASSERT_EQ(0, writer_start(&w, self->sock[0], 0, len + 1000, 1 << 20));
+	ASSERT_EQ(0, feeder_start(&w, self->sock[0], SEED, 0,
+				  len + 1000, 1 << 20));
 	ret = parcel_recv(self->pool.fd, self->sock[1], len, ALL, &p);
 	ASSERT_EQ((ssize_t)len, ret);
 	EXPECT_EQ(-1, parcel_differs(self->pool.fd, p.name, SEED, 0, len));
 	EXPECT_EQ(1, pool_free(self->pool.fd, &p.name, 1));
 	self->pos = len;
 	EXPECT_EQ(1000, next_all(self, 1000, 1000));
-	EXPECT_EQ(0, writer_join(&w));
+	EXPECT_EQ(0, feeder_join(&w));
 	EXPECT_TRUE(none_left(&self->pool));
 }
 
 /* Where all is copied, a call gives what it may. */
 TEST_F(conn, copies_up_to_a_limit)
 {
-	struct writer w;
+	struct feeder w;
 	ssize_t ret;
 
 	if (variant->refers)
 		SKIP(return, "not copied");
-	ASSERT_EQ(0, writer_start(&w, self->sock[0], 0, 1 << 20, 1 << 16));
+	ASSERT_EQ(0, feeder_start(&w, self->sock[0], SEED, 0,
+				  1 << 20, 1 << 16));
 	ret = next(self, 1 << 20, ALL);
 	EXPECT_EQ((ssize_t)COPY_MAX, ret);
 	EXPECT_EQ((1 << 20) - ret, next_all(self, (1 << 20) - ret, 1 << 20));
-	EXPECT_EQ(0, writer_join(&w));
+	EXPECT_EQ(0, feeder_join(&w));
 }
 
 /* At a limit nothing is taken, the peer has to wait, and nothing is lost. */
@@ -832,14 +793,15 @@ TEST_F(conn, window)
 	unsigned int nr = 0, i, full = 0;
 	struct fbuf_info info;
 	struct parcel p;
-	struct writer w;
+	struct feeder w;
 	ssize_t ret;
 
 	if (geteuid())
 		SKIP(return, "needs root");
 	sock_small(self->sock);
 	ASSERT_EQ(0, parameter_put("parcel_max", 1 << 20));
-	ASSERT_EQ(0, writer_start(&w, self->sock[0], 0, len, 1 << 16));
+	ASSERT_EQ(0, feeder_start(&w, self->sock[0], SEED, 0,
+				  len, 1 << 16));
 	while (got < len) {
 		ret = parcel_recv(self->pool.fd, self->sock[1], 100000, 0, &p);
 		if (ret > 0) {
@@ -857,7 +819,7 @@ TEST_F(conn, window)
 			if (!full++) {
 				const int fd = self->pool.fd;
 
-				EXPECT_FALSE(wait_for(writer_done(&w), 500));
+				EXPECT_FALSE(wait_for(feeder_done(&w), 500));
 				ret = parcel_recv(fd, self->sock[1], 1,
 						  DONTWAIT, &p);
 				EXPECT_EQ(-EDQUOT, ret);
@@ -879,7 +841,7 @@ TEST_F(conn, window)
 	EXPECT_EQ(len, got);
 	if (got < len)
 		shutdown(self->sock[0], SHUT_RDWR);
-	writer_join(&w);
+	feeder_join(&w);
 }
 
 /* One byte past what may be charged is not taken either. */
@@ -981,10 +943,11 @@ TEST_F(conn, readers_in_turn)
 	};
 	const size_t len = 1 << 20;
 	__u8 got[BUF_SIZE];
-	struct writer w;
+	struct feeder w;
 	unsigned int i;
 
-	ASSERT_EQ(0, writer_start(&w, self->sock[0], 0, len, 50000));
+	ASSERT_EQ(0, feeder_start(&w, self->sock[0], SEED, 0,
+				  len, 50000));
 	for (i = 0; self->pos < len; i++) {
 		size_t want = 1 + i * 2654435761U % BUF_SIZE;
 		ssize_t ret = next(self, want, i % 3 ? 0 : DONTWAIT);
@@ -1003,7 +966,7 @@ TEST_F(conn, readers_in_turn)
 			TH_LOG("reader %zu", i % ARRAY_SIZE(by));
 		self->pos += ret;
 	}
-	EXPECT_EQ(0, writer_join(&w));
+	EXPECT_EQ(0, feeder_join(&w));
 	EXPECT_EQ(len, self->pos);
 	EXPECT_TRUE(none_left(&self->pool));
 }
