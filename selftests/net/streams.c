@@ -999,9 +999,11 @@ static __u64 word_nr(const __u8 *p)
 	return word == word_make(nr) ? nr : ~0ULL;
 }
 
+/* @again: recv() of such a socket says EAGAIN to one whose bytes another took */
 struct racer {
 	pthread_t thread;
 	struct _test_data_conn *conn;
+	bool again;
 	__u8 *seen;
 	size_t got, parcels;
 	unsigned int twice;
@@ -1019,6 +1021,10 @@ static void *racer_run(void *arg)
 
 		r->ret = recv_bytes(r->conn->pool.fd, r->conn->sock[1], got,
 				    want, r->parcels % 5 ? 0 : ALL);
+		if (r->ret < 0 && errno == EAGAIN && r->again)
+			continue;
+		if (r->ret < 0)
+			r->ret = -errno;
 		if (r->ret <= 0)
 			return NULL;
 		r->got += r->ret;
@@ -1044,7 +1050,10 @@ TEST_F(conn, two_at_once)
 	for (i = 0; i < WORDS; i++)
 		data[i] = word_make(i);
 	for (i = 0; i < 2; i++) {
-		r[i] = (struct racer) { .conn = self, .seen = seen };
+		r[i] = (struct racer) {
+			.conn = self, .seen = seen,
+			.again = variant->kind == SOCKMAP,
+		};
 		ASSERT_EQ(0, pthread_create(&r[i].thread, NULL, racer_run,
 					    &r[i]));
 	}
