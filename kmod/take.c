@@ -366,8 +366,8 @@ int __init fbuf_take_init(void)
 
 	err = sock_create_kern(&init_net, AF_INET, SOCK_STREAM, IPPROTO_TCP,
 			       &sock);
-	if (err)
-		return err;
+	if (err)	/* It says so when there is no memory for one. */
+		return err == -ENFILE ? -ENOMEM : err;
 	take_recvmsg = sock->sk->sk_prot->recvmsg;
 	sock_release(sock);
 	return 0;
