@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/bpf.h>
+#include <linux/tcp.h>
 #include <linux/tls.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -609,6 +610,76 @@ int tls_attach(int sock, bool sends)
 		       sizeof(keys)))
 		return -errno;
 	return 0;
+}
+
+int sockmap_add(int sock)
+{
+	union bpf_attr map = {
+		.map_type = BPF_MAP_TYPE_SOCKMAP,
+		.key_size = 4,
+		.value_size = 4,
+		.max_entries = 1,
+	};
+	__u32 key = 0, value = sock;
+	union bpf_attr elem = {
+		.key = (uintptr_t)&key,
+		.value = (uintptr_t)&value,
+	};
+	int fd = syscall(SYS_bpf, BPF_MAP_CREATE, &map, sizeof(map));
+
+	if (fd < 0)
+		return -errno;
+	/* It is there for as long as its fd is. */
+	elem.map_fd = fd;
+	return syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &elem, sizeof(elem)) ?
+	       -errno : 0;
+}
+
+ssize_t sock_splice(int sock, void *to, size_t len)
+{
+	int fd[2], err;
+	ssize_t ret;
+
+	if (pipe(fd))
+		return -1;
+	ret = splice(sock, NULL, fd[1], NULL, len, 0);
+	if (ret > 0)
+		ret = read_full(fd[0], to, ret);
+	err = errno;
+	close(fd[0]);
+	close(fd[1]);
+	errno = err;
+	return ret;
+}
+
+/* What is mapped comes before what is copied. */
+ssize_t sock_map(int sock, void *to, size_t len)
+{
+	const size_t most = len / 2 & -4096;
+	struct tcp_zerocopy_receive zc = {
+		.length = most,
+		.copybuf_address = (uintptr_t)to + most,
+		.copybuf_len = len - most,
+	};
+	socklen_t size = sizeof(zc);
+	void *map;
+	int ret;
+
+	map = most ? mmap(NULL, most, PROT_READ, MAP_SHARED, sock, 0) :
+		     MAP_FAILED;
+	if (map == MAP_FAILED)
+		return recv(sock, to, len, 0);
+	zc.address = (uintptr_t)map;
+	ret = getsockopt(sock, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size);
+	if (ret || zc.copybuf_len < 0)
+		zc.copybuf_len = 0;
+	if (!ret)
+		memcpy(to, map, zc.length);
+	munmap(map, most);
+	if (ret || !(zc.length + zc.copybuf_len))
+		return recv(sock, to, len, 0);
+	memmove((__u8 *)to + zc.length, (__u8 *)to + most, zc.copybuf_len);
+	return zc.length + zc.copybuf_len;
 }
 
 int tls_pair(int fd[2])

@@ -155,6 +155,15 @@ int page_pair(int fd[2]);
 int tls_pair(int fd[2]);
 /* Makes a TCP socket speak it, in one direction. */
 int tls_attach(int sock, bool sends);
+/* A map of sockets gets it, and takes over how it receives. */
+int sockmap_add(int sock);
+/* Receives once, as recv() does, through a pipe. */
+ssize_t sock_splice(int sock, void *to, size_t len);
+/*
+ * Receives once, by TCP_ZEROCOPY_RECEIVE: of pages that can be mapped, or what it
+ * copies besides; by recv() where it does neither.
+ */
+ssize_t sock_map(int sock, void *to, size_t len);
 /* SCM_RIGHTS over an AF_UNIX socket. */
 int fd_pass(int sock, int fd);
 int fd_take(int sock);

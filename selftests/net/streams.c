@@ -5,8 +5,6 @@
  * readers, and when there is much of it.
  */
 #include <fcntl.h>
-#include <linux/bpf.h>
-#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -95,29 +93,6 @@ FIXTURE_VARIANT_ADD(conn, mptcp)
 	.family = AF_INET,
 	.kind = MPTCP,
 };
-
-/* A map of sockets, which takes over how they receive: its fd. */
-static int sockmap_add(int sock)
-{
-	union bpf_attr map = {
-		.map_type = BPF_MAP_TYPE_SOCKMAP,
-		.key_size = 4,
-		.value_size = 4,
-		.max_entries = 1,
-	};
-	__u32 key = 0, value = sock;
-	union bpf_attr elem = {
-		.key = (uintptr_t)&key,
-		.value = (uintptr_t)&value,
-	};
-	int fd = syscall(SYS_bpf, BPF_MAP_CREATE, &map, sizeof(map));
-
-	if (fd < 0)
-		return -errno;
-	elem.map_fd = fd;
-	return syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &elem, sizeof(elem)) ?
-	       -errno : 0;
-}
 
 static int mptcp_pair(int fd[2])
 {
@@ -872,17 +847,7 @@ static ssize_t by_recv(struct _test_data_conn *self, __u8 *got, size_t len)
 
 static ssize_t by_splice(struct _test_data_conn *self, __u8 *got, size_t len)
 {
-	int fd[2];
-	ssize_t ret;
-
-	if (pipe(fd))
-		return -1;
-	ret = splice(self->sock[1], NULL, fd[1], NULL, len, 0);
-	if (ret > 0)
-		ret = read_full(fd[0], got, ret);
-	close(fd[0]);
-	close(fd[1]);
-	return ret;
+	return sock_splice(self->sock[1], got, len);
 }
 
 static ssize_t by_fill(struct _test_data_conn *self, __u8 *got, size_t len)
@@ -911,28 +876,9 @@ static ssize_t by_peek(struct _test_data_conn *self, __u8 *got, size_t len)
 	return recv(self->sock[1], got, len, 0);
 }
 
-/* By pages that are mapped, if it can; else it says how much to copy. */
 static ssize_t by_mapping(struct _test_data_conn *self, __u8 *got, size_t len)
 {
-	struct tcp_zerocopy_receive zc = { .length = BUF_SIZE };
-	socklen_t size = sizeof(zc);
-	ssize_t ret;
-	void *map;
-
-	map = mmap(NULL, BUF_SIZE, PROT_READ, MAP_SHARED, self->sock[1], 0);
-	if (map == MAP_FAILED)
-		return by_recv(self, got, len);
-	zc.address = (uintptr_t)map;
-	zc.copybuf_address = (uintptr_t)got;
-	zc.copybuf_len = len;
-	ret = getsockopt(self->sock[1], IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc,
-			 &size);
-	if (!ret && zc.length)
-		memcpy(got, map, zc.length);
-	munmap(map, BUF_SIZE);
-	if (ret || (!zc.length && zc.copybuf_len <= 0))
-		return by_recv(self, got, len);
-	return zc.length ?: (ssize_t)zc.copybuf_len;
+	return sock_map(self->sock[1], got, len);
 }
 
 TEST_F(conn, readers_in_turn)
