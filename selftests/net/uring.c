@@ -1431,6 +1431,231 @@ TEST_F(uring, rings_come_and_go)
 	ASSERT_EQ(0, ring_init(&self->ring, 0));
 }
 
+/* RECV: from sock[1], what is sent by sock[0]. */
+
+static struct fbuf_recv recv_args(int sock, __u32 len)
+{
+	struct fbuf_recv args = {
+		.size = sizeof(args),
+		.fd = sock,
+		.len = len,
+		.copied = UNSET,
+	};
+
+	return args;
+}
+
+static int run_recv(struct _test_data_uring *self, struct fbuf_recv *args,
+		    __u8 sqe_flags)
+{
+	return run_op(&self->ring, self->pool.fd, FBUF_IOC_RECV,
+		      (uintptr_t)args, sqe_flags);
+}
+
+/* Now one waits for bytes of the connection. */
+static int begin_recv(struct _test_data_uring *self, struct fbuf_recv *args,
+		      __u8 sqe_flags)
+{
+	prep_raw(&self->ring, self->pool.fd, FBUF_IOC_RECV, (uintptr_t)args,
+		 7)->flags |= sqe_flags;
+	if (!submit(&self->ring, 1))
+		return -EIO;
+	return reap(&self->ring, 100, NULL) == NOTHING ? 0 : -EBUSY;
+}
+
+static bool no_parcels(int fd)
+{
+	struct fbuf_info info;
+
+	return !pool_info(fd, &info) && !info.nr_parcels && !info.parcel_bytes;
+}
+
+/* What nobody received is there for the next one. */
+static void check_none_lost(struct __test_metadata *_metadata,
+			    struct _test_data_uring *self)
+{
+	EXPECT_TRUE(wait_for(no_parcels(self->pool.fd), DEADLINE_MS));
+	ASSERT_EQ(0, pattern_write(self->sock[0], 3, 0, 3000));
+	EXPECT_EQ(3000U, drain(&self->ring, self->sock[1], self->got, 3000));
+	EXPECT_EQ(-1, pattern_differs(self->got, 3, 0, 3000));
+}
+
+TEST_F(uring, receives_as_the_ioctl_does)
+{
+	__u8 head[100];
+	unsigned int i;
+	int pair[2];
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct fbuf_recv want, args;
+
+		ASSERT_EQ(0, sock_pair(kinds[i].family, kinds[i].type, pair));
+		want = recv_args(pair[1], 20000);
+		want.head = (uintptr_t)head;
+		want.head_len = sizeof(head);
+		args = want;
+		ASSERT_EQ(0, pattern_write(pair[0], 3, 0, 20000));
+		ASSERT_EQ(0, pattern_write(pair[0], 3, 0, 20000));
+		if (kinds[i].type != SOCK_STREAM) {
+			EXPECT_EQ(-EOPNOTSUPP, run_recv(self, &args,
+							variant->sqe_flags));
+			goto next;
+		}
+		ASSERT_EQ(20000, by_ioctl(self->pool.fd, FBUF_IOC_RECV, &want));
+		memset(head, 0, sizeof(head));
+		ASSERT_EQ(20000, run_recv(self, &args, variant->sqe_flags)) {
+			TH_LOG("%s", kinds[i].name);
+		}
+		EXPECT_EQ(-1, pattern_differs(head, 3, 0, sizeof(head)));
+		EXPECT_EQ(-1, parcel_differs(self->pool.fd, args.name, 3, 0,
+					     20000));
+		EXPECT_EQ(1, pool_free(self->pool.fd, &args.name, 1));
+		EXPECT_EQ(1, pool_free(self->pool.fd, &want.name, 1));
+		EXPECT_EQ(want.head_len, args.head_len);
+		EXPECT_EQ(i > 1, args.copied == 20000);
+next:
+		close(pair[0]);
+		close(pair[1]);
+	}
+	EXPECT_TRUE(no_parcels(self->pool.fd));
+}
+
+TEST_F(uring, errors_of_recv)
+{
+	struct fbuf_recv args = recv_args(self->sock[1], 100);
+	int fd;
+
+	args.flags = FBUF_RECV_DONTWAIT;
+	EXPECT_EQ(-EAGAIN, run_recv(self, &args, variant->sqe_flags));
+	args.drop = 1;
+	EXPECT_EQ(-EINVAL, run_recv(self, &args, variant->sqe_flags));
+	EXPECT_EQ(1ULL, args.drop);
+	args.drop = 0;
+	args.len = 0;
+	EXPECT_EQ(-EINVAL, run_recv(self, &args, variant->sqe_flags));
+	args.len = 100;
+	args.fd = self->pool.fd;
+	EXPECT_EQ(-ENOTSOCK, run_recv(self, &args, variant->sqe_flags));
+	EXPECT_EQ(-EFAULT, run_recv(self, NULL, variant->sqe_flags));
+	args.fd = self->sock[1];
+	fd = pool_share(self->pool.fd, FBUF_RIGHT_READ, 0, NULL);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-EACCES, run_op(&self->ring, fd, FBUF_IOC_RECV,
+				  (uintptr_t)&args, variant->sqe_flags));
+	close(fd);
+	check_none_lost(_metadata, self);
+}
+
+TEST_F(uring, recv_waits)
+{
+	struct fbuf_recv args = recv_args(self->sock[1], 5000);
+
+	ASSERT_EQ(0, begin_recv(self, &args, variant->sqe_flags));
+	EXPECT_TRUE(no_parcels(self->pool.fd));
+	ASSERT_EQ(0, pattern_write(self->sock[0], 3, 0, 1000));
+	ASSERT_EQ(1000, reap(&self->ring, DEADLINE_MS, NULL));
+	EXPECT_EQ(-1, parcel_differs(self->pool.fd, args.name, 3, 0, 1000));
+	EXPECT_EQ(1, pool_free(self->pool.fd, &args.name, 1));
+
+	args = recv_args(self->sock[1], 5000);
+	args.flags = FBUF_RECV_ALL;
+	ASSERT_EQ(0, pattern_write(self->sock[0], 3, 0, 1000));
+	ASSERT_EQ(0, begin_recv(self, &args, variant->sqe_flags));
+	ASSERT_EQ(0, pattern_write(self->sock[0], 3, 1000, 5000));
+	ASSERT_EQ(5000, reap(&self->ring, DEADLINE_MS, NULL));
+	EXPECT_EQ(-1, parcel_differs(self->pool.fd, args.name, 3, 0, 5000));
+	EXPECT_EQ(1, pool_free(self->pool.fd, &args.name, 1));
+	EXPECT_EQ(1000U, drain(&self->ring, self->sock[1], self->got, 1000));
+	check_none_lost(_metadata, self);
+}
+
+TEST_F(uring, recv_cancelled)
+{
+	struct fbuf_recv args = recv_args(self->sock[1], 5000);
+
+	ASSERT_EQ(0, begin_recv(self, &args, variant->sqe_flags));
+	cancel_wait(_metadata, self, false);
+	EXPECT_EQ(0ULL, args.name);
+	check_none_lost(_metadata, self);
+	ASSERT_EQ(0, begin_recv(self, &args, variant->sqe_flags));
+	cancel_wait(_metadata, self, true);
+	check_none_lost(_metadata, self);
+}
+
+TEST_F(uring, ring_goes_while_recv_waits)
+{
+	struct fbuf_recv args = recv_args(self->sock[1], 5000);
+
+	ASSERT_EQ(0, begin_recv(self, &args, variant->sqe_flags));
+	io_uring_queue_exit(&self->ring);
+	ASSERT_EQ(0, ring_init(&self->ring, 0));
+	/* The ring may take its time, and so what comes first. It is there all the same. */
+	ASSERT_EQ(0, pattern_write(self->sock[0], 3, 0, 3000));
+	if (wait_for(sock_empty(self->sock[1]), 200)) {
+		EXPECT_EQ(-1, parcel_differs(self->pool.fd, args.name, 3, 0,
+					     3000));
+		EXPECT_EQ(1, pool_free(self->pool.fd, &args.name, 1));
+	} else {
+		EXPECT_EQ(3000U, drain(&self->ring, self->sock[1], self->got,
+				       3000));
+		EXPECT_EQ(-1, pattern_differs(self->got, 3, 0, 3000));
+	}
+	check_none_lost(_metadata, self);
+}
+
+/* The end of the stream is no error, and no parcel. */
+TEST_F(uring, peer_goes_while_recv_waits)
+{
+	struct fbuf_recv args = recv_args(self->sock[1], 5000);
+
+	ASSERT_EQ(0, begin_recv(self, &args, variant->sqe_flags));
+	shutdown(self->sock[0], SHUT_WR);
+	EXPECT_EQ(0, reap(&self->ring, DEADLINE_MS, NULL));
+	EXPECT_EQ(0ULL, args.name);
+	EXPECT_TRUE(no_parcels(self->pool.fd));
+}
+
+/* Its parcel goes with the handle, which the command kept. */
+TEST_F(uring, pool_fd_closed_while_recv_waits)
+{
+	struct fbuf_recv args = recv_args(self->sock[1], 5000);
+
+	ASSERT_EQ(0, begin_recv(self, &args, variant->sqe_flags));
+	ASSERT_EQ(0, close(self->pool.fd));
+	ASSERT_EQ(0, munmap(self->pool.map, self->pool.size));
+	self->pool.map = MAP_FAILED;
+	ASSERT_EQ(0, pattern_write(self->sock[0], 3, 0, 1000));
+	EXPECT_EQ(1000, reap(&self->ring, DEADLINE_MS, NULL));
+	EXPECT_NE(0ULL, args.name);
+	ASSERT_EQ(0, pool_make(&self->pool, PAGE, 1));
+	EXPECT_EQ(-ESTALE, parcel_read(self->pool.fd, args.name, 0, self->got,
+				       1));
+}
+
+TEST_F(uring, task_killed_while_recv_waits)
+{
+	struct fbuf_recv args = recv_args(self->sock[1], 5000);
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(ready));
+	pid = fork();
+	if (!pid) {
+		if (ring_init(&self->ring, variant->setup) ||
+		    begin_recv(self, &args, variant->sqe_flags) ||
+		    write(ready[1], "", 1) != 1)
+			_exit(1);
+		sleep_for_ever();
+	}
+	close(ready[1]);
+	ASSERT_EQ(1, read(ready[0], &c, 1));
+	close(ready[0]);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(-SIGKILL, child_status_within(pid, DEADLINE_MS));
+	check_none_lost(_metadata, self);
+}
+
 int main(int argc, char **argv)
 {
 	need_device(argc, argv);
