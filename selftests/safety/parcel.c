@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
+#include "../common/nl.h"
 #include "util.h"
 
 #define PAGE		4096U
@@ -909,6 +910,20 @@ FIXTURE_TEARDOWN(flight)
 	close(self->sock[1]);
 }
 
+static __u64 pool_id(int fd)
+{
+	struct fbuf_info info = { };
+
+	return pool_info(fd, &info) ? 0 : info.id;
+}
+
+static int stats_of(struct nl *nl, __u64 id, struct nl_row *row)
+{
+	const struct nl_arg arg = { FBUF_A_STATS_POOL_ID, 8, id };
+
+	return nl_do(nl, FBUF_CMD_STATS_GET, &arg, 1, row);
+}
+
 TEST_F(flight, until_it_is_freed)
 {
 	struct fbuf_info info;
@@ -934,6 +949,42 @@ TEST_F(flight, until_it_is_freed)
 	ASSERT_EQ(1, pool_free(self->to.fd, &self->parcel, 1));
 	EXPECT_EQ(1, pool_alloc_wait(self->from.fd, &names[NR_BUFS - 1], 1,
 				     DEADLINE_MS));
+}
+
+/* An administrator sees what a pool has in parcels, for how long, and what it had. */
+TEST_F(flight, netlink_tells)
+{
+	const __u64 id = pool_id(self->to.fd);
+	static const char text[100];
+	struct nl_row row, stats;
+	struct nl nl;
+
+	ASSERT_EQ(0, nl_open(&nl));
+	usleep(20000);
+	ASSERT_EQ(0, nl_pool(&nl, id, &row));
+	EXPECT_EQ(1ULL, row.val[FBUF_A_POOL_PARCELS]);
+	EXPECT_LE(BUF_SIZE, row.val[FBUF_A_POOL_PARCEL_BYTES]);
+	EXPECT_LE(20ULL, row.val[FBUF_A_POOL_PARCEL_OLDEST_MS]);
+	EXPECT_GT(DEADLINE_MS, row.val[FBUF_A_POOL_PARCEL_OLDEST_MS]);
+	ASSERT_EQ(0, stats_of(&nl, id, &stats));
+	EXPECT_EQ(1ULL, stats.val[FBUF_A_STATS_RECVS]);
+	EXPECT_EQ((__u64)BUF_SIZE, stats.val[FBUF_A_STATS_RECEIVED]);
+	EXPECT_GT(BUF_SIZE / 4, stats.val[FBUF_A_STATS_RECV_COPIED]);
+	ASSERT_EQ(1, pool_free(self->to.fd, &self->parcel, 1));
+	ASSERT_EQ(0, nl_pool(&nl, id, &row));
+	EXPECT_EQ(0ULL, row.val[FBUF_A_POOL_PARCELS]);
+	EXPECT_EQ(0ULL, row.val[FBUF_A_POOL_PARCEL_BYTES]);
+	EXPECT_FALSE(row.has[FBUF_A_POOL_PARCEL_OLDEST_MS]);
+	/* What was copied is counted as such. */
+	ASSERT_EQ(100, send(self->sock[0], text, 100, 0));
+	ASSERT_EQ(100, pool_recv(self->to.fd, self->sock[1], 100, 0,
+				 &self->parcel, NULL));
+	ASSERT_EQ(0, stats_of(&nl, id, &row));
+	EXPECT_EQ(2ULL, row.val[FBUF_A_STATS_RECVS]);
+	EXPECT_EQ(BUF_SIZE + 100ULL, row.val[FBUF_A_STATS_RECEIVED]);
+	EXPECT_EQ(stats.val[FBUF_A_STATS_RECV_COPIED] + 100,
+		  row.val[FBUF_A_STATS_RECV_COPIED]);
+	nl_close(&nl);
 }
 
 TEST_F(flight, written_meanwhile)
