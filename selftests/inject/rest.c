@@ -45,7 +45,10 @@ static struct fbuf_seg *segs_from(const struct fbuf_seg *segs,
 	}
 	memcpy(copy, segs, *nr * sizeof(*copy));
 	if (*nr) {
-		copy->addr += done;
+		if (copy->flags & FBUF_SEG_NAMED)
+			copy->flags += FBUF_SEG_OFFSET(done);
+		else
+			copy->addr += done;
 		copy->len -= done;
 	}
 	return copy;
