@@ -184,7 +184,7 @@ static void receivers(struct lane *l)
 static bool slow(enum path path)
 {
 	return path != P_LO && path != P_LO6 && path != P_UNIX &&
-	       path != P_VETH && path != P_DOOMED;
+	       path != P_SOCKMAP && path != P_VETH && path != P_DOOMED;
 }
 
 static void choose(struct lane *l, unsigned int index)
@@ -196,7 +196,8 @@ static void choose(struct lane *l, unsigned int index)
 		fail("nice: %s", strerror(errno));
 	do {
 		l->path = rnd() % NR_PATHS;
-	} while (!(soak->paths & 1U << l->path) || (fast && slow(l->path)));
+	} while (!(soak->paths & 1U << l->path) || !path_there(l->path) ||
+		 (fast && slow(l->path)));
 	l->bulk = fast ? !one_in(8) : one_in(slow(l->path) ? 8 : 2);
 	l->in_cgroup = !l->bulk && one_in(8);
 	l->nr_socks = l->path != P_DOOMED && one_in(4) ? NR_SOCKS : 1;

@@ -34,14 +34,21 @@ static const int links[NR_PATHS] = {
 };
 
 static int home = -1, left = -1, right = -1;
+static bool no_sockmap;
 
 void paths_open(void)
 {
+	no_sockmap = sockmap_add(-1) == -ENOSYS;
 	home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	left = open("/run/netns/left", O_RDONLY | O_CLOEXEC);
 	right = open("/run/netns/right", O_RDONLY | O_CLOEXEC);
 	if (left < 0 || right < 0)
 		fail("no namespaces left and right: guest-soak makes them");
+}
+
+bool path_there(enum path path)
+{
+	return path != P_SOCKMAP || !no_sockmap;
 }
 
 bool path_udp(enum path path)
@@ -172,6 +179,9 @@ int path_pair(enum path path, int fd[2], int near, int far)
 		return sock_pair(AF_UNIX, SOCK_SEQPACKET, fd);
 	case P_TLS:
 		return tls_pair(fd);
+	case P_SOCKMAP:
+		err = tcp_pair(AF_INET, fd);
+		return err ? err : sockmap_add(fd[1]);
 	case P_UDP:
 		return udp_pair(AF_INET, fd);
 	default:

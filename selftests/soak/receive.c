@@ -12,21 +12,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "parcel.h"
 #include "receive.h"
-#include "soak.h"
 
-#define READ_MAX	(1U << 20)
 #define POOL_BUF	65536U
 
 struct receiver {
 	struct lane *l;
 	struct log *log;
 	int sock;
+	enum path over;		/* by which it comes here, in the end */
 	__u64 pos;
 	__u64 counted;
 	bool slow;
 	struct pool pool;	/* to FILL from the socket, or none */
 	__u64 name;
+	struct parcels parcels;
 	__u8 *buf;
 };
 
@@ -119,17 +120,49 @@ static ssize_t by_fill(struct receiver *r, size_t len, const __u8 **bytes)
 	return ret;
 }
 
-static ssize_t next(struct receiver *r, const __u8 **bytes)
+/* Those that can be mapped are of TCP itself. */
+static bool plain_tcp(enum path path)
 {
-	unsigned int most = r->l->bulk ? READ_MAX : 20000;
-	/* What is left of a packet that was not read as a whole is lost. */
-	size_t len = r->l->path == P_SEQPACKET ? READ_MAX : between(1, most);
+	return path != P_UNIX && path != P_TLS && path != P_VETH_TLS;
+}
 
-	if (r->pool.map && r->l->path != P_SEQPACKET && one_in(2))
+/* In turn, by what comes into pages that are somebody's, and by what copies. */
+static ssize_t by_any(struct receiver *r, size_t len, const __u8 **bytes,
+		      enum way *way)
+{
+	*bytes = r->buf;
+	parcels_before_wait(&r->parcels);
+	*way = rnd() % W_SHOWN;
+	switch (*way) {
+	case W_FILL:
 		return by_fill(r, len, bytes);
+	case W_SPLICE:
+		return sock_splice(r->sock, r->buf, len);
+	case W_MAP:
+		if (plain_tcp(r->over))
+			return sock_map(r->sock, r->buf, len);
+		break;
+	case W_READ:
+		return parcels_next(&r->parcels, len, r->pos, r->buf);
+	default:
+		break;
+	}
+	*way = W_RECV;
+	return recv(r->sock, r->buf, len, 0);
+}
+
+static ssize_t next(struct receiver *r, const __u8 **bytes, enum way *way)
+{
+	unsigned int most = r->l->bulk ? RECEIVE_MAX : 20000;
+	/* What is left of a packet that was not read as a whole is lost. */
+	size_t len = r->over == P_SEQPACKET ? RECEIVE_MAX : between(1, most);
+
+	if (r->pool.map && r->over != P_SEQPACKET)
+		return by_any(r, len, bytes, way);
+	*way = W_RECV;
 	*bytes = r->buf;
 	return recv(r->sock, r->buf, len, one_in(8) &&
-		    r->l->path != P_SEQPACKET && len < 4096 ? MSG_WAITALL : 0);
+		    r->over != P_SEQPACKET && len < 4096 ? MSG_WAITALL : 0);
 }
 
 static void dawdle(const struct receiver *r)
@@ -144,7 +177,7 @@ static void receiver_init(struct receiver *r, struct lane *l, unsigned int nr)
 	r->log = &l->slot->log[nr];
 	r->sock = l->peer[nr];
 	r->slow = one_in(4);
-	r->buf = malloc(READ_MAX);
+	r->buf = malloc(RECEIVE_MAX);
 	if (!r->buf)
 		fail("no memory to receive");
 	if (!one_in(4))
@@ -155,6 +188,13 @@ static void receiver_init(struct receiver *r, struct lane *l, unsigned int nr)
 			fail("no pool to receive into");
 		pool_unmake(&r->pool);
 	}
+	parcels_init(&r->parcels, l, &r->pool, r->sock);
+}
+
+bool nothing_yet(enum path path)
+{
+	/* recv() of a sockmap says so to one who waits and was woken in vain. */
+	return errno == EINTR || (errno == EAGAIN && path == P_SOCKMAP);
 }
 
 /* What the sender could not log any more, as it was killed. */
@@ -168,17 +208,21 @@ void lane_receive(struct lane *l, unsigned int nr)
 {
 	struct receiver r = { 0 };
 	const __u8 *bytes;
+	enum way way;
 	ssize_t ret;
 
+	r.over = parcels_send_on(l, nr);
 	receiver_init(&r, l, nr);
 	for (;;) {
-		ret = next(&r, &bytes);
-		if (ret < 0 && (errno == EINTR ||
+		ret = next(&r, &bytes, &way);
+		if (ret < 0 && (nothing_yet(r.over) ||
 				lane_short_of_memory(l, -errno)))
 			continue;
 		if (ret <= 0)
 			break;
 		check(&r, bytes, ret);
+		if (way != W_READ)
+			count(&soak->received[way], ret);
 		dawdle(&r);
 	}
 	if (ret < 0)

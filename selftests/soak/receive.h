@@ -9,4 +9,7 @@ __attribute__((noreturn))
 void content_mismatch(const struct lane *l, const char *mech, __u64 pos,
 		      const __u8 *got, size_t len);
 
+/* Does errno say that nothing was received so far over @path? */
+bool nothing_yet(enum path path);
+
 #endif /* FBUF_SOAK_RECEIVE_H */

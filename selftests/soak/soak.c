@@ -53,7 +53,7 @@ const char * const mech_names[NR_MECHS] = {
 };
 
 const char * const path_names[NR_PATHS] = {
-	"loopback", "loopback6", "unix", "seqpacket", "tls", "udp", "veth",
+	"loopback", "loopback6", "unix", "seqpacket", "tls", "sockmap", "udp", "veth",
 	"mtu", "lossy", "esp-gcm", "esp-cbc", "veth-tls", "veth-udp", "mtu-udp",
 	"lossy-udp", "esp-gcm-udp", "esp-cbc-udp", "doomed",
 };
@@ -62,9 +62,14 @@ const char * const fill_names[NR_FILLS] = {
 	"none", "memory", "fill-file", "fill-socket",
 };
 
+const char * const way_names[NR_WAYS] = {
+	"recv", "fill", "splice", "tcp-zerocopy-receive", "parcel",
+	"parcel-mapped", "parcel-kept", "parcel-sent-on",
+};
+
 const char * const change_names[NR_CHANGES] = {
-	"mtu", "netem", "link", "offload", "drop-caches", "compact", "window",
-	"capture", "namespace", "cgroup",
+	"mtu", "netem", "link", "offload", "drop-caches", "compact",
+	"parcel-max", "window", "capture", "namespace", "cgroup",
 };
 
 const char * const death_names[NR_DEATHS] = { "sender", "receiver", "group" };
@@ -183,6 +188,8 @@ static void json_write(void)
 	json_row(f, "by_mechanism", mech_names, by_mech, NR_MECHS);
 	json_row(f, "by_path", path_names, by_path, NR_PATHS);
 	json_row(f, "by_fill", fill_names, soak->filled, NR_FILLS);
+	json_row(f, "by_receiver", way_names, soak->received, NR_WAYS);
+	json_row(f, "sent_on_by_path", path_names, soak->onward, NR_PATHS);
 	json_row(f, "messages", mech_names, soak->messages, NR_MECHS);
 	json_row(f, "lanes", path_names, soak->lanes, NR_PATHS);
 	json_row(f, "changes", change_names, soak->changes, NR_CHANGES);
@@ -196,6 +203,8 @@ static void json_write(void)
 	fprintf(f, "  \"captured\": %llu,\n  \"dumps\": %llu,\n",
 		(unsigned long long)soak->captured,
 		(unsigned long long)soak->dumps);
+	fprintf(f, "  \"parcels_refused\": %llu,\n",
+		(unsigned long long)soak->refused);
 	fprintf(f, "  \"short_of_memory\": %llu,\n  \"unseen\": %llu,\n  \"cut\": %llu,\n",
 		(unsigned long long)soak->short_of_memory,
 		(unsigned long long)soak->unseen,
@@ -298,7 +307,7 @@ static void kill_one(void)
 static bool may_hang(const struct slot *slot)
 {
 	return slot->path == P_DOOMED || slot->in_cgroup ||
-	       (slot->killed && path_loses(slot->path));
+	       (slot->killed && (slot->lossy || path_loses(slot->path)));
 }
 
 static void kill_lane(unsigned int i)

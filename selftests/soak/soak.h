@@ -55,6 +55,7 @@ enum path {
 	P_UNIX,
 	P_SEQPACKET,
 	P_TLS,
+	P_SOCKMAP,
 	P_UDP,
 	P_VETH,			/* from here on between namespaces */
 	P_MTU,			/* whose MTU changes */
@@ -80,6 +81,19 @@ enum fill {
 	NR_FILLS
 };
 
+/* How a stream's bytes were received, or by what they were sent on before. */
+enum way {
+	W_RECV,
+	W_FILL,
+	W_SPLICE,
+	W_MAP,			/* TCP_ZEROCOPY_RECEIVE */
+	W_READ,			/* of a parcel */
+	W_SHOWN,		/* of a parcel, mapped as well */
+	W_KEPT,			/* of a parcel, and as it was when that was freed */
+	W_ON,			/* by a parcel to another socket */
+	NR_WAYS
+};
+
 enum change {
 	C_MTU,
 	C_NETEM,
@@ -87,6 +101,7 @@ enum change {
 	C_OFFLOAD,
 	C_CACHES,
 	C_COMPACT,
+	C_PARCELS,
 	C_WINDOW,
 	C_CAPTURE,
 	C_NAMESPACE,
@@ -106,6 +121,7 @@ extern const char * const mech_names[NR_MECHS];
 __u32 mech_engine(enum mech mech);
 extern const char * const path_names[NR_PATHS];
 extern const char * const fill_names[NR_FILLS];
+extern const char * const way_names[NR_WAYS];
 extern const char * const change_names[NR_CHANGES];
 extern const char * const death_names[NR_DEATHS];
 
@@ -138,6 +154,7 @@ struct slot {
 	bool cut;		/* killed as all is to end */
 	bool in_cgroup;		/* where the kernel may kill it */
 	bool ended;		/* its sender is done, to @total */
+	bool lossy;		/* a path on which it is sent on may lose its end */
 	struct log log[NR_SOCKS];
 };
 
@@ -150,6 +167,8 @@ struct soak {
 	__u64 bytes[NR_MECHS][NR_PATHS];
 	__u64 messages[NR_MECHS];
 	__u64 filled[NR_FILLS];
+	__u64 received[NR_WAYS];
+	__u64 onward[NR_PATHS];	/* bytes sent on by parcels */
 	__u64 lanes[NR_PATHS];
 	__u64 changes[NR_CHANGES];
 	__u64 deaths[NR_DEATHS];
@@ -160,6 +179,7 @@ struct soak {
 	__u64 captured;		/* packets */
 	__u64 dumps;		/* by netlink */
 	__u64 short_of_memory;	/* calls that said ENOMEM in the small cgroup */
+	__u64 refused;		/* parcels, by the limit */
 	__u64 unseen;		/* datagrams that changed on the line, with their sum as it was */
 	__u64 cut;		/* lanes that were killed at the end */
 	struct slot slot[NR_SLOTS];
@@ -211,6 +231,7 @@ long content_find(const __u8 *bytes, size_t len);
 
 /* path.c: sockets */
 void paths_open(void);
+/* Does the kernel have it? */
 bool path_there(enum path path);
 bool path_udp(enum path path);
 /* True if what ends a connection may get lost. */

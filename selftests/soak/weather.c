@@ -146,6 +146,19 @@ static void put(const char *path, const char *text, enum change change)
 	close(fd);
 }
 
+/* For a moment there may be few bytes in parcels: windows close, and open again. */
+static void change_parcels(void)
+{
+	__u64 before = parameter_get("parcel_max");
+
+	if (parameter_put("parcel_max", between(1, 256) << 10))
+		fail("no parcel_max to set");
+	count(&soak->changes[C_PARCELS], 1);
+	nap_us(between(1000, 300000));
+	if (parameter_put("parcel_max", before))
+		fail("no parcel_max to set");
+}
+
 static void clear_up(const int *fd)
 {
 	unsigned int i, side;
@@ -164,7 +177,7 @@ void weather_run(void)
 	int fd[NR_SIDES] = { side_open("left"), side_open("right") };
 
 	while (!stopped()) {
-		switch (rnd() % 8) {
+		switch (rnd() % 9) {
 		case 0:
 		case 1:
 			change_mtu(fd);
@@ -182,6 +195,9 @@ void weather_run(void)
 		case 6:
 			put("/proc/sys/vm/drop_caches", one_in(2) ? "2" : "3",
 			    C_CACHES);
+			break;
+		case 7:
+			change_parcels();
 			break;
 		default:
 			put("/proc/sys/vm/compact_memory", "1", C_COMPACT);
