@@ -93,7 +93,22 @@ tls_has_equal_bytes()
 # gets what there was before a change or after it, and OpenSSL finds each record whole.
 changed() { python3 "$here/changed.py" "$port" "$@" 2>"$tmp/err-changed"; }
 
-plan 13
+# The body of a PUT is where the network put it, and goes with the object.
+body_is_in_parcels()
+{
+	head -c 3000000 /dev/urandom >"$tmp/there"
+	curl -sS -f -T "$tmp/there" "http://127.0.0.1:$port/kept" >"$tmp/err-put" &&
+		"$here/fbuf" pool --json >"$tmp/err-pool" &&
+		curl -sS -f "http://127.0.0.1:$port/kept" -o "$tmp/back" 2>"$tmp/err-curl" &&
+		cmp "$tmp/there" "$tmp/back" >"$tmp/err-cmp" &&
+		[ "$(parcel_bytes)" -gt 2800000 ] &&
+		curl -sS -f -X DELETE "http://127.0.0.1:$port/kept" 2>"$tmp/err-curl" &&
+		"$here/fbuf" pool --json >"$tmp/err-pool" && [ "$(parcel_bytes)" = 0 ]
+}
+
+parcel_bytes() { sed -n 's/.*"parcel_bytes": *\([0-9]*\).*/\1/p' "$tmp/err-pool"; }
+
+plan 18
 with "httpd -m 64M" http_rules rules
 with "httpd -m 64M -s" http_rules_snapshot rules
 with "httpd -m 96M -l $log" log_is_followed_and_bounded a_log
@@ -107,6 +122,15 @@ with "httpd -m 512M" objects_replaced_while_queued load --even --sizes 1000,100K
 with httpd a_thousand_connections load -c 1000 -n "$((requests * 2))" --slow 25
 with httpd ten_thousand_connections ten_thousand
 with "httpd -m 128M -s" changed_in_place changed
+with "httpd -m 64M -r" http_rules_parcels rules
+with "httpd -r" parcels_have_equal_bytes curl_has_equal_bytes
+with "httpd -m 128M -r" objects_replaced_under_load_parcels load -c 32 -n "$requests" -w 20
+with "httpd -m 128M -s -r" changed_parcels changed
+if [ "${FBUF_BACKEND-}" = module ]; then
+	with "httpd -r" body_is_in_parcels body_is_in_parcels
+else
+	skip body_is_in_parcels "copied without the module"
+fi
 if [ -e /proc/net/tls_stat ] || modprobe tls 2>/dev/null; then
 	certificate
 	with "httpd -m 128M -c $tmp/cert.pem -k $tmp/key.pem" tls_has_equal_bytes \

@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <fbuf/parcel.h>
+#include <fbuf/view.h>
 #include <http_parser.h>
 
 #include "loop.h"
@@ -29,6 +31,7 @@
 #define ANSWER		(1 << 20)	/* bytes of a log in one answer */
 #define WAIT		60		/* seconds, at most */
 #define VALUE		128		/* as much as is looked at of a header */
+#define LONG		(64 << 10)	/* the shortest body that stays in parcels */
 #define LINE		1024		/* the longest path; the longest head of ours */
 
 enum { RANGE, IF_NONE_MATCH, CONTENT_RANGE, CONTENT_TYPE, EXPECT, NR_KEPT };
@@ -44,6 +47,7 @@ struct conn {
 	bool in_value;
 	char url[LINE], field[32], value[VALUE], kept[NR_KEPT][VALUE];
 	char *body;
+	struct stored *parts;		/* its body instead, if that may be parcels */
 	size_t body_len, body_got;
 	unsigned int refused;		/* why the body is of no use */
 	time_t until;			/* how long it waits, once it does */
@@ -52,6 +56,7 @@ struct conn {
 
 static TAILQ_HEAD(conns, conn) waiting = TAILQ_HEAD_INITIALIZER(waiting);
 static size_t log_size = 64 << 20;
+static bool in_parcels;
 
 /* What an object's answers begin with does not change. */
 static void set_head(struct stored *entry, const char *type)
@@ -230,7 +235,11 @@ static unsigned int put_object(struct conn *conn, const char *path, struct store
 
 	if (!entry)
 		entry = store_new(path, false);
-	store_replace(entry, conn->body, conn->body_len);
+	if (conn->parts)
+		store_take(entry, conn->parts);
+	else
+		store_replace(entry, conn->body, conn->body_len);
+	conn->parts = NULL;
 	conn->body = NULL;
 	set_head(entry, conn->kept[CONTENT_TYPE]);
 	return status;
@@ -392,6 +401,22 @@ static int on_value(http_parser *parser, const char *at, size_t len)
 	return 0;
 }
 
+/* In parcels there are no more bytes than the pool has. */
+static bool parcels_have_room(size_t len)
+{
+	struct fbuf_info info;
+
+	return !fbuf_pool_info(fbuf_heap_pool(heap), &info) &&
+	       info.parcel_bytes + len <= (uint64_t)info.nr_bufs * info.buf_size;
+}
+
+static bool may_be_parcels(const struct conn *conn)
+{
+	return in_parcels && !conn->peer.ssl && conn->parser.method == HTTP_PUT &&
+	       !*conn->kept[CONTENT_RANGE] && conn->body_len >= LONG &&
+	       parcels_have_room(conn->body_len);
+}
+
 /* The body goes to where it is served from. */
 static int on_headers(http_parser *parser)
 {
@@ -406,22 +431,52 @@ static int on_headers(http_parser *parser)
 	if (!(parser->flags & F_CONTENTLENGTH) || !parser->content_length || conn->refused)
 		return 0;
 	conn->body_len = parser->content_length;
-	conn->body = fbuf_heap_alloc(heap, conn->body_len);
-	if (!conn->body)
+	if (may_be_parcels(conn))
+		conn->parts = store_loose();
+	else
+		conn->body = fbuf_heap_alloc(heap, conn->body_len);
+	if (!conn->parts && !conn->body)
 		conn->refused = 507;
 	else if (!strcasecmp(conn->kept[EXPECT], "100-continue"))
 		fbuf_queue_copy(conn->peer.queue, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 	return 0;
 }
 
+/* What the parser is given for bytes that are in a parcel: it only counts them. */
+static const char unseen[64 << 10];
+
+/* What came with the head, or found no room in a parcel. */
+static void add_part(struct conn *conn, const char *at, size_t len)
+{
+	char *data = fbuf_heap_alloc(heap, len);
+
+	if (data) {
+		store_add(conn->parts, memcpy(data, at, len), len);
+		return;
+	}
+	store_free(conn->parts);
+	conn->parts = NULL;
+	conn->refused = 507;
+}
+
 static int on_body(http_parser *parser, const char *at, size_t len)
 {
 	struct conn *conn = parser->data;
 
+	if (conn->parts && (at < unseen || at >= unseen + sizeof(unseen)))
+		add_part(conn, at, len);
 	if (conn->body && at != conn->body + conn->body_got)
 		memcpy(conn->body + conn->body_got, at, len);
 	conn->body_got += len;
 	return 0;
+}
+
+static void drop_body(struct conn *conn)
+{
+	fbuf_heap_free(heap, conn->body);
+	conn->body = NULL;
+	store_free(conn->parts);
+	conn->parts = NULL;
 }
 
 static void answer(struct conn *conn)
@@ -430,8 +485,7 @@ static void answer(struct conn *conn)
 		peer_drop(&conn->peer);
 	if (conn->waiting)
 		return;
-	fbuf_heap_free(heap, conn->body);
-	conn->body = NULL;
+	drop_body(conn);
 }
 
 static int on_complete(http_parser *parser)
@@ -486,6 +540,26 @@ static char *room(struct peer *peer, size_t *len)
 	return conn->body + conn->body_got;
 }
 
+static size_t wants(struct peer *peer)
+{
+	struct conn *conn = (struct conn *)peer;
+	size_t left = conn->body_len - conn->body_got;
+
+	return conn->parts && parcels_have_room(left) ? left : 0;
+}
+
+static void give(struct peer *peer, struct fbuf_view *parcel)
+{
+	struct conn *conn = (struct conn *)peer;
+	size_t left = fbuf_view_len(parcel), len;
+
+	store_add_parcel(conn->parts, parcel);
+	for (; left; left -= len) {
+		len = left < sizeof(unseen) ? left : sizeof(unseen);
+		take(peer, unseen, len);
+	}
+}
+
 /* Try again what waits; then what came meanwhile. */
 static bool more(struct peer *peer)
 {
@@ -520,21 +594,25 @@ static void end(struct peer *peer)
 
 	if (conn->waiting)
 		TAILQ_REMOVE(&waiting, conn, in);
-	fbuf_heap_free(heap, conn->body);
-	conn->body = NULL;
+	drop_body(conn);
 	free(conn->rest);
 }
 
 static bool option(int letter, const char *value)
 {
-	log_size = size_in(value);
-	return letter == 'l';
+	if (letter == 'l')
+		log_size = size_in(value);
+	else if (letter == 'r')
+		in_parcels = true;
+	else
+		return false;
+	return true;
 }
 
 static const struct server server = {
-	.name = "httpd", .options = "l:", .option = option, .port = 8080,
-	.usage = "[-l LOG_SIZE]", .peer_size = sizeof(struct conn), .queue_limit = SIZE_MAX / 2,
-	.take = take, .room = room, .more = more, .tick = tick, .end = end,
+	.name = "httpd", .options = "l:r", .option = option, .port = 8080,
+	.usage = "[-l LOG_SIZE] [-r]", .peer_size = sizeof(struct conn), .queue_limit = SIZE_MAX / 2,
+	.take = take, .room = room, .wants = wants, .give = give, .more = more, .tick = tick, .end = end,
 };
 
 int main(int argc, char **argv)

@@ -17,6 +17,8 @@
 #include <openssl/ssl.h>
 
 #include <fbuf/backend.h>
+#include <fbuf/parcel.h>
+#include <fbuf/view.h>
 
 #include "loop.h"
 
@@ -164,7 +166,28 @@ static ssize_t receive(struct peer *peer, void *to, size_t room)
 	}
 }
 
-static void hear(struct peer *peer)
+/* True if memory has to do: the limits allow for no parcel, or nobody wants one. */
+static bool hear_parcel(struct peer *peer, ssize_t *n)
+{
+	size_t len = server->wants && !peer->ssl ? server->wants(peer) : 0;
+	struct fbuf_view *parcel;
+	uint64_t name;
+
+	if (!len)
+		return true;
+	if (len > FBUF_PARCEL_MAX)
+		len = FBUF_PARCEL_MAX;
+	*n = fbuf_recv(pool, peer->fd, len, FBUF_RECV_DONTWAIT, &name);
+	if (*n == -EDQUOT || *n == -ENOBUFS || *n == -ENOMEM || *n == -EOPNOTSUPP)
+		return true;
+	if (*n <= 0)
+		return false;
+	parcel = fbuf_view_parcel(pool, name, *n);
+	server->give(peer, must(parcel));
+	return false;
+}
+
+static ssize_t hear_bytes(struct peer *peer)
 {
 	static char input[INPUT];
 	size_t room = INPUT;
@@ -173,7 +196,16 @@ static void hear(struct peer *peer)
 
 	if (n > 0)
 		server->take(peer, to ?: input, n);
-	else if (n && n != -EAGAIN)
+	return n;
+}
+
+static void hear(struct peer *peer)
+{
+	ssize_t n;
+
+	if (hear_parcel(peer, &n))
+		n = hear_bytes(peer);
+	if (n < 0 && n != -EAGAIN)
 		peer_drop(peer);
 	else if (!n)
 		peer->last = true;

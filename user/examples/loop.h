@@ -38,6 +38,9 @@ struct server {
 	void (*take)(struct peer *peer, const char *data, size_t len);
 	/* Where they are to go, and how many at most; NULL: to where the loop likes. */
 	char *(*room)(struct peer *peer, size_t *len);
+	/* So many bytes may come as parcels, of which the server gets views; may be NULL. */
+	size_t (*wants)(struct peer *peer);
+	void (*give)(struct peer *peer, struct fbuf_view *parcel);
 	/* All was sent; true if there is more now, or more to be done. May be NULL. */
 	bool (*more)(struct peer *peer);
 	/* Once a second; may be NULL. */

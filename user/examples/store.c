@@ -26,13 +26,20 @@ struct stored *store_find(const char *path)
 	return found ? *found : NULL;
 }
 
-struct stored *store_new(const char *path, bool log)
+struct stored *store_loose(void)
 {
 	struct stored *entry = must(calloc(1, sizeof(*entry)));
 
+	TAILQ_INIT(&entry->pieces);
+	return entry;
+}
+
+struct stored *store_new(const char *path, bool log)
+{
+	struct stored *entry = store_loose();
+
 	entry->path = must(strdup(path));
 	entry->log = log;
-	TAILQ_INIT(&entry->pieces);
 	must(tsearch(entry, &entries, by_path));
 	return entry;
 }
@@ -51,29 +58,51 @@ static void drop_pieces(struct stored *entry, uint64_t place)
 	}
 }
 
-static void add_piece(struct stored *entry, char *data, size_t len, size_t room)
+static void add_view(struct stored *entry, struct fbuf_view *view, char *data, size_t len)
 {
 	struct piece *piece = must(malloc(sizeof(*piece)));
 
-	*piece = (struct piece){ .data = data, .start = entry->end, .len = len, .room = room };
-	piece->view = must(fbuf_view_own(heap, data, room));
+	*piece = (struct piece){
+		.view = view, .data = data, .start = entry->end,
+		.len = len, .room = fbuf_view_len(view),
+	};
 	TAILQ_INSERT_TAIL(&entry->pieces, piece, in);
 	entry->end += len;
 }
 
-static void free_entry(void *arg)
+static void add_piece(struct stored *entry, char *data, size_t len, size_t room)
 {
-	struct stored *entry = arg;
+	add_view(entry, must(fbuf_view_own(heap, data, room)), data, len);
+}
 
+void store_add_parcel(struct stored *entry, struct fbuf_view *parcel)
+{
+	add_view(entry, parcel, NULL, fbuf_view_len(parcel));
+}
+
+void store_add(struct stored *entry, char *data, size_t len)
+{
+	add_piece(entry, data, len, len);
+}
+
+void store_free(struct stored *entry)
+{
+	if (!entry)
+		return;
 	drop_pieces(entry, UINT64_MAX);
 	free(entry->path);
 	free(entry);
 }
 
+static void free_entry(void *entry)
+{
+	store_free(entry);
+}
+
 void store_delete(struct stored *entry)
 {
 	tdelete(entry, &entries, by_path);
-	free_entry(entry);
+	store_free(entry);
 }
 
 void store_clear(void)
@@ -90,23 +119,47 @@ void store_replace(struct stored *object, char *data, size_t len)
 		add_piece(object, data, len, len);
 }
 
+void store_take(struct stored *object, struct stored *loose)
+{
+	drop_pieces(object, UINT64_MAX);
+	TAILQ_CONCAT(&object->pieces, &loose->pieces, in);
+	object->end = loose->end;
+	store_free(loose);
+}
+
+static char *copy(const struct stored *object)
+{
+	char *whole = fbuf_heap_alloc(heap, object->end);
+	struct piece *piece;
+
+	if (!whole)
+		return NULL;
+	TAILQ_FOREACH(piece, &object->pieces, in) {
+		if (fbuf_view_get(piece->view, 0, whole + piece->start, piece->len)) {
+			fbuf_heap_free(heap, whole);
+			return NULL;
+		}
+	}
+	return whole;
+}
+
 int store_change(struct stored *object, size_t from, char *data, size_t len)
 {
 	struct piece *piece = TAILQ_FIRST(&object->pieces);
 	char *whole;
 
-	if (snapshot && fbuf_view_count(piece->view) == 1) {
+	if (snapshot && piece->data && piece->len == object->end &&
+	    fbuf_view_count(piece->view) == 1) {
 		memcpy(piece->data + from, data, len);
 		fbuf_heap_free(heap, data);
 		return 0;
 	}
-	whole = fbuf_heap_alloc(heap, piece->len);
+	whole = copy(object);
 	if (!whole)
 		return -ENOMEM;
-	memcpy(whole, piece->data, piece->len);
 	memcpy(whole + from, data, len);
 	fbuf_heap_free(heap, data);
-	store_replace(object, whole, piece->len);
+	store_replace(object, whole, object->end);
 	return 0;
 }
 

@@ -13,11 +13,11 @@
 
 #include <fbuf/queue.h>
 
-/* Some bytes of an entry. An object is one piece if it has bytes. */
+/* Some bytes of an entry. An object is one piece, or several if some are parcels. */
 struct piece {
 	TAILQ_ENTRY(piece) in;
 	struct fbuf_view *view;
-	char *data;
+	char *data;			/* NULL of a parcel */
 	uint64_t start;
 	size_t len, room;
 };
@@ -39,7 +39,18 @@ void store_delete(struct stored *entry);
 /* All that there is. */
 void store_clear(void);
 
-/* Those that take data, of the heap, own it from then on. */
+/* One that no path names: a body gathers in it. */
+struct stored *store_loose(void);
+void store_free(struct stored *loose);
+
+/* Those that take a view or data, of the heap, own it from then on. */
+
+/* A parcel's bytes at the end. */
+void store_add_parcel(struct stored *entry, struct fbuf_view *parcel);
+/* At the end as well: a piece of its own. */
+void store_add(struct stored *entry, char *data, size_t len);
+/* All that the loose one had, in the place of all that the object had. */
+void store_take(struct stored *object, struct stored *loose);
 
 /* An object's new bytes, in the place of all that it had. */
 void store_replace(struct stored *object, char *data, size_t len);
