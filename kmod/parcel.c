@@ -201,7 +201,7 @@ static void parcel_uncharge(struct fbuf_parcel *p, unsigned long nr)
 
 static int parcel_grow(struct fbuf_parcel *p)
 {
-	unsigned int max = 4 * p->max;
+	unsigned int max = max(4 * p->max, 64U);
 	struct bio_vec *runs;
 
 	runs = kvmalloc_array(max, sizeof(*runs), GFP_KERNEL_ACCOUNT);
@@ -393,26 +393,6 @@ const struct bio_vec *fbuf_parcel_run(const struct fbuf_parcel *p,
 	return run;
 }
 
-/* A page at a time, which the checks of copies to user memory understand. */
-static int run_copy(const struct bio_vec *run, unsigned int at, void __user *to,
-		    unsigned int len)
-{
-	const char *from = page_address(run->bv_page);
-	unsigned int offset = run->bv_offset + at;
-
-	while (len) {
-		unsigned int n = min_t(unsigned int, len,
-				       PAGE_SIZE - offset_in_page(offset));
-
-		if (copy_to_user(to, from + offset, n))
-			return -EFAULT;
-		offset += n;
-		to += n;
-		len -= n;
-	}
-	return 0;
-}
-
 /**
  * fbuf_parcel_copy() - copy bytes of a parcel to user memory
  * @p: the parcel
@@ -427,17 +407,25 @@ int fbuf_parcel_copy(const struct fbuf_parcel *p, unsigned int at,
 		     void __user *to, unsigned int len)
 {
 	const struct bio_vec *run = fbuf_parcel_run(p, &at);
-	int err = 0;
 
-	for (; len && !err; run++, at = 0) {
-		unsigned int n = min(len, run->bv_len - at);
+	for (;;) {
+		/* A run is of one folio, which is all that copies are checked for. */
+		const char *from = page_address(run->bv_page) + run->bv_offset;
+		unsigned int n = min3(len, run->bv_len - at, (u32)SZ_64K);
 
-		err = run_copy(run, at, to, n);
+		if (copy_to_user(to, from + at, n))
+			return -EFAULT;
 		to += n;
 		len -= n;
+		if (!len)
+			return 0;
+		at += n;
+		if (at == run->bv_len) {
+			run++;
+			at = 0;
+		}
 		cond_resched();
 	}
-	return err;
 }
 
 /**

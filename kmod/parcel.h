@@ -15,8 +15,8 @@
 struct fbuf_handle;
 struct fbuf_pool;
 
-/* Runs that a parcel keeps without an allocation, and at most. */
-#define FBUF_PARCEL_FAST	20
+/* Runs that a parcel keeps without an allocation, in 256 bytes with the rest; at most. */
+#define FBUF_PARCEL_FAST	7
 #define FBUF_PARCEL_RUNS_MAX	4096
 
 /**

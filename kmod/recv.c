@@ -141,10 +141,16 @@ static int recv_put(struct fbuf_handle *h, const struct fbuf_parcel *p,
 {
 	u64 name = fbuf_parcel_name(p);
 
-	if (!put_user(head_len, &uargs->head_len) &&
-	    !put_user(p->copied, &uargs->copied) &&
-	    !put_user(name, &uargs->name))
-		return 0;
+	if (!user_write_access_begin(uargs, sizeof(*uargs)))
+		goto fault;
+	unsafe_put_user(head_len, &uargs->head_len, end);
+	unsafe_put_user(p->copied, &uargs->copied, end);
+	unsafe_put_user(name, &uargs->name, end);
+	user_write_access_end();
+	return 0;
+end:
+	user_write_access_end();
+fault:
 	fbuf_parcels_free(h, &name, 1);
 	return -EFAULT;
 }
@@ -153,12 +159,17 @@ static int recv_put(struct fbuf_handle *h, const struct fbuf_parcel *p,
 static int recv_probe(const struct fbuf_recv *args,
 		      struct fbuf_recv __user *uargs)
 {
-	if (put_user(args->drop, &uargs->drop) ||
-	    put_user(args->head_len, &uargs->head_len) ||
-	    put_user(args->copied, &uargs->copied) ||
-	    put_user(args->name, &uargs->name))
+	if (!user_write_access_begin(uargs, sizeof(*uargs)))
 		return -EFAULT;
+	unsafe_put_user(args->drop, &uargs->drop, end);
+	unsafe_put_user(args->head_len, &uargs->head_len, end);
+	unsafe_put_user(args->copied, &uargs->copied, end);
+	unsafe_put_user(args->name, &uargs->name, end);
+	user_write_access_end();
 	return 0;
+end:
+	user_write_access_end();
+	return -EFAULT;
 }
 
 static void recv_count(struct fbuf_pool *pool, const struct fbuf_parcel *p)

@@ -184,23 +184,24 @@ static int take_actor(read_descriptor_t *desc, struct sk_buff *skb,
 		      unsigned int offset, size_t len)
 {
 	struct take *t = desc->arg.data;
-	unsigned int before = t->p->len, n;
+	unsigned int before = t->p->len, want, n;
 	size_t cost;
 	int err;
 
 	if (!t->left)
 		return 0;
-	n = take_fits(t, skb, min_t(size_t, len, t->left));
-	if (!n) {
+	want = take_fits(t, skb, min_t(size_t, len, t->left));
+	if (!want) {
 		t->full = true;
 		return 0;
 	}
 	/* First, as pages of its own come on top of it. */
-	cost = take_cost(skb, n);
+	cost = take_cost(skb, want);
 	t->p->cost += cost;
-	err = take_skb(t, skb, offset, offset + n);
+	err = take_skb(t, skb, offset, offset + want);
 	n = t->p->len - before;
-	t->p->cost -= cost - take_cost(skb, n);
+	if (unlikely(n < want))
+		t->p->cost -= cost - take_cost(skb, n);
 	t->left -= n;
 	desc->count = t->left;
 	t->full = err == -EDQUOT;
