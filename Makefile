@@ -121,7 +121,7 @@ serve-bench: deps
 	@$(VM)/deps run
 	@$(BENCH)/serve-bench
 
-# Where the instructions of one send go: METHOD=sendfile SIZE=64K
+# Where the instructions of one send go: METHOD=sendfile SIZE=64K; of a parcel: METHOD=proxy
 METHOD	?= fbuf
 SIZE	?= 4K
 profile: deps user

@@ -2,10 +2,11 @@
 /*
  * receive FILE: what it costs to receive, to look at and to send on, each way to do it,
  * over TCP on loopback, in lock step; as JSON. To be run under -icount.
+ * receive --again METHOD SIZE: that one, over and over, for profile.
  *
  * A proxy takes a message that a sender wrote and sends it on; what is measured is its
  * part, from the moment that the message is in its socket until it is in the next one.
- * A reader takes a message and adds up all its bytes, eight at a time; what is measured
+ * A reader takes a message and adds up all its bytes, 32 at a time; what is measured
  * is its part, or with the sender's.
  */
 #include <fcntl.h>
@@ -25,6 +26,7 @@
 #define PEEK		4096U	/* bytes that a proxy looks at */
 #define MOST		(1U << 20)
 #define WARM_UP		8
+#define CONNS_WARM_UP	2000	/* messages until TCP's windows are as wide as they get */
 #define ROUNDS		31
 #define PIPE		(1 << 20)
 
@@ -337,6 +339,25 @@ static void measure(const struct method *m, size_t size, FILE *to, bool last)
 	       took[ROUNDS / 2], copied, verified ? "" : "  WRONG");
 }
 
+/* Until it is killed. */
+static int again(const char *name, size_t size)
+{
+	const struct method *m = methods;
+
+	while (m < methods + NR_METHODS && strcmp(m->name, name))
+		m++;
+	if (m == methods + NR_METHODS || !size || size > MOST) {
+		fprintf(stderr, "receive: no %s of %zu bytes\n", name, size);
+		return 2;
+	}
+	for (;;) {
+		m->send(size);
+		m->run(size);
+		if (m->on && !drain(size))
+			die(name, 0);
+	}
+}
+
 static void big(int sock)
 {
 	int bytes = SOCKBUF;
@@ -377,14 +398,31 @@ static void prepare(void)
 	measure_asking();
 }
 
+/* Connections that are young send more acknowledgements. */
+static void warm_up(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < CONNS_WARM_UP; i++) {
+		send_write(65536);
+		proxy_copy(65536);
+		if (!drain(65536))
+			die("warming up", 0);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const size_t sizes[] = { 65536, MOST };
 	unsigned int i, s;
 	FILE *to;
 
+	if (argc == 4 && !strcmp(argv[1], "--again")) {
+		prepare();
+		return again(argv[2], strtoul(argv[3], NULL, 0));
+	}
 	if (argc != 2) {
-		fprintf(stderr, "usage: receive FILE\n");
+		fprintf(stderr, "usage: receive FILE | --again METHOD SIZE\n");
 		return 2;
 	}
 	to = fopen(argv[1], "w");
@@ -393,6 +431,7 @@ int main(int argc, char **argv)
 	if (!clock_counts_instructions())
 		fprintf(stderr, "receive: the clock does not count instructions\n");
 	prepare();
+	warm_up();
 	fprintf(to, "[\n");
 	for (s = 0; s < 2; s++) {
 		for (i = 0; i < NR_METHODS; i++)
