@@ -247,7 +247,7 @@ TEST_F(show, edges)
 	} sent[] = {
 		{ 0, PAGE - 1, 0, 0 },
 		{ 0, PAGE, 0, 1 },
-		{ 1, PAGE, 0, 0 },
+		{ 1, 2000, 0, 0 },
 		{ 1, 2 * PAGE - 2, 0, 0 },
 		{ 1, 2 * PAGE - 1, PAGE - 1, 1 },
 		{ 100, 5 * PAGE, PAGE - 100, 4 },
