@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,12 +22,12 @@
 /* Stands for whatever looks at bytes: it reads them all. */
 static void filter(struct relay *r, const char *data, size_t len)
 {
-	size_t i;
+	const char *at = data, *end;
 
 	if (len > r->peek)
 		len = r->peek;
-	for (i = 0; i < len; i++)
-		r->lines += data[i] == '\n';
+	for (end = data + len; (at = memchr(at, '\n', end - at)); at++)
+		r->lines++;
 	r->peeked += len;
 }
 
