@@ -148,7 +148,8 @@ check-run: deps
 	@$(VM)/deps run
 	@selftests/run/check $(or $(KERNELS),uml 6.1 6.12)
 
-# The examples: on this machine, without the module; KERNELS="uml 6.12" for guests with it
+# The examples, and fbuf relay: on this machine, without the module; KERNELS="uml 6.12" for
+# guests with it
 check-apps: deps
 	@$(VM)/deps run
 	@selftests/apps/check $(or $(KERNELS),host uml)
@@ -227,7 +228,8 @@ help:
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
 	@echo 'make check-run    programs of Debian, as they are and under fbuf run: equal bytes'
-	@echo 'make check-apps   httpd and relay, by curl, wrk, redis-cli and others: equal bytes'
+	@echo 'make check-apps   httpd and relay, and fbuf relay in front of nginx, by curl, wrk and'
+	@echo '                  others: equal bytes'
 	@echo 'make run-suites   the tests of memcached and redis, under fbuf run'
 	@echo 'make run-mix      several of them for an hour with little memory (MINUTES)'
 	@echo 'make check-headers  the module built, and not run, for all kernels of Debian 12 and'
@@ -245,6 +247,6 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
-	deps vm demo cost count scale receive-bench bench workloads run-bench profile native check check-all \
+	deps vm demo cost count scale receive-bench bench workloads run-bench profile native check check-all check-apps \
 	check-headers check-run run-suites run-mix \
 	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash disable=SC2034,SC2154 # whoever sources it uses what is here
 #
-# What the tests of the examples share: servers that are started and ended.
+# What the tests of the examples and of proxies share: servers that are started and ended.
 
 said="err* log*"
 server=
@@ -15,17 +15,25 @@ tidy() { stop; }
 ended() { ! kill -0 "$1" 2>/dev/null; }
 listens_or_ended() { grep -qs "listening on port" "$tmp/log-$1" || ended "$server"; }
 
-# serve PROGRAM OPTION...: until it listens; sets $server and $port.
-serve()
+# listening NAME COMMAND...: a server, once it listens; sets $server and $port.
+listening()
 {
 	local name=$1
 	shift
 	: >"$tmp/log-$name"
-	"$here/$name" -p 0 "$@" >"$tmp/log-$name" 2>&1 </dev/null &
+	"$@" >"$tmp/log-$name" 2>&1 </dev/null &
 	server=$!
 	until_true listens_or_ended "$name" || return
 	port=$(sed -n 's/.*listening on port \([0-9]*\).*/\1/p' "$tmp/log-$name")
 	[ "$port" ]
+}
+
+# serve PROGRAM OPTION...: one of the examples
+serve()
+{
+	local name=$1
+	shift
+	listening "$name" "$here/$name" -p 0 "$@"
 }
 
 # It must end by itself when it is asked to, and complain of nothing.
