@@ -121,6 +121,11 @@ serve-bench: deps
 	@$(VM)/deps run
 	@$(BENCH)/serve-bench
 
+# fbuf relay in front of nginx, beside haproxy. As root, as run-bench.
+relay-bench: deps
+	@$(VM)/deps run
+	@$(BENCH)/relay-bench
+
 # Where the instructions of one send go: METHOD=sendfile SIZE=64K; of a parcel: METHOD=proxy
 METHOD	?= fbuf
 SIZE	?= 4K
@@ -219,6 +224,7 @@ help:
 	@echo 'make workloads    what programs do that send, each way to do it, in VMs'
 	@echo 'make run-bench    programs that nobody changed, plain and under fbuf run, in VMs'
 	@echo 'make serve-bench  httpd and relay beside nginx, varnish and redis, in VMs'
+	@echo 'make relay-bench  fbuf relay in front of nginx beside haproxy, in VMs'
 	@echo 'make profile      where the instructions of a send go (METHOD, SIZE, KERNEL)'
 	@echo 'make native       what each way to send costs at native speed'
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, 6.12-rt,'
@@ -247,6 +253,7 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user uninstall load unload \
-	deps vm demo cost count scale receive-bench bench workloads run-bench profile native check check-all check-apps \
+	deps vm demo cost count scale receive-bench bench workloads run-bench \
+	serve-bench relay-bench profile native check check-all check-apps \
 	check-headers check-run run-suites run-mix \
 	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help

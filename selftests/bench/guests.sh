@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# What runs servers of Debian in guests, to be sourced after common.sh: the guests, where
-# these and what asks them are. Who sources it has $parts, $disk and rows_of().
+# What serve-bench and relay-bench share, to be sourced after common.sh: the guests, where
+# servers of Debian and what asks them are. Who sources it has $parts, $disk and rows_of().
 # shellcheck shell=bash disable=SC2154 # common.sh and who sources this have them
 
 tools=$build/serve
@@ -11,8 +11,8 @@ cpu="max,-erms,-fsrm"
 build_serve()
 {
 	say "building what asks, and what answers"
-	make -s -C "$here/serve" O="$tools"
-	cp "$here"/serve/{measure,servers.sh} "$build"/user/examples/{httpd,relay} "$tools"
+	make -s -C "$here/serve" O="$tools" USER="$build/user"
+	cp "$here"/serve/{measure,proxies,servers.sh} "$build"/user/examples/{httpd,relay} "$tools"
 }
 
 # measure KERNEL NAME SCRIPT: the rows of that name, of $ROWS if it is set

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What reports of servers share: rows that guests left."""
+"""What the reports of serve-bench and relay-bench share: rows that guests left."""
 
 from pathlib import Path
 
@@ -11,12 +11,15 @@ CONDITIONS = {"cpus": 1, "programs": "Debian 12", "transport": "TCP loopback"}
 def read_row(directory, kernel, clock, text):
     server, size, connections, how = (text.split(":") + [""])[:4]
     row = {"kernel": kernel, "clock": clock, "server": server, "size": int(size),
-           "connections": int(connections), "client": "wrk" if how == "wrk" else "load",
+           "connections": int(connections), "client": {"wrk": "wrk", "copies": "curl"}.get(how, "load"),
            "reads": how != "drop", "cost": None, "p99_small_ns": None, "verified": False}
     path = directory / f"{text}.json"
     if not path.exists() or not path.stat().st_size:
         return row | {"note": "not measured"}
     got = load(path)
+    if how == "copies":
+        each = {name: got[name] / got["requests"] for name in got.keys() - {"requests", "wrong"}}
+        return row | {"copies": each, "compared": got["requests"], "verified": not got["wrong"]}
     row |= {"cost": got["median"], "server_cost": got["server"] or None,
             "p99_small_ns": got.get("p99_small_ns"), "p50_small_ns": got.get("p50_small_ns"),
             "samples": got.get("samples", 0), "compared": got["compared"],

@@ -6,13 +6,15 @@
 #
 #	all_rows CLOCK SERVER:SIZE:CONNECTIONS[:HOW]...
 #
-# HOW is drop (what comes is not read) or wrk (which asks). What that took is in /out/ROW.json,
-# what else was said beside it, .log.
+# HOW is drop (what comes is not read), wrk (which asks), or copies (of what is copied, not
+# what it takes). That is in /out/ROW.json, what else was said beside it, .log.
 out_dir=${OUT:-/out}
 tools=$(cd "$(dirname "$0")" && pwd)
 port=7000
 server=
 failed=0
+rounds=1		# of all connections in a window, if that is not too much
+no_small=		# or it is not measured how long small ones take meanwhile
 work=/tmp/serve
 mkdir -p $work/www
 
@@ -47,13 +49,13 @@ worker() { pgrep -P "$server" | head -n 1; }
 # ask PID PROTOCOL: more requests in a window where more are under way at once.
 ask()
 {
-	local samples=200 requests=16 windows=9
+	local samples=200 requests=16 windows=9 rounds=$rounds
 	[ $connections -lt 16 ] || windows=5
-	[ $connections -lt 16 ] || [ $2 = relay ] || requests=$connections
+	[ $((connections * size)) -le 8388608 ] || { samples=40 && rounds=1; }
+	[ $connections -lt 16 ] || [ $2 = relay ] || requests=$((connections * rounds))
 	[ $2 = http ] || requests=4
 	[ $connections -lt 500 ] || windows=3
-	[ $((connections * size)) -le 8388608 ] || samples=40
-	[ "$how" != drop ] || samples=0
+	[ "$how" != drop ] && [ ! "$no_small" ] || samples=0
 	"$tools/load" --server "$1" --clock "$clock" ${how:+--$how} --warm $((requests * 2)) \
 		--windows $windows --requests $requests --samples $samples \
 		$2 $port $size $connections >"$out"
@@ -75,11 +77,28 @@ by_wrk()
 	echo "{\"median\": $(awk "BEGIN { printf \"%.0f\", 1e9 / $rps }"), \"server\": 0, \"compared\": 2, \"wrong\": 0}" >"$out"
 }
 
+# Objects one after another by one connection, all of them compared.
+by_copies()
+{
+	local rounds=4 wrong=0 file got
+	mkdir -p $work/got
+	"$tools/copies" "$1" curl -sS -f -o "$work/got/k#1-#2" \
+		"http://127.0.0.1:$port/k[1-8]?[1-$rounds]" >$work/copies || return
+	for file in "$work"/www/k[1-9]*; do
+		for got in "$work/got/${file##*/}"-*; do
+			cmp "$file" "$got" || wrong=$((wrong + 1))
+		done
+	done
+	rm -r $work/got
+	echo "{\"requests\": $((8 * rounds)), \"wrong\": $wrong, $(cat $work/copies)}" >"$out"
+}
+
 ask_http()
 {
 	listens || return
 	case $how in
 	wrk)	by_wrk ;;
+	copies)	by_copies "$1" ;;
 	*)	ask "$1" http ;;
 	esac
 }
