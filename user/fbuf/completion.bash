@@ -52,7 +52,7 @@ _fbuf_words()
 	run,0)			compgen -c ;;
 	send,0|recv,1|demo,0|run,*)
 				echo files ;;
-	send,1)			compgen -A hostname ;;
+	send,1|doctor,0)	compgen -A hostname ;;
 	send,2|recv,0|relay,0)	compgen -A service ;;
 	stat,0|"pool show,0"|"pool watch,0")
 				_fbuf_pools ;;
@@ -79,7 +79,7 @@ _fbuf_files()
 
 _fbuf()
 {
-	local commands="send recv relay run compare bench cost demo pool stat top limit help"
+	local commands="send recv relay run compare bench cost demo pool stat top limit doctor help"
 	# shellcheck disable=SC2034 # ${!command} has them
 	local pool="list ls show watch make" limit="show set"
 	local cur=${COMP_WORDS[COMP_CWORD]} words=("${COMP_WORDS[@]:1:COMP_CWORD-1}")

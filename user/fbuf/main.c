@@ -26,6 +26,7 @@ static const struct tool_command commands[] = {
 	{ "stat", cmd_stat },
 	{ "top", cmd_top },
 	{ "limit", cmd_limit },
+	{ "doctor", cmd_doctor },
 	{ "help", cmd_help },
 	{ }
 };
@@ -47,6 +48,7 @@ static const char help[] =
 "  fbuf stat [ID]             what pools did\n"
 "  fbuf top                   pools by what they send, live\n"
 "  fbuf limit                 show or set limits of pools and users\n"
+"  fbuf doctor [ADDRESS]      what is wrong here, and what to type\n"
 "  fbuf help [COMMAND]        this, or the help of a command\n"
 "\n"
 "A command's first letters will do, if no other command begins so.\n"

@@ -383,7 +383,7 @@ struct ctl *ctl_open(bool quiet)
 	if (ret >= 0)
 		return c;
 	if (!quiet && ret == -NLE_OBJ_NOTFOUND)
-		tool_err("The fbuf module is not loaded. Load it with \"sudo modprobe fbuf\", or with \"sudo make load\" in its source tree.");
+		tool_no_module();
 	else if (!quiet)
 		tool_err("Cannot speak netlink with the kernel: %s.",
 			 nl_geterror(ret));

@@ -13,7 +13,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "doctor.h"
 #include "nl.h"
+
+void tool_no_module(void)
+{
+	if (!access("/sys/module/fbuf", F_OK))
+		tool_err("The fbuf module is loaded, but is not to be had here: \"fbuf doctor\" says what to do.");
+	else if (doctor_wants_signature())
+		tool_err("The fbuf module is not loaded, and this kernel loads only modules that are signed with a key that it knows: \"sudo fbuf doctor --load\" says what to do.");
+	else
+		tool_err("The fbuf module is not loaded. Load it with \"sudo modprobe fbuf\", or with \"sudo make load\" in its source tree; if it does not load, \"sudo fbuf doctor --load\" says why.");
+}
 
 /* Whose the device is, and who asks. */
 static void explain_access(void)
@@ -103,17 +114,22 @@ static void explain_quota(size_t buf_size, unsigned int nr_bufs)
 			 want, user);
 }
 
+static bool is_buf_size(size_t size)
+{
+	return size >= (size_t)sysconf(_SC_PAGESIZE) &&
+	       size <= FBUF_BUF_SIZE_MAX && !(size & (size - 1));
+}
+
 static void explain_create(int err, size_t buf_size, unsigned int nr_bufs,
 			   unsigned int flags)
 {
-	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX];
+	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX], version[DOCTOR_LINE];
 
 	switch (err) {
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
-		tool_err("There is no %s: the fbuf module is not loaded. Load it with \"sudo modprobe fbuf\", or with \"sudo make load\" in its source tree.",
-			 FBUF_DEVICE);
+		tool_no_module();
 		break;
 	case EACCES:
 	case EPERM:
@@ -130,6 +146,12 @@ static void explain_create(int err, size_t buf_size, unsigned int nr_bufs,
 			tool_err("The pool would have %s, and no pool may have more than %s. Make it smaller with -b or -n.",
 				 fmt_bytes(want, (double)buf_size * nr_bufs),
 				 fmt_bytes(max, FBUF_POOL_SIZE_MAX));
+			break;
+		}
+		if (flags & FBUF_POOL_LAZY && is_buf_size(buf_size) &&
+		    doctor_read(version, "/sys/module/fbuf/version")) {
+			tool_err("The module that is loaded, version %s, knows no lazy pools: load a newer one, or do without --lazy.",
+				 version);
 			break;
 		}
 		tool_err("The module refuses buffers of %zu bytes%s: the size must be a power of two from %ld to %u.",

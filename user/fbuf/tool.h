@@ -30,6 +30,7 @@ int cmd_bench(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
 int cmd_cost(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_limit(int argc, char **argv);
 int cmd_pool(int argc, char **argv);
 int cmd_pool_watch(int argc, char **argv);
@@ -130,6 +131,9 @@ bool tool_flush(void);
 int tool_pool_create(struct fbuf_pool **pool, size_t buf_size,
 		     unsigned int nr_bufs);
 int tool_pool_fd(size_t buf_size, unsigned int nr_bufs, unsigned int flags);
+
+/* That the module is not loaded, and what to do about that. */
+void tool_no_module(void);
 
 /* Sockets. family is AF_UNSPEC, AF_INET or AF_INET6; -1 after a message. */
 int tool_connect(int family, const char *host, const char *port);

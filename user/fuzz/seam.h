@@ -8,6 +8,7 @@
 #define FBUF_FUZZ_SEAM_H
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <netdb.h>
@@ -54,6 +55,7 @@
 /* There are members of this name: all of them get the new one. */
 #define open				fake_open
 
+#define dlopen(...)			NULL
 #define execvp(...)			fake_refuse()
 #define fork()				fake_refuse()
 #define kill(...)			fake_refuse()
@@ -76,6 +78,7 @@
 #define genl_connect(...)		fake_nl_resolve()
 #define genl_ctrl_resolve(...)		fake_nl_resolve()
 #define genl_ctrl_resolve_grp(...)	fake_nl_resolve()
+#define nl_connect(...)			fake_refuse()
 #define nl_socket_add_membership(...)	fake_nl_resolve()
 #define nl_send_auto(...)		fake_nl_send()
 #define nl_recvmsgs(...)		fake_nl_recv(__VA_ARGS__)
