@@ -148,6 +148,10 @@ check-debug: deps
 check-uml: deps
 	@$(VM)/check uml
 
+# Of other releases: RELEASES="0.4=COMMIT", else the last two
+check-skew: deps
+	@selftests/skew/check $(RELEASES)
+
 # Debian's own programs under fbuf run; KERNELS="uml 6.1 6.12", TESTS="redis.sh web.sh"
 check-run: deps
 	@$(VM)/deps run
@@ -238,6 +242,8 @@ help:
 	@echo '                  others: equal bytes'
 	@echo 'make run-suites   the tests of memcached and redis, under fbuf run'
 	@echo 'make run-mix      several of them for an hour with little memory (MINUTES)'
+	@echo 'make check-skew   module, library and tool of this tree and of the last two releases,'
+	@echo '                  in all pairs'
 	@echo 'make check-headers  the module built, and not run, for all kernels of Debian 12 and'
 	@echo '                  13 from 6.1 and 6.12 on, old point releases too'
 	@echo 'make check-all    all of these, 6.12 with real-time scheduling, the newest kernel'
@@ -255,5 +261,5 @@ help:
 .PHONY: all user headers modules floor install install-user uninstall load unload \
 	deps vm demo cost count scale receive-bench bench workloads run-bench \
 	serve-bench relay-bench profile native check check-all check-apps \
-	check-headers check-run run-suites run-mix \
+	check-headers check-skew check-run run-suites run-mix \
 	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help
