@@ -8,6 +8,7 @@
 #include <linux/uaccess.h>
 
 #include "args.h"
+#include "log.h"
 
 /**
  * fbuf_args_get_grown() - fbuf_args_get() of a structure not as long as ours
@@ -24,9 +25,15 @@
 int fbuf_args_get_grown(void *args, size_t size, size_t min, size_t usize,
 			const void __user *uargs)
 {
+	int err;
+
 	if (usize < min)
 		return -EINVAL;
-	return copy_struct_from_user(args, size, uargs, usize);
+	err = copy_struct_from_user(args, size, uargs, usize);
+	if (err == -E2BIG)
+		fbuf_log_notice("a call with %zu bytes of arguments, of which this module knows %zu: the program is for a newer fbuf, load a newer module",
+				usize, size);
+	return err;
 }
 
 /**

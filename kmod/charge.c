@@ -16,7 +16,10 @@
 #include <linux/xarray.h>
 
 #include "charge.h"
+#include "log.h"
 #include "types.h"
+
+#define PAGE_KIB(nr)	((u64)(nr) << (PAGE_SHIFT - 10))
 
 /* Module parameters, in bytes; 0 is no limit. */
 unsigned long long fbuf_pool_max;
@@ -148,6 +151,49 @@ void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr)
 	pool->charged -= nr;
 }
 
+/* The limit of a user, in bytes, and what he has. */
+static u64 user_limit(struct fbuf_user *user, unsigned long *pages)
+{
+	u64 limit;
+
+	xa_lock(&users);
+	limit = user->own ? user->limit : READ_ONCE(fbuf_user_max);
+	*pages = user->pages;
+	xa_unlock(&users);
+	return limit;
+}
+
+/**
+ * fbuf_charge_log() - tell the administrator of a charge that was refused
+ * @pool: the pool
+ * @nr: pages
+ * @err: what fbuf_charge() returned
+ * @what: what they were for
+ *
+ * Context: as fbuf_charge().
+ */
+void fbuf_charge_log(struct fbuf_pool *pool, unsigned long nr, int err,
+		     const char *what)
+{
+	kuid_t uid = pool->owner->uid;
+	unsigned long has;
+	u64 limit;
+
+	if (err == -ENOMEM) {
+		has = atomic_long_read(&pool->cred->user->locked_vm);
+		fbuf_log_notice("%s of %llu KiB passes RLIMIT_MEMLOCK of uid %u, %llu KiB, of which %llu KiB are used: raise it by ulimit -l, limits.conf, or LimitMEMLOCK= of the service",
+				what, PAGE_KIB(nr),
+				from_kuid(&init_user_ns, uid),
+				PAGE_KIB(pool->memlock), PAGE_KIB(has));
+		return;
+	}
+	limit = user_limit(pool->owner, &has);
+	fbuf_log_notice("%s of %llu KiB passes the limit of uid %u, %llu KiB, of which %llu KiB are used: raise it by fbuf limit set --uid %u --user SIZE",
+			what, PAGE_KIB(nr), from_kuid(&init_user_ns, uid),
+			limit >> 10, PAGE_KIB(has),
+			from_kuid(&init_user_ns, uid));
+}
+
 /**
  * fbuf_charge_init() - find out whom to charge for a new pool, and do so
  * @pool: the pool; its maker is the calling task's user
@@ -158,9 +204,13 @@ void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr)
 int fbuf_charge_init(struct fbuf_pool *pool)
 {
 	u64 max = READ_ONCE(fbuf_pool_max);
+	int err;
 
-	if (max && pool->nr_pages > max >> PAGE_SHIFT)
+	if (max && pool->nr_pages > max >> PAGE_SHIFT) {
+		fbuf_log_notice("a pool of %llu KiB passes pool_max, %llu KiB: raise it by fbuf limit set --pool SIZE",
+				PAGE_KIB(pool->nr_pages), max >> 10);
 		return -EDQUOT;
+	}
 	/* Most have no such privilege, and need none: that is no event to audit. */
 	if (!ns_capable_noaudit(&init_user_ns, CAP_IPC_LOCK)) {
 		pool->cred = get_current_cred();
@@ -171,7 +221,12 @@ int fbuf_charge_init(struct fbuf_pool *pool)
 	if (pool->owner)
 		pool->owner->pools++;
 	xa_unlock(&users);
-	return pool->owner ? fbuf_charge(pool, pool->nr_pages) : -ENOMEM;
+	if (!pool->owner)
+		return -ENOMEM;
+	err = fbuf_charge(pool, pool->nr_pages);
+	if (err)
+		fbuf_charge_log(pool, pool->nr_pages, err, "a pool");
+	return err;
 }
 
 /**

@@ -28,6 +28,8 @@ struct fbuf_user {
 
 extern unsigned long long fbuf_pool_max;
 extern unsigned long long fbuf_user_max;
+void fbuf_charge_log(struct fbuf_pool *pool, unsigned long nr, int err,
+		     const char *what);
 int fbuf_charge_init(struct fbuf_pool *pool);
 void fbuf_charge_exit(struct fbuf_pool *pool);
 int fbuf_charge(struct fbuf_pool *pool, unsigned long nr);

@@ -17,6 +17,7 @@
 #include "drop.h"
 #include "fill.h"
 #include "handle.h"
+#include "log.h"
 #include "map.h"
 #include "parcel.h"
 #include "pipe.h"
@@ -365,6 +366,8 @@ static noinline long handle_call(struct fbuf_handle *h, unsigned int cmd,
 	case _IOC_NR(FBUF_IOC_INFO):
 		return handle_info(h, cmd, arg);
 	}
+	fbuf_log_notice("call %u, of which this module does not know: the program is for a newer fbuf, load a newer module",
+			_IOC_NR(cmd));
 	return -ENOTTY;
 }
 

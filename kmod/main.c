@@ -62,7 +62,7 @@ static struct miscdevice fbuf_device = {
 	.fops	= &fbuf_control_fops,
 };
 
-static int __init fbuf_init(void)
+static int __init start(void)
 {
 	int err;
 
@@ -102,6 +102,15 @@ err_pool:
 	fbuf_pool_exit();
 err_nudge:
 	fbuf_nudge_exit();
+	return err;
+}
+
+static int __init fbuf_init(void)
+{
+	int err = start();
+
+	if (err)
+		pr_err("fbuf: the module is not loaded: error %d\n", err);
 	return err;
 }
 

@@ -22,6 +22,7 @@
 
 #include "charge.h"
 #include "folio.h"
+#include "log.h"
 #include "look.h"
 #include "nudge.h"
 #include "parcel.h"
@@ -150,6 +151,19 @@ static int parcel_charge(struct fbuf_pool *pool, unsigned long nr)
 	return fbuf_charge(pool, nr);
 }
 
+/* A page could not be had: tell why. */
+static void parcel_log(struct fbuf_pool *pool, int err)
+	__must_hold(&pool->lock)
+{
+	u64 max = READ_ONCE(fbuf_parcel_max);
+
+	if (max && pool->parcel_pages >= max >> PAGE_SHIFT)
+		fbuf_log_notice("a parcel passes parcel_max of its pool, %llu KiB: raise it in /sys/module/fbuf/parameters/parcel_max",
+				max >> 10);
+	else
+		fbuf_charge_log(pool, 1, err, "a parcel");
+}
+
 /* What packets let go of is charged no more. */
 static void parcel_reap(struct fbuf_pool *pool)
 	__must_hold(&pool->lock)
@@ -182,6 +196,8 @@ int fbuf_parcel_charge(struct fbuf_parcel *p, size_t bytes)
 		do {
 			err = parcel_charge(pool, nr);
 		} while (err && (nr /= 2));
+		if (err)
+			parcel_log(pool, err);
 	}
 	if (!err) {
 		pool->parcel_pages += nr;

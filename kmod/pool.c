@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "event.h"
 #include "folio.h"
+#include "log.h"
 #include "nudge.h"
 #include "pool.h"
 #include "stats.h"
@@ -439,8 +440,12 @@ struct fbuf_pool *fbuf_pool_create(const struct fbuf_pool_create *args)
 		return ERR_PTR(-ENOMEM);
 	/* First the charge: it bounds what the rest may take. */
 	err = fbuf_charge_init(pool);
-	if (!err)
+	if (!err) {
 		err = pool_get_memory(pool);
+		if (err == -ENOMEM)
+			fbuf_log_notice("no memory for a pool of %lu pages: its memory cgroup is full, raise memory.max or MemoryMax= of the service, or the machine is",
+					pool->nr_pages);
+	}
 	if (!err)
 		err = pool_publish(pool);
 	if (err) {

@@ -150,6 +150,8 @@ static int reserve(struct fbuf_pool *pool, struct fbuf_buf *buf)
 		err = fbuf_charge(pool, nr);
 		if (err) {
 			fbuf_nudge();
+			fbuf_charge_log(pool, nr, err,
+					"a snapshot (what is sent is copied instead)");
 			return err;
 		}
 	}
