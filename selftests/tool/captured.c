@@ -8,7 +8,8 @@
  *
  * "packet" has a packet socket that nobody reads, "unread" a peer that does not.
  * "shared" sends nothing: two processes have the pool, and one of its handles is
- * only mapped. Says "pool ID inode NUMBER pid SECOND", for a line on standard
+ * only mapped. Nor do "thread" and "gone": a thread alone has it, by a table of files of
+ * its own, or as the first one has ended. Says "pool ID inode NUMBER pid SECOND", for a line on standard
  * input closes the sender's socket and says "closed", and for another one ends.
  */
 #include <arpa/inet.h>
@@ -16,6 +17,8 @@
 #include <netpacket/packet.h>
 #include <linux/if_ether.h>
 #include <linux/sockios.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +110,31 @@ static pid_t share(const struct pool *pool, int stop[2])
 	return pid;
 }
 
+/* For a line on standard input the process ends. */
+static void *own_files(void *how)
+{
+	struct fbuf_info info;
+	struct pool pool;
+
+	if (!strcmp(how, "thread"))
+		CHECK(!unshare(CLONE_FILES));
+	CHECK(!pool_make(&pool, BUF_SIZE, NR_BUFS));
+	CHECK(!pool_info(pool.fd, &info));
+	printf("pool %llu inode 0 pid %d", (unsigned long long)info.id, getpid());
+	next_line("");
+	exit(0);
+}
+
+static void thread(char *how)
+{
+	pthread_t other;
+
+	CHECK(!pthread_create(&other, NULL, own_files, how));
+	if (!strcmp(how, "gone"))
+		pthread_exit(NULL);
+	pthread_join(other, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	static __u8 got[NR_BUFS * BUF_SIZE];
@@ -118,6 +146,8 @@ int main(int argc, char **argv)
 	struct stat st;
 	char words[96];
 
+	if (!strcmp(how, "thread") || !strcmp(how, "gone"))
+		thread(argv[1]);
 	CHECK(!pool_make(&pool, BUF_SIZE, NR_BUFS));
 	CHECK(!tcp_pair(AF_INET, sock));
 	CHECK(!fstat(sock[0], &st));

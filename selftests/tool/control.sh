@@ -175,6 +175,27 @@ names_all_that_share()
 	capture_ends && [ $status -eq 0 ]
 }
 
+# Only a thread has it, which is named by its process.
+names_the_process_of_a_thread()
+{
+	capture "$1" || return
+	run fbuf pool show "$pool" && has "^  *pid $captured (captured), fd [0-9]*$" &&
+		run fbuf pool --who && narrow && has "^ *$pool .* captured $captured$"
+	status=$?
+	capture_ends && [ $status -eq 0 ]
+}
+
+# All pools, by who has them; of what others have who may not look.
+list_names_the_processes()
+{
+	capture shared || return
+	run fbuf pool --who && narrow && has "^ *$pool  root .* captured $captured, captured $second$" &&
+		run fbuf -j pool list --who && json &&
+		has "\"pid\": $captured," "\"pid\": $second," "\"pid\": $holder,"
+	status=$?
+	capture_ends && [ $status -eq 0 ]
+}
+
 # Packets wait in a packet socket that nobody reads; the sender's is done with them.
 captured_by_a_packet_socket()
 {
@@ -394,7 +415,7 @@ tables_are_narrow()
 # Only root sees all pools and sets limits.
 needs root module fbuf
 chmod 755 "$tmp"
-plan 43
+plan 46
 
 hold_pool -b 64K -n 4 --protect snapshot --sigbus
 report $? "a_pool_is_held"
@@ -425,6 +446,15 @@ report $? "show_names_the_processes"
 
 names_all_that_share
 report $? "show_names_all_that_share"
+
+names_the_process_of_a_thread thread
+report $? "names_the_process_of_a_thread"
+
+names_the_process_of_a_thread gone
+report $? "names_the_process_whose_first_thread_ended"
+
+list_names_the_processes
+report $? "list_names_the_processes"
 
 captured_by_a_packet_socket
 report $? "captured_buffers_are_not_the_sockets"

@@ -31,6 +31,7 @@ static const char list_help[] =
 "List the pools that you may see: root all, others their own; FLIGHT are buffers\n"
 "in flight, and OLDEST is for how long the oldest of these has been that.\n"
 "\n"
+"  -w, --who    the processes that have each open, instead\n"
 "  -j, --json   as JSON\n"
 "  -h, --help   print this\n";
 
@@ -121,7 +122,7 @@ static void print_view_json(const struct view *v)
 				    rights_json(v->handles[i].rights));
 		if (v->with_who)
 			json_object_set_new(more, "processes",
-					    who_json(&v->who,
+					    who_json(&v->who, v->pool.id,
 						     v->handles[i].id));
 		json_array_append_new(list, more);
 	}
@@ -186,7 +187,7 @@ static void print_flight(const struct view *v)
 	putchar('\n');
 	if (!v->sock.inode)
 		return;
-	who_print(&v->who, 0, INDENT);
+	who_print(&v->who, 0, 0, INDENT);
 	print_words(sock_words(words, &v->sock));
 }
 
@@ -294,7 +295,8 @@ static void print_view(const struct view *v)
 	print_stats(&v->stats);
 	for (i = 0; i < v->nr_handles; i++) {
 		print_handle(&v->handles[i]);
-		if (v->with_who && !who_print(&v->who, v->handles[i].id, INDENT))
+		if (v->with_who && !who_print(&v->who, v->pool.id,
+					      v->handles[i].id, INDENT))
 			print_words(nobody);
 	}
 	print_unseen(v);
@@ -447,14 +449,46 @@ static int cmd_pool_show(int argc, char **argv)
 	return tool_pool_id(argv[optind], &id) ? show_id(id) : TOOL_USAGE;
 }
 
-static void print_list_json(const struct ctl_pool *pools, size_t nr)
+static void print_list_json(const struct ctl_pool *pools, size_t nr,
+			    const struct who *who)
 {
-	json_t *list = json_array();
+	json_t *list = json_array(), *j;
 	size_t i;
 
-	for (i = 0; i < nr; i++)
-		json_array_append_new(list, ctl_pool_json(&pools[i]));
+	for (i = 0; i < nr; i++) {
+		j = ctl_pool_json(&pools[i]);
+		if (who)
+			json_object_set_new(j, "processes",
+					    who_json(who, pools[i].id, WHO_ANY));
+		json_array_append_new(list, j);
+	}
 	tool_print_json(stdout, list);
+}
+
+/* The processes instead of much else, so that they are in one table. */
+static void print_owners(const struct ctl_pool *pools, size_t nr,
+			 const struct who *who)
+{
+	static const char * const heads[] = {
+		"ID", "USER", "CHARGED", "PROCESSES", NULL
+	};
+	char bytes[FMT_BYTES_MAX], user[FMT_USER_MAX], text[WHO_BRIEF_MAX];
+	struct tool_table t = { .left = 1U << 1 | 1U << 3 };
+	size_t i;
+
+	table_heads(&t, heads);
+	for (i = 0; i < nr; i++) {
+		table_cell(&t, "%llu", (unsigned long long)pools[i].id);
+		table_cell(&t, "%s", fmt_user(user, pools[i].uid));
+		table_cell(&t, "%s", fmt_bytes(bytes, pools[i].charged));
+		table_cell(&t, "%s", who_brief(text, who, pools[i].id));
+	}
+	table_print(&t, SIZE_MAX);
+	if (who->blind)
+		printf("There is no /proc to find processes in.\n");
+	else if (who->unseen)
+		printf("Processes that could not be looked into: %u%s.\n",
+		       who->unseen, geteuid() ? "; root can" : "");
 }
 
 static void print_list(const struct ctl_pool *pools, size_t nr)
@@ -487,13 +521,52 @@ static void print_list(const struct ctl_pool *pools, size_t nr)
 	table_print(&t, SIZE_MAX);
 }
 
+static void show_list(const struct ctl_pool *pools, size_t nr, bool with_who)
+{
+	struct who who = { };
+
+	if (with_who)
+		who_look(&who, WHO_ALL, 0);
+	if (tool_json)
+		print_list_json(pools, nr, with_who ? &who : NULL);
+	else if (with_who)
+		print_owners(pools, nr, &who);
+	else
+		print_list(pools, nr);
+	who_end(&who);
+}
+
+static int parse_list(int argc, char **argv, bool *with_who)
+{
+	static const struct option longs[] = {
+		{ "who", no_argument, NULL, 'w' },
+		TOOL_LONG_JSON,
+		TOOL_LONG_HELP,
+		{ 0 }
+	};
+	int c, ret;
+
+	while ((c = tool_getopt(argc, argv, "wjh", longs)) != -1) {
+		if (c == 'w') {
+			*with_who = true;
+			continue;
+		}
+		ret = tool_option(c, list_help);
+		if (ret)
+			return ret;
+	}
+	return TOOL_OK;
+}
+
 static int cmd_pool_list(int argc, char **argv)
 {
-	int ret = tool_options(argc, argv, list_help);
 	struct ctl_pool *pools;
+	bool with_who = false;
 	struct ctl *c;
 	ssize_t nr;
+	int ret;
 
+	ret = parse_list(argc, argv, &with_who);
 	if (!ret)
 		ret = tool_no_args("pool list", argc, argv);
 	if (ret)
@@ -505,10 +578,7 @@ static int cmd_pool_list(int argc, char **argv)
 	if (nr < 0) {
 		ret = ctl_fail(c, "list the pools", nr);
 	} else {
-		if (tool_json)
-			print_list_json(pools, nr);
-		else
-			print_list(pools, nr);
+		show_list(pools, nr, with_who);
 		free(pools);
 	}
 	ctl_close(c);

@@ -285,6 +285,6 @@ json_t *sock_json(const struct sock_view *s, const struct who *w)
 	json_object_set_new(j, "queues",
 			    holders_json(s->queues, s->nr_queues, "number",
 					 "packets"));
-	json_object_set_new(j, "processes", who_json(w, 0));
+	json_object_set_new(j, "processes", who_json(w, 0, 0));
 	return j;
 }

@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/kcmp.h>
 
 #include "who.h"
 
@@ -79,24 +82,42 @@ static bool is_kernel(pid_t pid)
 	       flags & KTHREAD;
 }
 
-static void add_fd(struct look *l, int fd, uint32_t handle)
+/* Of another thread that shares a table of files with one that was looked at. */
+static bool is_known(const struct who *w, const struct who_fd *now)
+{
+	size_t i;
+
+	for (i = w->nr_fds; i && w->fds[i - 1].pid == now->pid; i--) {
+		const struct who_fd *f = &w->fds[i - 1];
+
+		if (f->fd == now->fd && f->pool == now->pool &&
+		    f->handle == now->handle)
+			return true;
+	}
+	return false;
+}
+
+static void add_fd(struct look *l, int fd, uint64_t pool, uint32_t handle)
 {
 	struct who *w = &l->who;
 	struct who_fd *fds;
 
+	l->now.fd = fd;
+	l->now.pool = pool;
+	l->now.handle = handle;
+	if (is_known(w, &l->now))
+		return;
 	if (!*l->now.command)
 		read_command(&l->now);
 	fds = realloc(w->fds, (w->nr_fds + 1) * sizeof(*fds));
 	if (!fds)
 		no_memory();
-	l->now.fd = fd;
-	l->now.handle = handle;
 	fds[w->nr_fds++] = l->now;
 	w->fds = fds;
 }
 
 /* False if the fd, which is a pool, does not tell which one. */
-static bool look_at_pool(struct look *l, int fd)
+static bool look_at_pool(struct look *l, const char *of, int fd)
 {
 	unsigned long long pool = 0;
 	unsigned int handle = 0;
@@ -104,7 +125,7 @@ static bool look_at_pool(struct look *l, int fd)
 	int seen = 0;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", l->now.pid, fd);
+	snprintf(path, sizeof(path), "%s/fdinfo/%d", of, fd);
 	f = fopen(path, "re");
 	if (!f)
 		return errno == ENOENT;
@@ -113,24 +134,24 @@ static bool look_at_pool(struct look *l, int fd)
 		seen += sscanf(line, "fbuf-handle: %u", &handle) == 1;
 	}
 	fclose(f);
-	if (seen == 2 && pool == l->pool)
-		add_fd(l, fd, handle);
+	if (seen == 2 && (pool == l->pool || l->pool == WHO_ALL))
+		add_fd(l, fd, pool, handle);
 	return seen == 2;
 }
 
 /* False if it could not be looked at; not so if it was closed meanwhile. */
-static bool look_at_fd(struct look *l, const char *name)
+static bool look_at_fd(struct look *l, const char *of, const char *name)
 {
 	char path[PATH_ROOM], text[PATH_ROOM];
 	int fd = atoi(name);
 
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", l->now.pid, fd);
+	snprintf(path, sizeof(path), "%s/fd/%d", of, fd);
 	if (!link_text(path, text))
 		return errno == ENOENT;
 	if (l->pool && !strcmp(text, POOL_LINK))
-		return look_at_pool(l, fd);
+		return look_at_pool(l, of, fd);
 	if (!strcmp(text, l->sock_link))
-		add_fd(l, fd, 0);
+		add_fd(l, fd, 0, 0);
 	return true;
 }
 
@@ -156,27 +177,60 @@ static void look_at_net(struct look *l)
 	w->nets = nets;
 }
 
-static void look_at_process(struct look *l, pid_t pid)
+/* The files of a process, or of a thread, in /proc: were they all to be seen? */
+static bool look_at_files(struct look *l, const char *of)
 {
 	const struct dirent *entry;
 	char path[PATH_ROOM];
 	bool seen = true;
 	DIR *dir;
 
-	l->now = (struct who_fd){ .pid = pid };
-	look_at_net(l);
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	snprintf(path, sizeof(path), "%s/fd", of);
 	dir = opendir(path);
-	if (!dir) {
-		l->who.unseen += errno != ENOENT && !is_kernel(pid);
-		return;
-	}
+	if (!dir)
+		return errno == ENOENT || is_kernel(l->now.pid);
 	while ((entry = readdir(dir))) {
 		if (isdigit((unsigned char)*entry->d_name))
-			seen &= look_at_fd(l, entry->d_name);
+			seen &= look_at_fd(l, of, entry->d_name);
 	}
 	closedir(dir);
-	l->who.unseen += !seen;
+	return seen;
+}
+
+/* Threads may have files of their own, and are there when the first one has ended. */
+static bool look_at_threads(struct look *l)
+{
+	const struct dirent *entry;
+	char path[PATH_ROOM];
+	bool seen = true;
+	DIR *dir;
+	pid_t tid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", l->now.pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		tid = atoi(entry->d_name);
+		if (tid <= 0 || tid == l->now.pid ||
+		    !syscall(SYS_kcmp, l->now.pid, tid, KCMP_FILES, 0, 0))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%d", l->now.pid,
+			 tid);
+		seen &= look_at_files(l, path);
+	}
+	if (dir)
+		closedir(dir);
+	return seen;
+}
+
+static void look_at_process(struct look *l, pid_t pid)
+{
+	char path[PATH_ROOM];
+
+	l->now = (struct who_fd){ .pid = pid };
+	look_at_net(l);
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	if (!look_at_files(l, path) || !look_at_threads(l))
+		l->who.unseen++;
 }
 
 void who_look(struct who *w, uint64_t pool, uint64_t sock)
@@ -206,24 +260,25 @@ void who_end(struct who *w)
 }
 
 /* The next descriptor that is one of it, from *at on, which goes behind it. */
-static const struct who_fd *next(const struct who *w, uint32_t handle,
-				 size_t *at)
+static const struct who_fd *next(const struct who *w, uint64_t pool,
+				 uint32_t handle, size_t *at)
 {
 	for (; *at < w->nr_fds; ++*at) {
-		if (w->fds[*at].handle == handle)
+		if (w->fds[*at].pool == pool &&
+		    (w->fds[*at].handle == handle || handle == WHO_ANY))
 			return &w->fds[(*at)++];
 	}
 	return NULL;
 }
 
-json_t *who_json(const struct who *w, uint32_t handle)
+json_t *who_json(const struct who *w, uint64_t pool, uint32_t handle)
 {
 	json_t *list = json_array(), *j = NULL, *fds = NULL;
 	const struct who_fd *f;
 	size_t at = 0;
 	pid_t pid = 0;
 
-	while ((f = next(w, handle, &at))) {
+	while ((f = next(w, pool, handle, &at))) {
 		if (f->pid != pid) {
 			j = json_object();
 			fds = json_array();
@@ -239,14 +294,15 @@ json_t *who_json(const struct who *w, uint32_t handle)
 	return list;
 }
 
-unsigned int who_print(const struct who *w, uint32_t handle, int indent)
+unsigned int who_print(const struct who *w, uint64_t pool, uint32_t handle,
+		       int indent)
 {
 	const struct who_fd *f;
 	unsigned int nr = 0;
 	size_t at = 0;
 	pid_t pid = 0;
 
-	while ((f = next(w, handle, &at))) {
+	while ((f = next(w, pool, handle, &at))) {
 		if (f->pid == pid) {
 			printf(", %d", f->fd);
 			continue;
@@ -258,4 +314,31 @@ unsigned int who_print(const struct who *w, uint32_t handle, int indent)
 	if (nr)
 		putchar('\n');
 	return nr;
+}
+
+const char *who_brief(char text[WHO_BRIEF_MAX], const struct who *w,
+		      uint64_t pool)
+{
+	const struct who_fd *f;
+	size_t at = 0, len = 0;
+	unsigned int more = 0;
+	pid_t pid = 0;
+
+	while ((f = next(w, pool, WHO_ANY, &at))) {
+		if (f->pid == pid)
+			continue;
+		pid = f->pid;
+		/* The room that is left must do for how many there are more. */
+		if (more || len > WHO_BRIEF_MAX - WHO_COMMAND_MAX - 32)
+			more++;
+		else
+			len += snprintf(text + len, WHO_BRIEF_MAX - len,
+					"%s%s %d", len ? ", " : "", f->command,
+					pid);
+	}
+	if (more)
+		snprintf(text + len, WHO_BRIEF_MAX - len, ", %u more", more);
+	else if (!len)
+		snprintf(text, WHO_BRIEF_MAX, "-");
+	return text;
 }
