@@ -17,6 +17,7 @@
 
 #define POOL_LINK	"anon_inode:[fbuf]"
 #define PATH_ROOM	WHO_LINK_MAX
+#define DIR_ROOM	40	/* "/proc/PID/task/TID" */
 #define KTHREAD		0x00200000	/* the kernel's PF_KTHREAD */
 
 /* What is looked for, and the process that is looked at. */
@@ -201,7 +202,7 @@ static bool look_at_files(struct look *l, const char *of)
 static bool look_at_threads(struct look *l)
 {
 	const struct dirent *entry;
-	char path[PATH_ROOM];
+	char path[DIR_ROOM];
 	bool seen = true;
 	DIR *dir;
 	pid_t tid;
@@ -224,7 +225,7 @@ static bool look_at_threads(struct look *l)
 
 static void look_at_process(struct look *l, pid_t pid)
 {
-	char path[PATH_ROOM];
+	char path[DIR_ROOM];
 
 	l->now = (struct who_fd){ .pid = pid };
 	look_at_net(l);
