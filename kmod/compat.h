@@ -51,6 +51,40 @@ static inline void release_fault_lock(struct vm_fault *vmf)
 }
 #endif
 
+/*
+ * Entries of user space that are there get more rights: fbuf_set_writable() for each, and
+ * for all of them fbuf_flush_readonly() after. An x86 CPU drops an entry by which it
+ * faults. One of arm64 may keep it, and fault for ever: the kernel takes it that whoever
+ * gave the rights has flushed.
+ */
+#ifdef CONFIG_ARM64
+/* Not set_pte_at(): modules have no mte_sync_tags(), which an entry that is there needs not. */
+static inline void fbuf_set_writable(struct mm_struct *mm, unsigned long addr,
+				     pte_t *ptep, pte_t pte)
+{
+#ifdef CONFIG_ARM64_CONTPTE
+	contpte_try_unfold(mm, addr, ptep, __ptep_get(ptep));
+#endif
+	set_pte(ptep, pte);
+}
+
+/* Despite its name it is for these addresses in all tables; modules have no other. */
+static inline void fbuf_flush_readonly(unsigned long addr, unsigned long nr)
+{
+	flush_tlb_kernel_range(addr, addr + (nr << PAGE_SHIFT));
+}
+#else
+static inline void fbuf_set_writable(struct mm_struct *mm, unsigned long addr,
+				     pte_t *ptep, pte_t pte)
+{
+	set_pte_at(mm, addr, ptep, pte);
+}
+
+static inline void fbuf_flush_readonly(unsigned long addr, unsigned long nr)
+{
+}
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 #define FBUF_DEFINE_SHRINKER(name, count, scan)				\
 	static struct shrinker name = {					\

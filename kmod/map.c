@@ -130,9 +130,8 @@ static int map_make_writable(pte_t *ptep, unsigned long addr, void *data)
 
 	if (!pte_present(pte) || pte_protnone(pte) || pte_write(pte))
 		return 0;
-	/* More rights need no flush: a stale entry faults, and is looked up. */
-	set_pte_at(vma->vm_mm, addr, ptep,
-		   pte_mkdirty(pte_mkwrite_novma(pte)));
+	fbuf_set_writable(vma->vm_mm, addr, ptep,
+			  pte_mkdirty(pte_mkwrite_novma(pte)));
 	return 0;
 }
 
@@ -142,6 +141,7 @@ static void map_upgrade(struct vm_area_struct *vma,
 {
 	apply_to_page_range(vma->vm_mm, span->addr, span->nr << PAGE_SHIFT,
 			    map_make_writable, vma);
+	fbuf_flush_readonly(span->addr, span->nr);
 }
 
 /*
