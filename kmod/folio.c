@@ -140,7 +140,7 @@ static int populate(struct fbuf_pool *pool, struct page **pages,
 		 * Senders look without a lock: who finds the page must find
 		 * what it is, which depends on its address.
 		 */
-		smp_wmb();	/* pairs with gather_get_page(), gather_fast() */
+		smp_wmb();	/* pairs with gather_get_page() */
 		for (j = 0; j < 1U << order; j++)
 			WRITE_ONCE(pages[i++], page + j);
 	}

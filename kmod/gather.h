@@ -110,9 +110,9 @@ void fbuf_gather_move(struct fbuf_gather *to, const struct fbuf_gather *from);
 /*
  * A reference to @head, the head of @page, which was page @i of the pool. A
  * snapshot or the shrinker may take it out of the pool meanwhile, and free it:
- * then what we got a reference to is not the pool's any more. Refuses once the
- * count has overflowed: no sender gets it further. Returns 1; 0 if the page is
- * not the pool's; or an error.
+ * then what we got a reference to is not the pool's any more, or the page is there
+ * again and in another folio. Refuses once the count has overflowed: no sender gets it
+ * further. Returns 1; 0 if the page is not the pool's; or an error.
  *
  * As get_page_unless_zero(), but for its RCU section, which is for huge pages of
  * hugetlbfs.
@@ -129,8 +129,11 @@ static __always_inline int gather_get_page(const struct fbuf_pool *pool,
 			return count ? -ENOMEM : 0;
 	} while (unlikely(!atomic_try_cmpxchg(&head->_refcount, &count,
 					      count + 1)));
-	if (likely(READ_ONCE(pool->pages[i]) == page))
-		return 1;
+	if (likely(READ_ONCE(pool->pages[i]) == page)) {
+		smp_rmb();	/* pairs with populate(): the page, then what it is */
+		if (likely(compound_head(page) == head))
+			return 1;
+	}
 	put_page(head);
 	return 0;
 }
@@ -200,17 +203,18 @@ static __always_inline bool gather_fast(const struct fbuf_pool *pool,
 	if (unlikely(!page || PageHWPoison(page)))
 		return false;
 	head = compound_head(page);
-	offset = offset_in_page(at);
-	/* A short one need not look how long the folio is, and so not a head. */
-	if (offset + len > PAGE_SIZE &&
-	    (len > page_size(head) - ((page - head) << PAGE_SHIFT) - offset ||
-	     folio_test_has_hwpoisoned((struct folio *)head)))
-		return false;
-	offset += (page - head) << PAGE_SHIFT;
+	offset = offset_in_page(at) + ((page - head) << PAGE_SHIFT);
 	if (last && unlikely(run_continues(last, head, offset)))
 		return false;
 	if (unlikely(gather_get_page(pool, i, page, head) <= 0))
 		return false;
+	/* A short one need not look how long the folio is, and so not a head. */
+	if (offset_in_page(at) + len > PAGE_SIZE &&
+	    (unlikely(len > page_size(head) - offset ||
+		      folio_test_has_hwpoisoned((struct folio *)head)))) {
+		put_page(head);
+		return false;
+	}
 	run->bv_page = head;
 	run->bv_offset = offset;
 	run->bv_len = len;
