@@ -6,7 +6,8 @@
  * A send without the lock may be about to refer to the pages: it has the hold that it
  * needs. So the holds are taken away while the buffers are looked at, as FREE does:
  * either the send sees that, or it is seen. Then it looks again with the lock, as it
- * does with all that it finds ESTALE in a lazy pool, and finds the hold.
+ * does with all that it finds ESTALE in a lazy pool, and finds the hold. One that comes
+ * between that look and the memory's end sees that its pages are the pool's no more.
  */
 #include <linux/bitops.h>
 #include <linux/mutex.h>
@@ -60,7 +61,7 @@ static bool drop_idle(struct fbuf_handle *h, const u64 *names,
 			fbuf_unmap(h->pool, drop_buf(h, names[i]), 1);
 		cond_resched();
 	}
-	smp_mb__after_atomic();	/* pairs with gather_held() */
+	smp_mb__after_atomic();	/* pairs with gather_get_page() */
 	for (i = 0; i < count; i++) {
 		if (!fbuf_buf_idle(h->pool, drop_buf(h, names[i]), NULL))
 			return false;
@@ -93,6 +94,7 @@ static int drop_locked(struct fbuf_handle *h, const u64 *names,
 	idle = drop_idle(h, names, count);
 	for (i = 0; idle && i < count; i++)
 		drop_memory(h->pool, drop_buf(h, names[i]));
+	smp_mb__before_atomic();	/* pairs with gather_dropped() */
 	for (i = 0; i < count; i++)
 		set_bit(FBUF_NAME_INDEX(names[i]), h->holds);
 	return idle ? count : -EBUSY;

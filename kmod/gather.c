@@ -229,7 +229,8 @@ static int gather_refer(struct fbuf_gather *g, struct fbuf_handle *h,
 	ret = gather_parts(g, h->pool, at->page, at->offset, at->seg->len);
 	if (!ret)
 		ret = gather_buf(h, at->seg, at->seg->flags & FBUF_SEG_NAMED,
-				 at->index, g->now, g->sock, prot);
+				 at->index, g->runs[g->nr - 1].bv_page, g->now,
+				 g->sock, prot);
 	if (ret)
 		gather_cut(g, mark);
 	return ret;
@@ -720,7 +721,8 @@ static __always_inline int gather_runs(struct fbuf_gather *g,
 		if (unlikely(!gather_fast(pool, seg, named, prot, last, run,
 					  &index)))
 			break;
-		ret = gather_buf(h, seg, named, index, g->now, g->sock, prot);
+		ret = gather_buf(h, seg, named, index, run->bv_page, g->now,
+				 g->sock, prot);
 		if (unlikely(ret)) {
 			put_page(run->bv_page);
 			break;

@@ -225,7 +225,8 @@ static __always_inline bool gather_fast(const struct fbuf_pool *pool,
  * Has the handle a hold on the buffer of this segment? To be called with a
  * reference to its pages: FREE clears the hold before it, or an ALLOC after it,
  * looks for references. So either the hold is seen to be gone here, or the
- * reference there.
+ * reference there. The atomic operation of gather_get_page() is a barrier by itself,
+ * which pairs with drop_hold() and drop_idle().
  */
 static __always_inline bool gather_held(const struct fbuf_handle *h,
 					const struct fbuf_seg *seg, bool named,
@@ -241,18 +242,34 @@ static __always_inline bool gather_held(const struct fbuf_handle *h,
 }
 
 /*
- * With a reference to the segment's pages, by which its buffer is busy: 0; or
- * -ESTALE; or 1 if the buffer has to be protected first, without that reference.
+ * A send that got its reference after DROP had looked, and sees the hold when that is
+ * back, may have pages that are the pool's no more: all of a buffer's go at once.
+ */
+static __always_inline bool gather_dropped(const struct fbuf_pool *pool,
+					   const struct page *head)
+{
+	if (likely(!fbuf_is_lazy(pool)))
+		return false;
+	smp_rmb();	/* pairs with drop_locked(): the hold, then the pages */
+	return READ_ONCE(pool->pages[page_folio(head)->index]) != head;
+}
+
+/*
+ * With a reference to the segment's pages, by which its buffer is busy, of which @head
+ * is one folio's: 0; or -ESTALE; or 1 if the buffer has to be protected first, without
+ * that reference.
  */
 static __always_inline int gather_buf(struct fbuf_handle *h,
 				      const struct fbuf_seg *seg, bool named,
-				      unsigned long index, unsigned long now,
-				      unsigned long sock,
+				      unsigned long index,
+				      const struct page *head,
+				      unsigned long now, unsigned long sock,
 				      enum fbuf_protection prot)
 {
 	struct fbuf_buf *buf = &h->pool->bufs[index];
 
-	if (unlikely(!gather_held(h, seg, named, index)))
+	if (unlikely(!gather_held(h, seg, named, index) ||
+		     gather_dropped(h->pool, head)))
 		return -ESTALE;
 	WRITE_ONCE(buf->sent, now);
 	WRITE_ONCE(buf->sock, sock);
@@ -300,7 +317,8 @@ fbuf_gather_import(struct fbuf_gather *g, struct fbuf_handle *h,
 	named = seg.flags & FBUF_SEG_NAMED;
 	if (unlikely(!gather_fast(pool, &seg, named, prot, NULL, &run, &index)))
 		return fbuf_gather_one(g, h, &seg, sock, prot);
-	err = gather_buf(h, &seg, named, index, jiffies ?: 1, sock, prot);
+	err = gather_buf(h, &seg, named, index, run.bv_page, jiffies ?: 1, sock,
+			 prot);
 	if (unlikely(err)) {
 		put_page(run.bv_page);
 		/* DROP takes holds away for a moment, see drop.c. */
