@@ -317,7 +317,7 @@ static void drop_hold(struct fbuf_handle *h, unsigned int index)
 	lockdep_assert_held(&pool->lock);
 	fbuf_unsecure(h, index);
 	clear_bit(index, h->holds);
-	smp_mb__after_atomic();	/* pairs with gather_held() */
+	smp_mb__after_atomic();	/* pairs with gather_get_page() */
 	h->nr_holds--;
 	if (--buf->holds)
 		return;

@@ -232,7 +232,6 @@ static __always_inline bool gather_held(const struct fbuf_handle *h,
 					const struct fbuf_seg *seg, bool named,
 					unsigned long index)
 {
-	smp_mb__after_atomic();	/* pairs with drop_hold() */
 	if (unlikely(!test_bit(index, h->holds)))
 		return false;
 	if (!named)

@@ -369,7 +369,7 @@ static void snapshot_swap(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	buf->snapped = 1;
 	/* A send that gets a fresh page must see that it is not protected. */
 	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
-	smp_wmb();	/* pairs with the barrier in gather_held() */
+	smp_wmb();	/* pairs with gather_get_page() */
 	for (i = 0; i < nr; i++) {
 		struct page *old = pool->pages[first + i];
 
@@ -410,7 +410,7 @@ static bool protect_end(struct fbuf_pool *pool, struct fbuf_buf *buf,
 	u32 prot = buf->prot;
 
 	WRITE_ONCE(buf->prot, FBUF_VOLATILE);
-	smp_mb();	/* pairs with the one in gather_held() */
+	smp_mb();	/* pairs with gather_get_page() */
 	if (!fbuf_buf_idle(pool, buf, ours)) {
 		WRITE_ONCE(buf->prot, prot);
 		return false;

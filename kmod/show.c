@@ -86,10 +86,9 @@ static bool show_protected(struct page *page, unsigned int *nr)
 		unsigned long i = folio->index + folio_page_idx(folio, page);
 		unsigned int shift = owner->buf_shift - PAGE_SHIFT;
 
-		/* The page first: what a snapshot replaced is nobody's to write. */
-		ret = READ_ONCE(owner->pages[i]) != page;
-		smp_rmb();	/* pairs with snapshot_swap() */
-		ret |= READ_ONCE(owner->bufs[i >> shift].prot) != FBUF_VOLATILE;
+		/* In any order. What a snapshot replaced is nobody's to write. */
+		ret = READ_ONCE(owner->pages[i]) != page ||
+		      READ_ONCE(owner->bufs[i >> shift].prot) != FBUF_VOLATILE;
 		left = min_t(unsigned int, left,
 			     BIT(shift) - (i & (BIT(shift) - 1)));
 	}
