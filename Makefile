@@ -137,6 +137,11 @@ native: deps
 	@$(VM)/deps native
 	@$(BENCH)/native
 
+# The orders in which CPUs may see what sends do, all of them: Documentation/testing.rst
+models: deps
+	@$(VM)/deps models
+	@selftests/models/check
+
 # Without a browser no page is looked at, which is no reason to test nothing.
 check: deps
 	@$(VM)/deps page || true
@@ -234,6 +239,7 @@ help:
 	@echo 'make vm           a shell in a VM with the module (KERNEL=6.1, 6.12, 6.12-rt,'
 	@echo '                  newest, debug, uml, uml-newest, uml-smp)'
 	@echo '                  with two NICs: NIC=virtio, virtio-hub, e1000e or iommu'
+	@echo 'make models       what sends rely on without a lock, in every order, by spin'
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
@@ -262,4 +268,4 @@ help:
 	deps vm demo cost count scale receive-bench bench workloads run-bench \
 	serve-bench relay-bench profile native check check-all check-apps \
 	check-headers check-skew check-run run-suites run-mix \
-	check-debug check-uml inject fuzz fuzz-user soak mutate lint clean help
+	check-debug check-uml models inject fuzz fuzz-user soak mutate lint clean help
