@@ -55,8 +55,9 @@ int fbuf_view_skip(struct fbuf_view *view, size_t len)
 /* Nobody else knows where its memory is. */
 static bool is_alone(const struct fbuf_view *v)
 {
-	return v->counted == v && !v->parts &&
-	       __atomic_load_n(&v->count, __ATOMIC_ACQUIRE) == 1;
+	/* The count first: who let go of it may have made parts before. */
+	return v->counted == v &&
+	       __atomic_load_n(&v->count, __ATOMIC_ACQUIRE) == 1 && !v->parts;
 }
 
 static size_t room(const struct fbuf_view *v)
