@@ -86,7 +86,11 @@ static __u64 spin(unsigned long turns)
 {
 	__u64 start = now();
 
+#ifdef __aarch64__
+	__asm__ volatile ("1: subs %0, %0, #1; b.ne 1b" : "+r" (turns) : : "cc");
+#else
 	__asm__ volatile ("1: dec %0; jnz 1b" : "+r" (turns) : : "cc");
+#endif
 	return now() - start;
 }
 

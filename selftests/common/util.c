@@ -18,6 +18,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "kselftest.h"
@@ -1079,6 +1080,21 @@ bool kernel_before(int major, int minor)
 	if (uname(&uts) || sscanf(uts.release, "%d.%d", &a, &b) != 2)
 		return false;
 	return a < major || (a == major && b < minor);
+}
+
+unsigned long signal_pc(const void *context)
+{
+#ifdef __x86_64__
+	const ucontext_t *at = context;
+
+	return at->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+	const ucontext_t *at = context;
+
+	return at->uc_mcontext.pc;
+#else
+	return 0;
+#endif
 }
 
 int pin_to_cpu(int cpu)

@@ -268,6 +268,9 @@ int become(uid_t uid);
 /* How much slower than usual this machine is said to be: SLOWER, or 1. */
 int slower(void);
 
+/* Of a signal's context: which instruction it was. */
+unsigned long signal_pc(const void *context);
+
 bool kernel_before(int major, int minor);
 int pin_to_cpu(int cpu);
 int nr_cpus(void);

@@ -55,11 +55,10 @@ static int job_state;		/* 1: to be done; a futex */
 
 static void fault(int sig, siginfo_t *info, void *context)
 {
-	const ucontext_t *at = context;
 	struct actor *me = self;
 
 	if (!me || !GET(me->armed)) {
-		shared->fault_by = at->uc_mcontext.gregs[REG_RIP];
+		shared->fault_by = signal_pc(context);
 		shared->fault_at = (uintptr_t)info->si_addr;
 		_exit(sig);
 	}
