@@ -376,7 +376,7 @@ static void prepare(void)
 		die("memory", -ENOMEM);
 	pattern_fill(data, 1, 0, MOST);
 	memset(sink, 1, MOST);
-	pool_fd = pool_create(4096, 1);
+	pool_fd = pool_create(getpagesize(), 1);
 	if (pool_fd < 0)
 		die("POOL_CREATE", pool_fd);
 	map = mmap(NULL, FBUF_MMAP_PARCELS_SIZE, PROT_READ,

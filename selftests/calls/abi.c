@@ -695,8 +695,8 @@ TEST_F(create, too_large)
 	EXPECT_EQ(-EINVAL, create(self));
 	self->arg.nr_bufs = 0xffffffff;
 	EXPECT_EQ(-EINVAL, create(self));
-	/* 2^11 pages of 2^12 bytes too many for 32 bits. */
-	self->arg.buf_size = 4096;
+	/* The bytes are too many for 32 bits by far. */
+	self->arg.buf_size = getpagesize();
 	EXPECT_EQ(-EINVAL, create(self));
 }
 
@@ -1180,7 +1180,7 @@ TEST_F(bufs, many)
 	__u8 *seen;
 	int ret, fd;
 
-	fd = pool_create(4096, nr);
+	fd = pool_create(getpagesize(), nr);
 	ASSERT_LE(0, fd);
 	seen = calloc(1, nr);
 	ASSERT_NE(NULL, seen);
@@ -1995,7 +1995,7 @@ TEST(info_of_a_pool_of_pages)
 	struct fbuf_info info;
 	struct pool pool;
 
-	ASSERT_EQ(0, pool_make(&pool, 4096, NR_BUFS));
+	ASSERT_EQ(0, pool_make(&pool, getpagesize(), NR_BUFS));
 	ASSERT_EQ(0, pool_info(pool.fd, &info));
 	EXPECT_EQ(0U, info.nr_split);
 	pool_unmake(&pool);

@@ -482,7 +482,7 @@ FIXTURE(full)
 FIXTURE_SETUP(full)
 {
 	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
-	ASSERT_EQ(0, pool_make(&self->pool, 4096, NR_SMALL));
+	ASSERT_EQ(0, pool_make(&self->pool, getpagesize(), NR_SMALL));
 	ASSERT_EQ((int)NR_SMALL, pool_alloc(self->pool.fd, self->names,
 					    NR_SMALL));
 	ASSERT_EQ(0, ring_make(&self->ring, self->pool.fd, FBUF_RING_ACCEPT, 2,

@@ -1424,7 +1424,7 @@ TEST(pass_to_one_who_leaves)
 	int i, fd;
 
 	ASSERT_NE(NULL, names);
-	p.fd = pool_create(4096, 2 * nr);
+	p.fd = pool_create(getpagesize(), 2 * nr);
 	ASSERT_LE(0, p.fd);
 	for (i = 0; i < 20; i++) {
 		ASSERT_EQ((int)nr, pool_alloc(p.fd, names, nr));

@@ -390,7 +390,7 @@ TEST_F(limit, another_user)
 	close(fd);
 }
 
-#define SLOW_BUFS	32768U
+#define SLOW_BUFS	((128U << 20) / getpagesize())
 #define NR_QUICK	8
 
 /* A pool of many small buffers takes long to make. */
@@ -405,7 +405,7 @@ static void *slow_make(void *arg)
 {
 	struct slow *s = arg;
 
-	s->fd = pool_create_on(s->control, 4096, SLOW_BUFS, 0);
+	s->fd = pool_create_on(s->control, getpagesize(), SLOW_BUFS, 0);
 	__atomic_store_n(&s->done, true, __ATOMIC_RELEASE);
 	return NULL;
 }
@@ -435,8 +435,8 @@ TEST_F(limit, made_slowly)
 	ASSERT_EQ(0, pthread_create(&s.thread, NULL, slow_make, &s));
 	while (!__atomic_load_n(&s.done, __ATOMIC_ACQUIRE)) {
 		close(quick[nr % NR_QUICK]);
-		quick[nr++ % NR_QUICK] = pool_create_on(self->control, 4096, 1,
-							0);
+		quick[nr++ % NR_QUICK] = pool_create_on(self->control,
+							getpagesize(), 1, 0);
 		sched_yield();
 	}
 	pthread_join(s.thread, NULL);

@@ -22,7 +22,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "../common/nl.h"
@@ -414,7 +413,7 @@ static bool do_short_lives(void)
 	int i;
 
 	for (i = 0; i < 3; i++) {
-		if (pool_make_flags(&pool, 4096, 4, 0))
+		if (pool_make_flags(&pool, getpagesize(), 4, 0))
 			break;
 		if (pool_alloc(pool.fd, &name, 1) == 1) {
 			seg = buf_seg(&pool, name, 0, 4096);
@@ -618,11 +617,9 @@ static pthread_barrier_t start, end;
 /* Says in which race. */
 static void crashed(int sig, siginfo_t *info, void *context)
 {
-	const greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
-
-	fprintf(stderr, "races: FAILED: %s: %s at %p, by %#llx (the pool is at %p)\n",
+	fprintf(stderr, "races: FAILED: %s: %s at %p, by %#lx (the pool is at %p)\n",
 		now ? now->name : "", strsignal(sig), info->si_addr,
-		(unsigned long long)regs[REG_RIP], c.pool.map);
+		signal_pc(context), c.pool.map);
 	if (sig == SIGALRM)
 		left_show(stderr);
 	_exit(1);

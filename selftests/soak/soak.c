@@ -551,7 +551,7 @@ static void first(long seconds)
 	void (* const run[NR_HELPERS])(void) = {
 		weather_run, capture_run, unload_run, watch_run,
 	};
-	int pool = pool_create(4096, 1);
+	int pool = pool_create(getpagesize(), 1);
 	pid_t helpers[NR_HELPERS];
 	unsigned int i;
 
