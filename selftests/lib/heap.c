@@ -517,7 +517,8 @@ static void *send_messages(void *arg)
 	return NULL;
 }
 
-TEST_F(heap, threads_send_and_free)
+/* Long by emulation, on a busy machine. */
+TEST_F_TIMEOUT(heap, threads_send_and_free, 150)
 {
 	struct sender s[THREADS] = { };
 	struct fbuf_heap_stats stats;
