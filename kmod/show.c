@@ -51,13 +51,13 @@ struct show_run {
 static struct show_run show_run(const struct bio_vec *run, unsigned int start)
 {
 	unsigned int head = -run->bv_offset & (PAGE_SIZE - 1);
-	struct show_run s = { .at = start + head };
+	struct show_run s = {
+		.page = run->bv_page + ((run->bv_offset + head) >> PAGE_SHIFT),
+		.at = start + head,
+	};
 
 	if (run->bv_len > head)
 		s.nr = (run->bv_len - head) >> PAGE_SHIFT;
-	if (s.nr)
-		s.page = run->bv_page +
-			 ((run->bv_offset + head) >> PAGE_SHIFT);
 	return s;
 }
 
@@ -68,8 +68,8 @@ static unsigned int show_slot(const struct show_run *s)
 
 /*
  * Are the pages such as nobody can change while there is a reference to them, which we
- * have? Those of one folio and buffer are as the first one is. Protection does not end
- * before that reference goes; a write that looks whether it may end it looks like its
+ * have? Those of one folio, which is one buffer's, are as the first one is. Protection does
+ * not end before that reference goes; a write that looks whether it may end it looks like its
  * end for a moment, which is an error to the safe side. Nor can protection that begins
  * be of another send: it does not, while there is a reference.
  */
@@ -89,8 +89,6 @@ static bool show_protected(struct page *page, unsigned int *nr)
 		/* In any order. What a snapshot replaced is nobody's to write. */
 		ret = READ_ONCE(owner->pages[i]) != page ||
 		      READ_ONCE(owner->bufs[i >> shift].prot) != FBUF_VOLATILE;
-		left = min_t(unsigned int, left,
-			     BIT(shift) - (i & (BIT(shift) - 1)));
 	}
 	rcu_read_unlock();
 	*nr = min(*nr, left);

@@ -219,6 +219,33 @@ static void parts_right(struct __test_metadata *_metadata,
 	}
 }
 
+/* All of the parcel's place in the handle's mapping, whatever is there. */
+static __u8 *map_place(struct _test_data_show *self)
+{
+	void *map = mmap(NULL, FBUF_PARCEL_MAX, PROT_READ, MAP_SHARED,
+			 self->to.fd, FBUF_MMAP_PARCELS +
+			 (FBUF_NAME_INDEX(self->parcel) & ~FBUF_NAME_PARCEL) *
+			 (__u64)FBUF_PARCEL_MAX);
+
+	return map == MAP_FAILED ? NULL : map;
+}
+
+/* Just these pages of the parcel are there, those of a letter other than a dot. */
+static void pages_are(struct __test_metadata *_metadata,
+		      struct _test_data_show *self, const char *which)
+{
+	__u8 *map = map_place(self);
+	unsigned int i;
+
+	ASSERT_NE(NULL, map);
+	for (i = 0; i < 2 * BUF_PAGES; i++)
+		EXPECT_EQ(i < strlen(which) && which[i] != '.' ? 0 : SIGBUS,
+			  touch(map + i * PAGE)) {
+			TH_LOG("page %u of %s", i, which);
+		}
+	munmap(map, FBUF_PARCEL_MAX);
+}
+
 TEST_F(show, whole_buffers)
 {
 	unsigned int i;
@@ -271,11 +298,8 @@ TEST_F(show, edges)
 				    i * BUF_SIZE + sent[i].offset, sent[i].len);
 		}
 		/* All around what is shown is nothing. */
-		all = mmap(NULL, FBUF_PARCEL_MAX, PROT_READ, MAP_SHARED,
-			   self->to.fd, FBUF_MMAP_PARCELS +
-			   (FBUF_NAME_INDEX(self->parcel) & ~FBUF_NAME_PARCEL) *
-			   (__u64)FBUF_PARCEL_MAX);
-		ASSERT_NE(MAP_FAILED, all);
+		all = map_place(self);
+		ASSERT_NE(NULL, all);
 		if (nr == 1) {
 			size_t at = self->parts[0].at % FBUF_PARCEL_MAX;
 
@@ -336,6 +360,43 @@ TEST_F(show, mixed)
 	memset(self->parts, 0xee, sizeof(self->parts));
 	EXPECT_EQ(2, parcel_show(self->to.fd, self->parcel, self->parts, 1));
 	EXPECT_EQ(0xeeeeeeeeU, self->parts[1].len);
+	pages_are(_metadata, self, "xx...xx");
+}
+
+/*
+ * Buffers side by side, whose bytes are one run of memory: each is as its own send had it
+ * protected, and of neither is more than was received.
+ */
+TEST_F(show, neighbours)
+{
+	static const struct {
+		__u32 flags[2];
+		size_t last, first;
+		const char *pages;
+	} pairs[] = {
+		{ { 0, FBUF_SEND_VOLATILE }, 1, 2, "x.." },
+		{ { FBUF_SEND_VOLATILE, 0 }, 2, 2, "..xx" },
+		{ { 0, 0 }, 1, 2, "xxx" },
+		{ { 0, 0 }, 3, 1, "xxxx" },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(pairs); i++) {
+		size_t last = pairs[i].last * PAGE, first = pairs[i].first * PAGE;
+
+		ASSERT_TRUE(send_part(self, 2 * i, BUF_SIZE - last, last,
+				      pairs[i].flags[0]));
+		ASSERT_TRUE(send_part(self, 2 * i + 1, 0, first,
+				      pairs[i].flags[1]));
+		self->parcel = receive(self, last + first);
+		ASSERT_NE(0ULL, self->parcel);
+		EXPECT_LT(0, show(self, self->parcel));
+		pages_are(_metadata, self, pairs[i].pages);
+		EXPECT_EQ(-1, parcel_differs(self->to.fd, self->parcel, SEED,
+					     (2 * i + 1) * BUF_SIZE - last,
+					     last + first));
+		ASSERT_EQ(1, pool_free(self->to.fd, &self->parcel, 1));
+	}
 }
 
 /* Nobody looks at pages before SHOW, nor at those of another parcel. */

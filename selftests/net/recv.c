@@ -247,6 +247,38 @@ TEST_F(recv, counters)
 	EXPECT_EQ(copied, after.recv_copied - before.recv_copied);
 }
 
+/* Memory of the machine, in KiB. */
+static long available(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	char line[128];
+	long kib = -1;
+
+	while (f && fgets(line, sizeof(line), f) &&
+	       sscanf(line, "MemAvailable: %ld", &kib) != 1)
+		;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+/* A page for each copy goes with its parcel. */
+TEST_F(recv, copies_leak_no_page)
+{
+	static const char text[100];
+	const unsigned int nr = 8000;
+	long before = available();
+	unsigned int i;
+	__u64 name;
+
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(100, send(TX, text, 100, 0));
+		ASSERT_EQ(100, pool_recv(FD, RX, 100, 0, &name, NULL));
+		ASSERT_EQ(1, pool_free(FD, &name, 1));
+	}
+	EXPECT_GT(nr * 4L / 2, before - available());
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);

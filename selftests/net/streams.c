@@ -389,6 +389,30 @@ TEST_F(conn, rcvlowat)
 	EXPECT_EQ(500, next(self, 5000, DONTWAIT));
 }
 
+/* A copy, of as much as is there, and the bytes stay. */
+TEST_F(conn, peek)
+{
+	struct parcel p[3];
+	unsigned int i;
+
+	ASSERT_EQ(0, pattern_write(self->sock[0], SEED, 0, 5000));
+	ASSERT_TRUE(there(self->sock[1], 5000));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(i ? 5000 : 3000,
+			  parcel_recv(self->pool.fd, self->sock[1],
+				      i ? 6000 : 3000, PEEK, &p[i]));
+		EXPECT_EQ(i ? 5000U : 3000U, p[i].copied);
+	}
+	EXPECT_EQ(5000, next(self, 6000, 0));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(-1, parcel_differs(self->pool.fd, p[i].name, SEED, 0,
+					     i ? 5000 : 3000));
+		EXPECT_EQ(1, pool_free(self->pool.fd, &p[i].name, 1));
+	}
+	EXPECT_TRUE(sock_empty(self->sock[1]));
+	EXPECT_TRUE(none_left(&self->pool));
+}
+
 TEST_F(conn, end_of_stream)
 {
 	struct parcel p = { .name = 1 };
