@@ -107,10 +107,13 @@ static bool read_link(unsigned int index, struct link *link)
 {
 	struct ifinfomsg info = { .ifi_index = index };
 	struct nlattr *attrs[LINK_ATTR_MAX + 1] = { };
-	struct nl_msg *msg = nlmsg_alloc_simple(RTM_GETLINK, 0);
+	struct nl_msg *msg;
 
-	if (!index || !if_indextoname(index, link->name) || !msg)
+	if (!index || !if_indextoname(index, link->name))
 		return false;
+	msg = nlmsg_alloc_simple(RTM_GETLINK, 0);
+	if (!msg)
+		return true;
 	nlmsg_append(msg, &info, sizeof(info), NLMSG_ALIGNTO);
 	msg = ask(msg);
 	if (!msg)
