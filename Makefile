@@ -14,11 +14,14 @@ KREL	:= $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' \
 KMOD	:= $(BUILD)/kmod-$(KREL)
 # Headers of User Mode Linux are for an architecture of their own.
 UML	:= $(if $(shell grep -s '^CONFIG_UML=y' $(KDIR)/include/config/auto.conf),ARCH=um)
+# Those for arm64 may be on another machine.
+ARM64	:= $(if $(shell grep -s '^CONFIG_ARM64=y' $(KDIR)/include/config/auto.conf),ARCH=arm64 \
+	$(if $(filter aarch64,$(shell uname -m)),,CROSS_COMPILE=aarch64-linux-gnu-))
 # Some distributions' headers ask for pahole, and their packages do not.
 NO_BTF	:= $(if $(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=)
 # Headers of another Debian need its compiler, which is next to them.
 USERLAND := $(wildcard $(dir $(KDIR))userland)
-KMAKE	:= $(if $(USERLAND),$(VM)/inside $(USERLAND)) $(MAKE) -C $(KDIR) $(UML) $(NO_BTF)
+KMAKE	:= $(if $(USERLAND),$(VM)/inside $(USERLAND)) $(MAKE) -C $(KDIR) $(UML) $(ARM64) $(NO_BTF)
 
 all: headers
 	@$(MAKE) --no-print-directory user modules
@@ -157,6 +160,11 @@ check-uml: deps
 check-skew: deps
 	@selftests/skew/check $(RELEASES)
 
+# By emulation: pages of 4 and of 16 KiB; KERNELS="arm64-6.1" for Linux 6.1
+check-arm64: deps
+	@$(VM)/deps arm64
+	@HOST=no $(VM)/check $(or $(KERNELS),arm64 arm64-16k)
+
 # Debian's own programs under fbuf run; KERNELS="uml 6.1 6.12", TESTS="redis.sh web.sh"
 check-run: deps
 	@$(VM)/deps run
@@ -243,6 +251,7 @@ help:
 	@echo 'make check        the selftests in VMs, on 6.1 and 6.12'
 	@echo 'make check-debug  the same on a kernel that looks for bugs'
 	@echo 'make check-uml    the same on User Mode Linux: fast, on one CPU'
+	@echo 'make check-arm64  the same on arm64, with pages of 4 and of 16 KiB'
 	@echo 'make check-run    programs of Debian, as they are and under fbuf run: equal bytes'
 	@echo 'make check-apps   httpd and relay, and fbuf relay in front of nginx, by curl, wrk and'
 	@echo '                  others: equal bytes'
@@ -268,4 +277,4 @@ help:
 	deps vm demo cost count scale receive-bench bench workloads run-bench \
 	serve-bench relay-bench profile native check check-all check-apps \
 	check-headers check-skew check-run run-suites run-mix \
-	check-debug check-uml models inject fuzz fuzz-user soak mutate lint clean help
+	check-arm64 check-debug check-uml models inject fuzz fuzz-user soak mutate lint clean help

@@ -18,7 +18,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define BUF_SIZE	4096U
+#define BUF_SIZE	((unsigned int)getpagesize())
 #define NR_BUFS		8U
 #define LEN		100U
 #define ENTRIES		64U

@@ -180,7 +180,7 @@ TEST_F(map, survives_close_of_the_fd)
 /* Not a byte of what used the memory before can be seen. */
 TEST(zeroed)
 {
-	static const size_t size[] = { 4096, 65536, FBUF_BUF_SIZE_MAX };
+	const size_t size[] = { getpagesize(), 65536, FBUF_BUF_SIZE_MAX };
 	struct pool pool;
 	unsigned int i;
 	size_t j;

@@ -15,7 +15,7 @@
 #include "nl.h"
 #include "util.h"
 
-#define BUF_SIZE	4096U
+#define BUF_SIZE	((unsigned int)getpagesize())
 #define NR_BUFS		64U
 #define NR_SHARED	16U
 #define MESSAGE		1000U
