@@ -204,7 +204,7 @@ static int disk_file(const char *dir, int flags)
 /* Pages of a file that are in the page cache, from a page on. */
 static int pages_cached(int fd, unsigned int first)
 {
-	size_t nr = (FILE_SIZE + PAGE - 1) / PAGE;
+	size_t nr = (FILE_SIZE + getpagesize() - 1) / getpagesize();
 	unsigned char in[nr];
 	int count = 0;
 	void *map;
@@ -623,7 +623,7 @@ TEST_F(file, position_is_shared)
 /* The proof of the DMA: the page cache has nothing of what was read. */
 TEST_F(file, page_cache)
 {
-	int want = variant->flags & DIRECT ? 0 : BUF_SIZE / PAGE;
+	int want = variant->flags & DIRECT ? 0 : BUF_SIZE / getpagesize();
 
 	if (variant->kind != EXT4)
 		SKIP(return, "it is all page cache");
@@ -679,7 +679,7 @@ TEST_F(file, ahead)
 		.name = self->names[0],
 		.len = PAGE,
 		.fd = self->fd,
-		.ahead = 4 * PAGE,
+		.ahead = 4 * getpagesize(),
 	};
 	int before;
 
@@ -698,13 +698,13 @@ TEST_F(file, ahead)
 	ASSERT_EQ((int)PAGE, fill_arg(self->pool.fd, &arg));
 	before = pages_cached(self->fd, 0);
 	ASSERT_EQ(1, before);
-	arg.pos = 8 * PAGE;
-	arg.ahead = 4 * PAGE;
+	arg.pos = 2 * getpagesize();
+	arg.ahead = 4 * getpagesize();
 	ASSERT_EQ((int)PAGE, fill_arg(self->pool.fd, &arg));
 	EXPECT_TRUE(wait_for(pages_cached(self->fd, 0) == 6, DEADLINE_MS)) {
 		TH_LOG("%d pages", pages_cached(self->fd, 0));
 	}
-	EXPECT_EQ(5, pages_cached(self->fd, 8));
+	EXPECT_EQ(5, pages_cached(self->fd, 2));
 	/* Past the end of the file is nothing to read. */
 	arg.pos = FILE_SIZE - TAIL;
 	arg.ahead = FBUF_AHEAD_MAX;
@@ -855,7 +855,7 @@ TEST_F(error, files)
 	ASSERT_LE(0, self->arg.fd);
 	refused(EINVAL);
 	close(self->arg.fd);
-	self->arg.fd = pool_create(PAGE, 1);
+	self->arg.fd = pool_create(getpagesize(), 1);
 	ASSERT_LE(0, self->arg.fd);
 	refused(EINVAL);
 	close(self->arg.fd);

@@ -1310,14 +1310,15 @@ static void found_behind_others(struct __test_metadata *const _metadata,
 	struct fbuf_seg seg;
 	struct sent sent;
 	struct pool *pool = &self->c.pool;
+	unsigned int page = getpagesize();
 	int sock[2];
 	char byte;
 
 	if (geteuid())
 		SKIP(return, "needs root");
 	ASSERT_EQ(0, page_pair(sock));
-	ASSERT_EQ(0, limited_pool(pool, PAGE, NR_STAY + 2,
-				  PAGE * (2 * NR_STAY + 3)));
+	ASSERT_EQ(0, limited_pool(pool, page, NR_STAY + 2,
+				  page * (2 * NR_STAY + 3)));
 	ASSERT_EQ((int)NR_STAY + 2, pool_alloc(pool->fd, names, NR_STAY + 2));
 	for (i = 0; i <= NR_STAY; i++) {
 		seg = buf_seg(pool, names[i], 0, 1);
@@ -1488,7 +1489,8 @@ TEST_F(order, readers_all_around)
 
 	ASSERT_NE(NULL, order_map(self->shared, c, PROT_READ));
 	at[0] = order_map(c->pool.fd, c, PROT_READ | PROT_WRITE);
-	part = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->shared, PAGE);
+	part = mmap(NULL, getpagesize(), PROT_READ, MAP_SHARED, self->shared,
+		    getpagesize());
 	ASSERT_NE(MAP_FAILED, part);
 	fd = pool_share_flags(c->pool.fd, ALL_RIGHTS, 0, FBUF_SHARE_NO_PIN,
 			      NULL);
@@ -2215,7 +2217,7 @@ TEST_F(pinned, not_by_many_mappings)
 	__u64 name;
 	__u8 *p;
 
-	ASSERT_EQ(0, pool_make_flags(&pool, PAGE, 1, SECURED));
+	ASSERT_EQ(0, pool_make_flags(&pool, getpagesize(), 1, SECURED));
 	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
 	for (i = 0; i < MANY; i++) {
 		p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, pool.fd, 0);
@@ -2243,7 +2245,7 @@ TEST_F(pinned, not_by_a_wide_fan_out)
 		SKIP(return, "may not have so many files");
 	targets = calloc(MANY, sizeof(*targets));
 	ASSERT_NE(NULL, targets);
-	ASSERT_EQ(0, pool_make_flags(&pool, PAGE, 1, SNAPSHOT));
+	ASSERT_EQ(0, pool_make_flags(&pool, getpagesize(), 1, SNAPSHOT));
 	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
 	for (i = 0; i < MANY; i++) {
 		ASSERT_EQ(0, udp_pair(AF_INET, sock));
