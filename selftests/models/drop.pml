@@ -9,7 +9,7 @@
  * @drop: drop.c drop_idle() smp_mb__after_atomic
  * @again: drop.c drop_locked() smp_mb__before_atomic
  */
-#include "order.h"
+#include "order.inc"
 
 byte refs = 1;
 bit hold = 1, page = 1;

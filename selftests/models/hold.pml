@@ -10,7 +10,7 @@
  * @free: buffer.c drop_hold() smp_mb__after_atomic
  * @alloc: buffer.c alloc_locked() smp_mb__before_atomic
  */
-#include "order.h"
+#include "order.inc"
 
 byte refs, gen;
 bit hold = 1;

@@ -9,7 +9,7 @@
  * @fork: kernel copy_page_range() counts the reference before the mapping
  * @one: kernel no mapping comes while another goes
  */
-#include "order.h"
+#include "order.inc"
 
 /* The pool's, the packet's, and one for each mapping. */
 byte refs = 3, mapped = 1;

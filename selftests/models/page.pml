@@ -11,7 +11,7 @@
  * @what: gather.h gather_get_page() smp_rmb
  * @folio: gather.h gather_get_page() compound_head(page) == head
  */
-#include "order.h"
+#include "order.inc"
 
 byte refs[2], head[2];
 bit page = 1;

@@ -7,7 +7,7 @@
  * @reference: gather.h gather_get_page() atomic_try_cmpxchg
  * @write: protect.c protect_end() smp_mb
  */
-#include "order.h"
+#include "order.inc"
 
 byte refs;
 bit prot = 1;

@@ -6,7 +6,7 @@
  *
  * @arm: uring.c uring_arm() smp_mb
  */
-#include "order.h"
+#include "order.inc"
 
 bit armed, room;
 byte going;

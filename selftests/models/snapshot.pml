@@ -10,7 +10,7 @@
  * @swap: protect.c snapshot_swap() smp_wmb
  * @same: gather.h gather_get_page() READ_ONCE(pool->pages[i]) == page
  */
-#include "order.h"
+#include "order.inc"
 
 byte refs[3], page = 1, data[3];
 bit prot = 1;
