@@ -45,7 +45,7 @@ debug_info() { readelf -S --wide "$1" | grep -q ' \.debug_'; }
 mkdir "$tmp/build" "$tmp/dest"
 ln -s "$(cd "$1" && pwd)" "$tmp/build/user"
 
-plan 9
+plan 10
 
 make_fails_with "make user" all && grep -q "No kernel headers in $tmp/kernel" "$tmp/out"
 report $? "install: make_without_headers_fails"
@@ -101,6 +101,11 @@ build_examples()
 
 build_examples
 report $? "install: examples_build_where_they_are_installed"
+
+# Where nothing is looked for no library is there.
+make -C "$top/user/examples" O="$tmp/none" FBUF_LIBS='' FBUF_CFLAGS=-nostdinc >"$tmp/out" 2>&1 &&
+	grep -q "^left out: httpd relay" "$tmp/out"
+report $? "install: examples_without_their_libraries_are_left_out"
 
 module 1.2.3-a && run_make install && [ -x "$tmp/dest/usr/local/bin/fbuf" ] &&
 	debug_info "$tmp/build/kmod-1.2.3-a/fbuf.ko" &&
