@@ -73,6 +73,11 @@ uninstall:
 		[ -n "$(DESTDIR)" ] || [ ! -d "$$dir/kernel" ] || depmod "$${dir##*/}"; \
 	done
 
+# Debian's packages, in build/deb, of the Debian that this is.
+deb:
+	@$(VM)/deps deb
+	@user/dist/deb $(BUILD)/deb
+
 load: modules
 	insmod $(KMOD)/fbuf.ko
 
@@ -230,6 +235,7 @@ help:
 	@echo 'make install      all three (PREFIX, DESTDIR); as root'
 	@echo 'make install-user the library and the tool alone; as root'
 	@echo 'make uninstall    takes it all away, the modules of all kernels too; as root'
+	@echo 'make deb          Debian packages in build/deb: apt install ./build/deb/*.deb'
 	@echo 'make load         insmod; make unload: rmmod; as root'
 	@echo 'make demo         a file sent, and the comparison, in VMs, and a page of it;'
 	@echo '                  under 10 minutes'
@@ -273,8 +279,8 @@ help:
 	@echo '                  cppcheck and more; a few minutes'
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
-.PHONY: all user headers modules floor install install-user uninstall load unload \
+.PHONY: all user headers modules floor install install-user deb uninstall load unload \
 	deps vm demo cost count scale receive-bench bench workloads run-bench \
 	serve-bench relay-bench profile native check check-all check-apps \
-	check-headers check-skew check-run run-suites run-mix \
+	check-headers check-packages check-skew check-run run-suites run-mix \
 	check-arm64 check-debug check-uml models inject fuzz fuzz-user soak mutate lint clean help
