@@ -196,6 +196,11 @@ check-headers:
 	@$(VM)/deps all
 	@$(LINT)/headers $(if $(PATTERN),'$(PATTERN)')
 
+# As root: it makes a Debian in a folder. SUITES="bookworm trixie"
+check-packages: deps
+	@$(VM)/deps packages
+	@selftests/packages/check $(or $(SUITES),bookworm trixie)
+
 check-all: check-headers
 	@$(VM)/deps all
 	@$(VM)/deps page
@@ -269,6 +274,8 @@ help:
 	@echo '                  13 from 6.1 and 6.12 on, old point releases too'
 	@echo 'make check-all    all of these, 6.12 with real-time scheduling, the newest kernel'
 	@echo '                  of Debian, and one that looks for data races'
+	@echo 'make check-packages  those packages installed, upgraded and purged in Debian 12 and'
+	@echo '                  13, in folders; as root'
 	@echo 'make inject       the same with memory short at each allocation of each call'
 	@echo 'make fuzz-user    odd input for library and tool, SECONDS=30 for each target'
 	@echo 'make fuzz         odd calls for the module, in User Mode Linux: SECONDS=600'
