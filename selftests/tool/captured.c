@@ -9,8 +9,9 @@
  * "packet" has a packet socket that nobody reads, "unread" a peer that does not.
  * "shared" sends nothing: two processes have the pool, and one of its handles is
  * only mapped. Nor do "thread" and "gone": a thread alone has it, by a table of files of
- * its own, or as the first one has ended. Says "pool ID inode NUMBER pid SECOND", for a line on standard
- * input closes the sender's socket and says "closed", and for another one ends.
+ * its own, or as the first one has ended. Says "pool ID inode NUMBER pid SECOND", for a
+ * line on standard input closes the sender's socket and says "closed", and for another
+ * one ends.
  */
 #include <arpa/inet.h>
 #include <net/if.h>

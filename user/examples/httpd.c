@@ -611,8 +611,9 @@ static bool option(int letter, const char *value)
 
 static const struct server server = {
 	.name = "httpd", .options = "l:r", .option = option, .port = 8080,
-	.usage = "[-l LOG_SIZE] [-r]", .peer_size = sizeof(struct conn), .queue_limit = SIZE_MAX / 2,
-	.take = take, .room = room, .wants = wants, .give = give, .more = more, .tick = tick, .end = end,
+	.usage = "[-l LOG_SIZE] [-r]", .peer_size = sizeof(struct conn),
+	.queue_limit = SIZE_MAX / 2, .take = take, .room = room, .wants = wants, .give = give,
+	.more = more, .tick = tick, .end = end,
 };
 
 int main(int argc, char **argv)
