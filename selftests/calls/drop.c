@@ -836,12 +836,12 @@ TEST(not_of_others)
 		struct pool pool;
 		__u64 name;
 
-		ASSERT_EQ(0, pool_make_flags(&pool, PAGE, 1, flags[i]));
+		ASSERT_EQ(0, pool_make_flags(&pool, getpagesize(), 1, flags[i]));
 		ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
 		pool.map[0] = 1;
 		EXPECT_EQ(-EOPNOTSUPP, pool_drop(pool.fd, &name, 1));
 		EXPECT_EQ(1, pool.map[0]);
-		EXPECT_EQ((__u64)PAGE, pool_resident(pool.fd));
+		EXPECT_EQ((__u64)getpagesize(), pool_resident(pool.fd));
 		pool_unmake(&pool);
 	}
 }
@@ -849,7 +849,7 @@ TEST(not_of_others)
 /* Buffers of one page, and of two folios. */
 TEST(of_any_size)
 {
-	static const unsigned int sizes[] = { PAGE, FBUF_BUF_SIZE_MAX };
+	const unsigned int sizes[] = { getpagesize(), FBUF_BUF_SIZE_MAX };
 	struct fbuf_info info;
 	unsigned int i;
 

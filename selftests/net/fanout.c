@@ -16,7 +16,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
+#define PAGE		((unsigned int)getpagesize())
 #define BUF_SIZE	16384U
 #define NR_BUFS		32U
 #define MANY		256U

@@ -20,7 +20,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
+#define PAGE		((unsigned int)getpagesize())
 #define BUF_SIZE	65536U
 #define NR_BUFS		16U
 #define POOL_SIZE	(NR_BUFS * BUF_SIZE)

@@ -15,7 +15,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
+#define PAGE		((unsigned int)getpagesize())
 
 /*
  * No interleaving: every line of a gather says whose it is, which of his, and
