@@ -761,7 +761,9 @@ static void *watcher_run(void *arg)
 			__u8 byte;
 
 			__atomic_store_n(&fault_armed, true, __ATOMIC_SEQ_CST);
-			byte = __atomic_load_n(w->map + w->at, __ATOMIC_SEQ_CST);
+			byte = *(volatile const __u8 *)
+			       (__atomic_load_n(&w->map, __ATOMIC_RELAXED) +
+				w->at);
 			__atomic_store_n(&fault_armed, false, __ATOMIC_SEQ_CST);
 			w->reads++;
 			w->wrong += byte != pattern_byte(SEED, w->at);
@@ -775,14 +777,22 @@ static void *watcher_run(void *arg)
 	return NULL;
 }
 
-/* What another thread reads meanwhile is right, or it is not there. */
+#define FEW_PLACES	64U
+
+/*
+ * What another thread reads meanwhile is right, or it is not there. A parcel's place may
+ * be another one than the last one's was, as that is kept while the thread faults there.
+ */
 TEST_F(show, freed_while_it_is_read)
 {
-	__u8 *map = map_buf(self, 0);
-	struct watcher w = { .map = map, .len = BUF_SIZE };
+	const __u8 *places = mmap(NULL, FEW_PLACES * (size_t)FBUF_PARCEL_MAX,
+				  PROT_READ, MAP_SHARED, self->to.fd,
+				  FBUF_MMAP_PARCELS);
+	struct watcher w = { .map = places, .len = BUF_SIZE };
 	unsigned int i, rounds = 1500 / slower();
 
-	ASSERT_NE(NULL, map);
+	ASSERT_NE(MAP_FAILED, places);
+	ASSERT_NE(NULL, map_buf(self, 0));
 	ASSERT_EQ(0, pthread_create(&w.thread, NULL, watcher_run, &w));
 	for (i = 0; i < rounds; i++) {
 		ASSERT_EQ(1, pool_free(self->to.fd, &self->parcel, 1));
@@ -793,6 +803,10 @@ TEST_F(show, freed_while_it_is_read)
 		self->parcel = receive(self, BUF_SIZE);
 		ASSERT_NE(0ULL, self->parcel);
 		ASSERT_EQ(1, show(self, self->parcel));
+		ASSERT_GT(FEW_PLACES, FBUF_NAME_INDEX(self->parcel) &
+				  ~FBUF_NAME_PARCEL);
+		__atomic_store_n(&w.map, places + self->parts[0].at -
+				 FBUF_MMAP_PARCELS, __ATOMIC_RELAXED);
 		if (i % 32 == 16)
 			relax();
 	}

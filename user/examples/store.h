@@ -41,7 +41,7 @@ void store_clear(void);
 
 /* One that no path names: a body gathers in it. */
 struct stored *store_loose(void);
-void store_free(struct stored *loose);
+void store_free(struct stored *entry);
 
 /* Those that take a view or data, of the heap, own it from then on. */
 
