@@ -82,9 +82,10 @@ contents()
 #	mok.key, mok.pub	DKMS made them when it first signed; the machine may know the
 #				key by now, and other modules are signed with it
 #	group, gshadow		the group stays, as files may be its: Debian's rule
+#	hosts			netbase made it, which Python wants, and a purge of it keeps it
 #	passwd-, group-		copies of before, by who makes groups
 may_change='^(BLAKE2b-128 .)?\./((var/(log|cache|lib/(apt|dpkg))|run|tmp|dev|proc)(/|[ )])'
-may_change+='|etc/ld\.so\.cache|var/lib/dkms/mok\.(key|pub)|etc/(group|gshadow|passwd|shadow)-?[ )])'
+may_change+='|etc/ld\.so\.cache|var/lib/dkms/mok\.(key|pub)|etc/((group|gshadow|passwd|shadow)-?|hosts)[ )])'
 
 # version_of PACKAGE: of the newest that was built
 version_of() { dpkg-deb -f "$NEW/$1"_*.deb Version; }

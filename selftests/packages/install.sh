@@ -46,6 +46,15 @@ nothing_left()
 		! inside dpkg -l | grep fbuf
 }
 
+# What came along and apt keeps by itself, as it does with netbase: it is of all Debians.
+rest_goes()
+{
+	local -a rest
+	mapfile -t rest < <(comm -13 <(sed -n 's/^Package: //p' "$ROOT/var/lib/dpkg/status" | sort) \
+		<(sed -n 's/^Package: //p' "$tree/var/lib/dpkg/status" | sort))
+	[ ${#rest[@]} = 0 ] || { echo "# kept by apt: ${rest[*]}"; apt purge "${rest[@]}"; }
+}
+
 mount_tree "$ROOT"
 new_version=$(sed -n 's/^VERSION[^0-9]*//p' "$here/../../user/Makefile")
 dkms_version=$(version_of fbuf-dkms)
@@ -72,7 +81,8 @@ report $? "packages: downgrade"
 apt remove fbuf-dkms && [ -z "$(module_of "$(newest_kernel)")" ]
 report $? "packages: remove_takes_the_module"
 
-apt purge fbuf libfbuf0 libfbuf-dev python3-fbuf && apt autoremove --purge && nothing_left
+apt purge fbuf libfbuf0 libfbuf-dev python3-fbuf && apt autoremove --purge && rest_goes &&
+	nothing_left
 report $? "packages: purge_leaves_nothing"
 
 exit $failed
