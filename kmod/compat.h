@@ -33,6 +33,17 @@
 #error "fbuf needs a 64-bit kernel"
 #endif
 
+/* The newest kernel that the tests ran on; one of them builds with an older one here. */
+#ifndef FBUF_TRIED
+#define FBUF_TRIED	KERNEL_VERSION(7, 3, 0)
+#endif
+
+/* Is this one of a later series? */
+static inline bool fbuf_kernel_is_untried(void)
+{
+	return LINUX_VERSION_CODE >> 8 > FBUF_TRIED >> 8;
+}
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 static inline void vm_flags_mod(struct vm_area_struct *vma,
 				unsigned long set, unsigned long clear)

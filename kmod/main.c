@@ -12,6 +12,7 @@
 
 #include "args.h"
 #include "charge.h"
+#include "compat.h"
 #include "handle.h"
 #include "look.h"
 #include "netlink.h"
@@ -66,6 +67,9 @@ static int __init start(void)
 {
 	int err;
 
+	if (fbuf_kernel_is_untried())
+		pr_warn("fbuf: this kernel is newer than Linux %u.%u, the newest that this version was tried on. It is loaded if mappings are counted as it needs; a newer fbuf may know this kernel.\n",
+			FBUF_TRIED >> 16, FBUF_TRIED >> 8 & 0xff);
 	err = fbuf_probe();
 	if (err)
 		return err;
