@@ -25,31 +25,38 @@
  */
 #define FOLIO_ORDER_MAX		(PMD_SHIFT - PAGE_SHIFT - 1)
 
+/* How often the counts have to be the same, one look right after the other. */
+#define IDLE_LOOKS	3
+
 /**
  * fbuf_folio_idle() - does nothing but the pool and page tables refer to it?
  * @folio: one to which the pool has a reference
  * @extra: references that the caller knows of
  *
- * A mapping comes with a reference and goes before it does, and reading the
- * mappings on both sides of the references keeps a change in between from
- * passing for idle: errors are to the busy side.
+ * A mapping comes with a reference and goes before it does, and reading the mappings on
+ * both sides of the references keeps a change in between from passing for idle. One that
+ * goes just before a fork's comes would, if it were looked at once: it takes a pair of
+ * these for each look, each at its moment between two loads.
  *
  * Context: any.
  * Return: whether it is so.
  */
 bool fbuf_folio_idle(struct folio *folio, int extra)
 {
-	int mapped, refs;
+	int mapped, i;
 
-	refs = folio_ref_count(folio);
-	if (refs == 1)
+	if (folio_ref_count(folio) == 1)
 		return true;
 	mapped = fbuf_folio_mapcount(folio);
-	smp_rmb();	/* first mappings, */
-	refs = folio_ref_count(folio);
-	smp_rmb();	/* then references, then mappings again */
-	return refs == 1 + extra + mapped &&
-	       mapped == fbuf_folio_mapcount(folio);
+	for (i = 0; i < IDLE_LOOKS; i++) {
+		smp_rmb();	/* first mappings, */
+		if (folio_ref_count(folio) != 1 + extra + mapped)
+			return false;
+		smp_rmb();	/* then references, then mappings again */
+		if (fbuf_folio_mapcount(folio) != mapped)
+			return false;
+	}
+	return true;
 }
 
 /* @gfp is for pages; for more at once, less will do. */

@@ -6,8 +6,11 @@
  *
  * @coming: folio.c fbuf_folio_idle() smp_rmb
  * @going: folio.c fbuf_folio_idle() smp_rmb
+ * @again: folio.c fbuf_folio_idle() IDLE_LOOKS
  * @fork: kernel copy_page_range() counts the reference before the mapping
- * @one: kernel no mapping comes while another goes
+ *
+ * Here it looks twice, and one mapping comes and one goes. Each look more is good for one
+ * more of either.
  */
 #include "order.inc"
 
@@ -17,16 +20,24 @@ byte refs = 3, mapped = 1;
 #define FIRST	0
 #define REFS	1
 #define LAST	2
+#define REFS2	3
+#define LAST2	4
 
 active proctype look()
 {
-	byte did, first, all, last;
+	byte did, first, all, last, all2, last2;
 
 	do
 	:: atomic { READY(FIRST, 0); first = mapped }
 	:: atomic { READY(REFS, ORDER(coming, B(FIRST))); all = refs }
 	:: atomic { READY(LAST, B(FIRST) | ORDER(going, B(REFS))); last = mapped }
-	:: atomic { did == 7 -> assert(!(all == 1 + first && first == last)); break }
+	:: atomic { READY(REFS2, B(REFS) | ORDER(coming, B(LAST))); all2 = refs }
+	:: atomic { READY(LAST2, B(LAST) | ORDER(going, B(REFS2))); last2 = mapped }
+	:: atomic {
+		did == 31 -> assert(!(all == 1 + first && first == last &&
+				      (NO_again || (all2 == all && last2 == last))));
+		break
+	   }
 	od
 }
 
@@ -57,6 +68,6 @@ init
 	if
 	:: run fork()
 	:: run unmap()
-	:: NO_one -> atomic { run fork(); run unmap() }
+	:: atomic { run fork(); run unmap() }
 	fi
 }
