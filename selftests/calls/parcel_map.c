@@ -761,9 +761,9 @@ static void *watcher_run(void *arg)
 			__u8 byte;
 
 			__atomic_store_n(&fault_armed, true, __ATOMIC_SEQ_CST);
-			byte = *(volatile const __u8 *)
-			       (__atomic_load_n(&w->map, __ATOMIC_RELAXED) +
-				w->at);
+			byte = __atomic_load_n(__atomic_load_n(&w->map,
+							       __ATOMIC_RELAXED) +
+					       w->at, __ATOMIC_SEQ_CST);
 			__atomic_store_n(&fault_armed, false, __ATOMIC_SEQ_CST);
 			w->reads++;
 			w->wrong += byte != pattern_byte(SEED, w->at);

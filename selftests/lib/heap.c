@@ -517,8 +517,7 @@ static void *send_messages(void *arg)
 	return NULL;
 }
 
-/* Long by emulation, on a busy machine. */
-TEST_F_TIMEOUT(heap, threads_send_and_free, 150)
+TEST_F(heap, threads_send_and_free)
 {
 	struct sender s[THREADS] = { };
 	struct fbuf_heap_stats stats;

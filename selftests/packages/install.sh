@@ -46,7 +46,7 @@ nothing_left()
 		! inside dpkg -l | grep fbuf
 }
 
-# What came along and apt keeps by itself, as it does with netbase: it is of all Debians.
+# What came along and apt keeps by itself, as it does with netbase: it is of all Debian releases.
 rest_goes()
 {
 	local -a rest

@@ -200,11 +200,6 @@ static inline bool harness_bail(bool assert)
 		     harness_run_##fixture##_##test)			\
 	static void fixture##_##test(HARNESS_PARAMETERS(fixture))
 
-/* Here all have HARNESS_TIMEOUT, whatever they ask for. */
-#define TEST_F_TIMEOUT(fixture, test, timeout)				\
-	enum { harness_timeout_##fixture##_##test = (timeout) };	\
-	TEST_F(fixture, test)
-
 static inline void harness_child(struct __test_metadata *m, const void *variant)
 {
 	alarm(HARNESS_TIMEOUT);
