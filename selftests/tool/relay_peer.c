@@ -65,6 +65,8 @@ static void set_block(int fd, bool block)
 	fcntl(fd, F_SETFL, block ? 0 : O_NONBLOCK);
 }
 
+static pid_t passes_on;
+
 /* The relay's port; the rest of what it says is passed on by a child. */
 static void read_port(int fd)
 {
@@ -78,7 +80,8 @@ static void read_port(int fd)
 	must(port, "the relay does not listen");
 	relay_at = target_at;
 	relay_at.sin_port = htons(port);
-	if (fork()) {
+	passes_on = fork();
+	if (passes_on) {
 		fclose(in);
 		return;
 	}
@@ -488,6 +491,8 @@ int main(int argc, char **argv)
 		cases[i].run();
 		if (cases[i].run != ends)
 			stop();
+		/* Who reads what the relay said reads all of it. */
+		waitpid(passes_on, NULL, 0);
 		return 0;
 	}
 	fail("no such case");
