@@ -63,13 +63,20 @@ static void user_check(struct fbuf_user *user)
 	kfree(user);
 }
 
+/* In bytes, or 0. */
+static u64 user_limit(const struct fbuf_user *user)
+	__must_hold(&users.xa_lock)
+{
+	return user->own ? user->limit : READ_ONCE(fbuf_user_max);
+}
+
 static int user_charge(struct fbuf_user *user, unsigned long nr)
 {
 	int err = -EDQUOT;
 	u64 limit;
 
 	xa_lock(&users);
-	limit = user->own ? user->limit : READ_ONCE(fbuf_user_max);
+	limit = user_limit(user);
 	if (!limit || user->pages + nr <= limit >> PAGE_SHIFT) {
 		user->pages += nr;
 		err = 0;
@@ -151,18 +158,6 @@ void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr)
 	pool->charged -= nr;
 }
 
-/* The limit of a user, in bytes, and what he has. */
-static u64 user_limit(struct fbuf_user *user, unsigned long *pages)
-{
-	u64 limit;
-
-	xa_lock(&users);
-	limit = user->own ? user->limit : READ_ONCE(fbuf_user_max);
-	*pages = user->pages;
-	xa_unlock(&users);
-	return limit;
-}
-
 /**
  * fbuf_charge_log() - tell the administrator of a charge that was refused
  * @pool: the pool
@@ -187,7 +182,10 @@ void fbuf_charge_log(struct fbuf_pool *pool, unsigned long nr, int err,
 				PAGE_KIB(pool->memlock), PAGE_KIB(has));
 		return;
 	}
-	limit = user_limit(pool->owner, &has);
+	xa_lock(&users);
+	limit = user_limit(pool->owner);
+	has = pool->owner->pages;
+	xa_unlock(&users);
 	fbuf_log_notice("%s of %llu KiB passes the limit of uid %u, %llu KiB, of which %llu KiB are used: raise it by fbuf limit set --uid %u --user SIZE",
 			what, PAGE_KIB(nr), from_kuid(&init_user_ns, uid),
 			limit >> 10, PAGE_KIB(has),
