@@ -74,36 +74,12 @@ static void find_memlock(struct doctor *d)
 		    fmt_user(user, getuid()), 1U << 20);
 }
 
-/* Of this user, the module's own limit, what is charged, and what one pool may have. */
-static bool read_limits(struct ctl_limit *limit)
-{
-	struct ctl *c = ctl_open(true);
-	struct ctl_limit *users = NULL;
-	ssize_t nr = -1, i;
-
-	if (!c)
-		return false;
-	*limit = (struct ctl_limit){ };
-	if (!ctl_get(c, &ctl_limits, limit))
-		nr = ctl_list(c, &ctl_limits, (void **)&users);
-	ctl_close(c);
-	for (i = 0; i < nr; i++) {
-		if (users[i].uid != getuid())
-			continue;
-		limit->user_max = users[i].user_max;
-		limit->charged = users[i].charged;
-	}
-	if (nr >= 0)
-		free(users);
-	return nr >= 0;
-}
-
 static void find_quota(struct doctor *d)
 {
 	char max[FMT_BYTES_MAX], have[FMT_BYTES_MAX], user[FMT_USER_MAX];
 	struct ctl_limit limit;
 
-	if (!read_limits(&limit))
+	if (!ctl_limit_own(&limit))
 		return;
 	fmt_bytes(have, limit.charged);
 	fmt_user(user, getuid());

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <netlink/netlink.h>
 #include <netlink/genl/ctrl.h>
@@ -451,6 +452,29 @@ ssize_t ctl_list(struct ctl *c, const struct ctl_set *set, void **objs)
 	*objs = c->objs;
 	c->objs = NULL;
 	return c->nr;
+}
+
+bool ctl_limit_own(struct ctl_limit *limit)
+{
+	struct ctl *c = ctl_open(true);
+	struct ctl_limit *users;
+	ssize_t nr = -1, i;
+
+	*limit = (struct ctl_limit){ };
+	if (!c)
+		return false;
+	if (!ctl_get(c, &ctl_limits, limit))
+		nr = ctl_list(c, &ctl_limits, (void **)&users);
+	ctl_close(c);
+	for (i = 0; i < nr; i++) {
+		if (users[i].uid != getuid())
+			continue;
+		limit->user_max = users[i].user_max;
+		limit->charged = users[i].charged;
+	}
+	if (nr >= 0)
+		free(users);
+	return nr >= 0;
 }
 
 int ctl_limit_set(struct ctl *c, const struct ctl_limit *limit)

@@ -111,6 +111,11 @@ void ctl_close(struct ctl *c);
 int ctl_get(struct ctl *c, const struct ctl_set *set, void *obj);
 /* Get all; returns how many. *objs is to be freed if it succeeds. */
 ssize_t ctl_list(struct ctl *c, const struct ctl_set *set, void **objs);
+/*
+ * The limits that hold for this user, and what he is charged, without a message; 0 for
+ * what is not known. False if that is all of it.
+ */
+bool ctl_limit_own(struct ctl_limit *limit);
 /* Ask to set what is seen in limit. */
 int ctl_limit_set(struct ctl *c, const struct ctl_limit *limit);
 

@@ -68,29 +68,6 @@ static void explain_memory(size_t buf_size, unsigned int nr_bufs)
 		 nr_bufs, want, max);
 }
 
-/* The limits that hold for this user; 0 for none known. */
-static void find_limits(struct ctl_limit *limit)
-{
-	struct ctl *c = ctl_open(true);
-	struct ctl_limit *users;
-	ssize_t nr = -1, i;
-
-	*limit = (struct ctl_limit){ };
-	if (!c)
-		return;
-	if (!ctl_get(c, &ctl_limits, limit))
-		nr = ctl_list(c, &ctl_limits, (void **)&users);
-	ctl_close(c);
-	for (i = 0; i < nr; i++) {
-		if (users[i].uid != getuid())
-			continue;
-		limit->user_max = users[i].user_max;
-		limit->charged = users[i].charged;
-	}
-	if (nr >= 0)
-		free(users);
-}
-
 static void explain_quota(size_t buf_size, unsigned int nr_bufs)
 {
 	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX], have[FMT_BYTES_MAX];
@@ -98,7 +75,7 @@ static void explain_quota(size_t buf_size, unsigned int nr_bufs)
 	struct ctl_limit limit;
 	char user[FMT_USER_MAX];
 
-	find_limits(&limit);
+	ctl_limit_own(&limit);
 	fmt_bytes(want, size);
 	fmt_bytes(have, limit.charged);
 	fmt_user(user, getuid());
