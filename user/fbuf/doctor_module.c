@@ -152,6 +152,16 @@ static void type_signing(struct doctor *d, const char *file)
 	doctor_type(d, "sudo modprobe fbuf");
 }
 
+/* @what: who refused it, and why */
+static void find_unsigned(struct doctor *d, const char *file, const char *what,
+			  int err)
+{
+	doctor_find(d, DOCTOR_WRONG, ABOUT,
+		    "%s (%s): %s loads only modules that are signed with a key that it knows. Enrol a key of this machine's own, with which the module is signed:",
+		    what, strerror(err), who_demands());
+	type_signing(d, file);
+}
+
 static void find_refused(struct doctor *d, const char *file, int err)
 {
 	switch (err) {
@@ -159,18 +169,13 @@ static void find_refused(struct doctor *d, const char *file, int err)
 	case ENOKEY:
 	case EBADMSG:
 	case ENOPKG:
-		doctor_find(d, DOCTOR_WRONG, ABOUT,
-			    "The kernel refused the module for its signature (%s): %s loads only modules that are signed with a key that it knows. Enrol a key of this machine's own, with which the module is signed:",
-			    strerror(err), who_demands());
-		type_signing(d, file);
+		find_unsigned(d, file, "The kernel refused the module for its signature",
+			      err);
 		return;
 	case EPERM:
 		if (!lockdown_is_on())
 			break;
-		doctor_find(d, DOCTOR_WRONG, ABOUT,
-			    "Lockdown refused the module (%s): %s loads only modules that are signed with a key that it knows. Enrol a key of this machine's own, with which the module is signed:",
-			    strerror(err), who_demands());
-		type_signing(d, file);
+		find_unsigned(d, file, "Lockdown refused the module", err);
 		return;
 	case ENOEXEC:
 		doctor_find(d, DOCTOR_WRONG, ABOUT,
