@@ -19,8 +19,8 @@ limit=2700
 # What runs the test there, and whom it asks.
 prepare()
 {
-	mkdir -p "$tree/root/new"
-	cp "$NEW"/*.deb "$tree/root/new"
+	mkdir -p "$tree/srv/new"
+	cp "$NEW"/*.deb "$tree/srv/new"
 	inside useradd -m -G fbuf member && inside useradd -m outsider || return
 	# Nothing is fetched there, and lists of packages take minutes to be read.
 	rm -r "$tree/usr/sbin/policy-rc.d" "$tree"/var/lib/apt/lists/*
@@ -52,14 +52,14 @@ module_in()
 # the kernel for newer than any that it was tried on.
 built_modules()
 {
-	local src=/root/fbuf/src
-	dpkg-deb -x "$NEW"/fbuf-dkms_*.deb "$tree/root/fbuf" &&
-		mv "$tree"/root/fbuf/usr/src/fbuf-* "$tree$src" &&
-		module_in $src && cp "$tree$src/fbuf.ko" "$tree/root/new.ko" &&
+	local src=/srv/fbuf/src
+	dpkg-deb -x "$NEW"/fbuf-dkms_*.deb "$tree/srv/fbuf" &&
+		mv "$tree"/srv/fbuf/usr/src/fbuf-* "$tree$src" &&
+		module_in $src && cp "$tree$src/fbuf.ko" "$tree/srv/new.ko" &&
 		module_in $src CFLAGS_kmod/main.o=-DFBUF_TRIED=0x60000 &&
-		cp "$tree$src/fbuf.ko" "$tree/root/untried.ko" &&
+		cp "$tree$src/fbuf.ko" "$tree/srv/untried.ko" &&
 		sed -i "s/^\(MODULE_VERSION(\"\)[^\"]*/\1$old_version/" "$tree$src/kmod/main.c" &&
-		module_in $src && cp "$tree$src/fbuf.ko" "$tree/root/old.ko" && rm -r "$tree/root/fbuf" || return
+		module_in $src && cp "$tree$src/fbuf.ko" "$tree/srv/old.ko" && rm -r "$tree/srv/fbuf" || return
 	# apt says where programs are: it is there that it must be.
 	cat >"$tree/usr/bin/make" <<-END
 		#!/bin/sh
@@ -68,7 +68,7 @@ built_modules()
 			case \$word in
 			M=*/$old_version/*) dir=\${word#M=} module=old.ko ;;
 			M=*)	dir=\${word#M=} ;;
-			modules) cp /root/\$module "\$dir/fbuf.ko" ;;
+			modules) cp /srv/\$module "\$dir/fbuf.ko" ;;
 			esac
 		done
 	END
