@@ -360,7 +360,7 @@ TEST_F(show, mixed)
 	memset(self->parts, 0xee, sizeof(self->parts));
 	EXPECT_EQ(2, parcel_show(self->to.fd, self->parcel, self->parts, 1));
 	EXPECT_EQ(0xeeeeeeeeU, self->parts[1].len);
-	pages_are(_metadata, self, "xx...xx");
+	pages_are(_metadata, self, "ss...ss");
 }
 
 /*
@@ -374,10 +374,10 @@ TEST_F(show, neighbours)
 		size_t last, first;
 		const char *pages;
 	} pairs[] = {
-		{ { 0, FBUF_SEND_VOLATILE }, 1, 2, "x.." },
-		{ { FBUF_SEND_VOLATILE, 0 }, 2, 2, "..xx" },
-		{ { 0, 0 }, 1, 2, "xxx" },
-		{ { 0, 0 }, 3, 1, "xxxx" },
+		{ { 0, FBUF_SEND_VOLATILE }, 1, 2, "s.." },
+		{ { FBUF_SEND_VOLATILE, 0 }, 2, 2, "..ss" },
+		{ { 0, 0 }, 1, 2, "sss" },
+		{ { 0, 0 }, 3, 1, "ssss" },
 	};
 	unsigned int i;
 
