@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Who is charged for a pool: its maker's RLIMIT_MEMLOCK, unless he is
- * privileged, and the limits of this module, which are for everybody.
+ * privileged, and the limits of this module, which are for everybody. What a memory
+ * cgroup is charged for, and bounds, need not count as locked, see bound.c.
  *
  * The charge is for what the pool may have, memory that went back under
  * pressure included, so that it can return; and for snapshots in flight.
@@ -15,6 +16,7 @@
 #include <linux/user_namespace.h>
 #include <linux/xarray.h>
 
+#include "bound.h"
 #include "charge.h"
 #include "log.h"
 #include "types.h"
@@ -24,6 +26,22 @@
 /* Module parameters, in bytes; 0 is no limit. */
 unsigned long long fbuf_pool_max;
 unsigned long long fbuf_user_max;
+
+/**
+ * struct bound - what a user has in pools for which a memory cgroup is enough
+ * @node: in the user's
+ * @memcg: the group; it stays while there are such pools
+ * @pages: of them, but for what is in flight of those that nobody has any more
+ * @pools: how many
+ *
+ * Protected by the lock of all users.
+ */
+struct bound {
+	struct list_head node;
+	struct mem_cgroup *memcg;
+	unsigned long pages;
+	unsigned int pools;
+};
 
 /*
  * By user id, which is also the order of a dump: it goes on after the last it had,
@@ -45,6 +63,7 @@ static struct fbuf_user *user_find_or_add(kuid_t uid)
 	if (!fresh)
 		return NULL;
 	fresh->uid = uid;
+	INIT_LIST_HEAD(&fresh->bounds);
 	user = __xa_cmpxchg(&users, __kuid_val(uid), NULL, fresh, GFP_KERNEL);
 	if (!user)
 		return fresh;
@@ -93,6 +112,79 @@ static void user_uncharge(struct fbuf_user *user, unsigned long nr)
 }
 
 /*
+ * Pages for which a group was enough that is gone: what its parent is charged for may
+ * have no limit.
+ */
+static unsigned long user_unbounded(const struct fbuf_user *user)
+	__must_hold(&users.xa_lock)
+{
+	const struct bound *b;
+	unsigned long nr = 0;
+
+	list_for_each_entry(b, &user->bounds, node) {
+		if (!fbuf_bound_holds(b->memcg))
+			nr += b->pages;
+	}
+	return nr;
+}
+
+static struct bound *user_bound(struct fbuf_user *user,
+				struct mem_cgroup *memcg)
+	__must_hold(&users.xa_lock)
+{
+	struct bound *b;
+
+	list_for_each_entry(b, &user->bounds, node) {
+		if (b->memcg == memcg)
+			return b;
+	}
+	return NULL;
+}
+
+/*
+ * From now on, its own memory does not count as locked. Not so for one who has more
+ * than he may lock in pools that outlived their groups: he would get a limit anew with
+ * each group. Nor if there is no memory to remember it.
+ */
+static void bound_join(struct fbuf_pool *pool, struct mem_cgroup *memcg)
+	__must_hold(&users.xa_lock)
+{
+	struct bound *b;
+
+	if (!memcg || user_unbounded(pool->owner) > pool->memlock)
+		return;
+	b = user_bound(pool->owner, memcg);
+	if (!b) {
+		b = kzalloc(sizeof(*b), GFP_ATOMIC | __GFP_ACCOUNT |
+					__GFP_NOWARN);
+		if (!b)
+			return;
+		b->memcg = memcg;
+		list_add(&b->node, &pool->owner->bounds);
+	}
+	b->pages += pool->nr_pages;
+	b->pools++;
+	pool->bound = memcg;
+	pool->bounds = true;
+}
+
+static void bound_leave(struct fbuf_pool *pool)
+	__must_hold(&users.xa_lock)
+{
+	struct bound *b;
+
+	if (!pool->bounds)
+		return;
+	pool->bounds = false;
+	b = user_bound(pool->owner, pool->bound);
+	b->pages -= pool->nr_pages;
+	if (--b->pools)
+		return;
+	list_del(&b->node);
+	kfree(b);
+}
+
+/*
  * The pool keeps the maker's credentials, and they his user: modules cannot let
  * go of a user themselves with every kernel (free_uid() is not always exported).
  */
@@ -118,32 +210,61 @@ static void memlock_uncharge(struct fbuf_pool *pool, unsigned long nr)
 		atomic_long_sub(nr, &pool->cred->user->locked_vm);
 }
 
-/**
- * fbuf_charge() - charge a pool's maker
- * @pool: the pool
- * @nr: pages
- *
- * Context: any; the pool's lock is held unless nobody else sees the pool.
- * Return: 0, or -ENOMEM or -EDQUOT, with nothing charged.
- */
-int fbuf_charge(struct fbuf_pool *pool, unsigned long nr)
+static int charge(struct fbuf_pool *pool, unsigned long nr, bool locked)
 {
 	int err;
 
-	err = memlock_charge(pool, nr);
+	err = locked ? memlock_charge(pool, nr) : 0;
 	if (err)
 		return err;
 	err = user_charge(pool->owner, nr);
 	if (err) {
-		memlock_uncharge(pool, nr);
+		if (locked)
+			memlock_uncharge(pool, nr);
 		return err;
 	}
 	pool->charged += nr;
 	return 0;
 }
 
+static void uncharge(struct fbuf_pool *pool, unsigned long nr, bool locked)
+{
+	if (!nr)
+		return;
+	if (locked)
+		memlock_uncharge(pool, nr);
+	user_uncharge(pool->owner, nr);
+	pool->charged -= nr;
+}
+
 /**
- * fbuf_uncharge() - undo a part of what was charged
+ * fbuf_charge() - charge a pool's maker for its own memory
+ * @pool: the pool
+ * @nr: pages, for which its memory cgroup is charged when they are taken
+ *
+ * Context: any; the pool's lock is held unless nobody else sees the pool.
+ * Return: 0, or -ENOMEM or -EDQUOT, with nothing charged.
+ */
+int fbuf_charge(struct fbuf_pool *pool, unsigned long nr)
+{
+	return charge(pool, nr, !pool->bound);
+}
+
+/**
+ * fbuf_charge_parcel() - charge a pool's maker for what was received
+ * @pool: the pool
+ * @nr: pages, which are the network's: no memory cgroup is charged
+ *
+ * Context: as fbuf_charge().
+ * Return: the same.
+ */
+int fbuf_charge_parcel(struct fbuf_pool *pool, unsigned long nr)
+{
+	return charge(pool, nr, true);
+}
+
+/**
+ * fbuf_uncharge() - undo a part of what fbuf_charge() did
  * @pool: the pool
  * @nr: pages
  *
@@ -151,11 +272,19 @@ int fbuf_charge(struct fbuf_pool *pool, unsigned long nr)
  */
 void fbuf_uncharge(struct fbuf_pool *pool, unsigned long nr)
 {
-	if (!nr)
-		return;
-	memlock_uncharge(pool, nr);
-	user_uncharge(pool->owner, nr);
-	pool->charged -= nr;
+	uncharge(pool, nr, !pool->bound);
+}
+
+/**
+ * fbuf_uncharge_parcel() - undo a part of what fbuf_charge_parcel() did
+ * @pool: the pool
+ * @nr: pages
+ *
+ * Context: as fbuf_charge().
+ */
+void fbuf_uncharge_parcel(struct fbuf_pool *pool, unsigned long nr)
+{
+	uncharge(pool, nr, true);
 }
 
 /**
@@ -176,7 +305,7 @@ void fbuf_charge_log(struct fbuf_pool *pool, unsigned long nr, int err,
 
 	if (err == -ENOMEM) {
 		has = atomic_long_read(&pool->cred->user->locked_vm);
-		fbuf_log_notice("%s of %llu KiB passes RLIMIT_MEMLOCK of uid %u, %llu KiB, of which %llu KiB are used: raise it by ulimit -l, limits.conf, or LimitMEMLOCK= of the service",
+		fbuf_log_notice("%s of %llu KiB passes RLIMIT_MEMLOCK of uid %u, %llu KiB, of which %llu KiB are used: raise it by ulimit -l, limits.conf, LimitMEMLOCK= of the service, or --ulimit memlock= of the container",
 				what, PAGE_KIB(nr),
 				from_kuid(&init_user_ns, uid),
 				PAGE_KIB(pool->memlock), PAGE_KIB(has));
@@ -202,6 +331,7 @@ void fbuf_charge_log(struct fbuf_pool *pool, unsigned long nr, int err,
 int fbuf_charge_init(struct fbuf_pool *pool)
 {
 	u64 max = READ_ONCE(fbuf_pool_max);
+	struct mem_cgroup *bound = NULL;
 	int err;
 
 	if (max && pool->nr_pages > max >> PAGE_SHIFT) {
@@ -213,11 +343,14 @@ int fbuf_charge_init(struct fbuf_pool *pool)
 	if (!ns_capable_noaudit(&init_user_ns, CAP_IPC_LOCK)) {
 		pool->cred = get_current_cred();
 		pool->memlock = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+		bound = fbuf_bound_of(pool->memcg);
 	}
 	xa_lock(&users);
 	pool->owner = user_find_or_add(pool->uid);
-	if (pool->owner)
+	if (pool->owner) {
 		pool->owner->pools++;
+		bound_join(pool, bound);
+	}
 	xa_unlock(&users);
 	if (!pool->owner)
 		return -ENOMEM;
@@ -225,6 +358,21 @@ int fbuf_charge_init(struct fbuf_pool *pool)
 	if (err)
 		fbuf_charge_log(pool, pool->nr_pages, err, "a pool");
 	return err;
+}
+
+/**
+ * fbuf_charge_close() - nobody has the pool any more
+ * @pool: the pool; what is in flight stays charged
+ *
+ * That is in packets, as it might be without a pool.
+ *
+ * Context: any.
+ */
+void fbuf_charge_close(struct fbuf_pool *pool)
+{
+	xa_lock(&users);
+	bound_leave(pool);
+	xa_unlock(&users);
 }
 
 /**
@@ -237,6 +385,7 @@ void fbuf_charge_exit(struct fbuf_pool *pool)
 {
 	if (pool->owner) {
 		xa_lock(&users);
+		bound_leave(pool);
 		pool->owner->pools--;
 		user_check(pool->owner);
 		xa_unlock(&users);

@@ -45,6 +45,8 @@ static inline bool fbuf_kernel_is_untried(void)
 }
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+#define memcg_kmem_online	memcg_kmem_enabled
+
 static inline void vm_flags_mod(struct vm_area_struct *vma,
 				unsigned long set, unsigned long clear)
 {

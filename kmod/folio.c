@@ -14,6 +14,7 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 
+#include "bound.h"
 #include "charge.h"
 #include "compat.h"
 #include "folio.h"
@@ -160,6 +161,26 @@ err:
 	return -ENOMEM;
 }
 
+/*
+ * Of the pool's memory cgroup. If that is to be enough, a group above it, which bounds
+ * it, must have been charged: it may be gone.
+ */
+static int populate_charged(struct fbuf_pool *pool, struct page **pages,
+			    unsigned long first, gfp_t gfp,
+			    unsigned int *nr_split)
+{
+	struct mem_cgroup *old = set_active_memcg(pool->memcg);
+	int err = populate(pool, pages, first, gfp | __GFP_RETRY_MAYFAIL,
+			   nr_split);
+
+	set_active_memcg(old);
+	if (!err && pool->bound && !fbuf_bound_holds(pool->bound)) {
+		fbuf_depopulate(pages, fbuf_buf_pages(pool));
+		return -ENOMEM;
+	}
+	return err;
+}
+
 /**
  * fbuf_populate() - get memory for a buffer
  * @pool: the pool; its maker is charged, whoever the caller is
@@ -173,13 +194,8 @@ err:
 int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
 		  unsigned long first, unsigned int *nr_split)
 {
-	struct mem_cgroup *old = set_active_memcg(pool->memcg);
 	/* ENOMEM is better than an OOM kill. */
-	int err = populate(pool, pages, first,
-			   __GFP_ZERO | __GFP_RETRY_MAYFAIL, nr_split);
-
-	set_active_memcg(old);
-	return err;
+	return populate_charged(pool, pages, first, __GFP_ZERO, nr_split);
 }
 
 /**
@@ -189,18 +205,19 @@ int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
  * @first: where in the pool they belong
  *
  * The pool's memory cgroup is charged, or if it is full that of the caller, as for
- * any copy on write: where that is full, too, or the machine, a process is killed.
+ * any copy on write: where that is full, too, or the machine, a process is killed. Not
+ * so where the pool's is to be enough: no other pays for it.
  *
  * Context: may sleep.
- * Return: 0 or -ENOMEM.
+ * Return: 0, -ENOMEM, or -EDQUOT if the pool's memory cgroup has to be enough.
  */
 int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
 		       unsigned long first)
 {
-	struct mem_cgroup *old = set_active_memcg(pool->memcg);
-	int err = populate(pool, pages, first, __GFP_RETRY_MAYFAIL, NULL);
+	int err = populate_charged(pool, pages, first, 0, NULL);
 
-	set_active_memcg(old);
+	if (err && pool->bound)
+		return -EDQUOT;
 	return err ? populate(pool, pages, first, 0, NULL) : 0;
 }
 

@@ -11,6 +11,7 @@
 #include <linux/module.h>
 
 #include "args.h"
+#include "bound.h"
 #include "charge.h"
 #include "compat.h"
 #include "handle.h"
@@ -134,6 +135,8 @@ module_param_named(pool_max, fbuf_pool_max, ullong, 0644);
 MODULE_PARM_DESC(pool_max, "bytes that a pool may have (0: no limit)");
 module_param_named(user_max, fbuf_user_max, ullong, 0644);
 MODULE_PARM_DESC(user_max, "bytes that may be charged to a user (0: no limit)");
+module_param_named(cgroup_alone, fbuf_cgroup_alone, bool, 0644);
+MODULE_PARM_DESC(cgroup_alone, "where root has set memory.max, it is enough: RLIMIT_MEMLOCK bounds parcels only");
 module_param_named(parcel_max, fbuf_parcel_max, ullong, 0644);
 MODULE_PARM_DESC(parcel_max, "bytes in parcels that a pool may have (0: no limit)");
 module_param_named(stuck_ms, fbuf_stuck_ms, uint, 0644);

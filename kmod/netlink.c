@@ -15,6 +15,7 @@
 
 #include <linux/fbuf_netlink.h>
 
+#include "bound.h"
 #include "charge.h"
 #include "compat.h"
 #include "event.h"
@@ -90,7 +91,8 @@ static int pool_put_static(struct sk_buff *msg, const struct fbuf_pool *pool,
 	    nla_put_u32(msg, FBUF_A_POOL_NR_BUFS, pool->nr_bufs) ||
 	    nla_put_u32(msg, FBUF_A_POOL_FLAGS, pool->flags) ||
 	    nla_put_s32(msg, FBUF_A_POOL_NODE, pool->node) ||
-	    nla_put_u32(msg, FBUF_A_POOL_SPLIT, pool->nr_split))
+	    nla_put_u32(msg, FBUF_A_POOL_SPLIT, pool->nr_split) ||
+	    (pool->bound && nla_put_flag(msg, FBUF_A_POOL_BY_CGROUP)))
 		return -EMSGSIZE;
 	return 0;
 }
@@ -494,7 +496,8 @@ static int fbuf_nl_limit_get_doit(struct sk_buff *skb, struct genl_info *info)
 				FBUF_CMD_LIMIT_GET);
 	if (!hdr ||
 	    put_u64(msg, FBUF_A_LIMIT_POOL_MAX, fbuf_pool_max, pad) ||
-	    put_u64(msg, FBUF_A_LIMIT_USER_MAX, fbuf_user_max, pad)) {
+	    put_u64(msg, FBUF_A_LIMIT_USER_MAX, fbuf_user_max, pad) ||
+	    nla_put_u32(msg, FBUF_A_LIMIT_CGROUP_ALONE, fbuf_cgroup_alone)) {
 		nlmsg_free(msg);
 		return -EMSGSIZE;
 	}
@@ -595,6 +598,7 @@ static int fbuf_nl_limit_set_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct nlattr *pool_max = info->attrs[FBUF_A_LIMIT_POOL_MAX];
 	struct nlattr *user_max = info->attrs[FBUF_A_LIMIT_USER_MAX];
+	struct nlattr *alone = info->attrs[FBUF_A_LIMIT_CGROUP_ALONE];
 	struct nlattr *uid = info->attrs[FBUF_A_LIMIT_UID];
 	int err = 0;
 
@@ -602,7 +606,7 @@ static int fbuf_nl_limit_set_doit(struct sk_buff *skb, struct genl_info *info)
 		NL_SET_ERR_MSG(info->extack, "own is of a user: uid is missing");
 		return -EINVAL;
 	}
-	if (!pool_max && !user_max && !uid) {
+	if (!pool_max && !user_max && !alone && !uid) {
 		NL_SET_ERR_MSG(info->extack, "there is no limit to set");
 		return -EINVAL;
 	}
@@ -612,6 +616,8 @@ static int fbuf_nl_limit_set_doit(struct sk_buff *skb, struct genl_info *info)
 		WRITE_ONCE(fbuf_user_max, nla_get_u64(user_max));
 	if (!err && pool_max)
 		WRITE_ONCE(fbuf_pool_max, nla_get_u64(pool_max));
+	if (!err && alone)
+		WRITE_ONCE(fbuf_cgroup_alone, nla_get_u32(alone));
 	return err;
 }
 
@@ -626,11 +632,12 @@ static const struct nla_policy fbuf_stats_get_nl_policy[FBUF_A_STATS_POOL_ID + 1
 };
 
 /* FBUF_CMD_LIMIT_SET - do */
-static const struct nla_policy fbuf_limit_set_nl_policy[FBUF_A_LIMIT_OWN + 1] = {
+static const struct nla_policy fbuf_limit_set_nl_policy[FBUF_A_LIMIT_CGROUP_ALONE + 1] = {
 	[FBUF_A_LIMIT_POOL_MAX] = { .type = NLA_U64, },
 	[FBUF_A_LIMIT_USER_MAX] = { .type = NLA_U64, },
 	[FBUF_A_LIMIT_UID] = { .type = NLA_U32, },
 	[FBUF_A_LIMIT_OWN] = { .type = NLA_FLAG, },
+	[FBUF_A_LIMIT_CGROUP_ALONE] = NLA_POLICY_MAX(NLA_U32, 1),
 };
 
 static const struct genl_ops fbuf_nl_ops[] = {
@@ -661,7 +668,7 @@ static const struct genl_ops fbuf_nl_ops[] = {
 		.cmd		= FBUF_CMD_LIMIT_SET,
 		.doit		= fbuf_nl_limit_set_doit,
 		.policy		= fbuf_limit_set_nl_policy,
-		.maxattr	= FBUF_A_LIMIT_OWN,
+		.maxattr	= FBUF_A_LIMIT_CGROUP_ALONE,
 		.flags		= GENL_ADMIN_PERM,
 	},
 };

@@ -148,7 +148,7 @@ static int parcel_charge(struct fbuf_pool *pool, unsigned long nr)
 
 	if (max && pool->parcel_pages + nr > max >> PAGE_SHIFT)
 		return -EDQUOT;
-	return fbuf_charge(pool, nr);
+	return fbuf_charge_parcel(pool, nr);
 }
 
 /* A page could not be had: tell why. */
@@ -210,7 +210,7 @@ int fbuf_parcel_charge(struct fbuf_parcel *p, size_t bytes)
 static void parcel_uncharge(struct fbuf_parcel *p, unsigned long nr)
 	__must_hold(&p->h->pool->lock)
 {
-	fbuf_uncharge(p->h->pool, nr);
+	fbuf_uncharge_parcel(p->h->pool, nr);
 	p->h->pool->parcel_pages -= nr;
 	p->charged -= nr;
 }

@@ -251,6 +251,7 @@ void fbuf_pool_put(struct fbuf_pool *pool)
 	if (!refcount_dec_and_test(&pool->refs))
 		return;
 	fbuf_watch_exit(pool);
+	fbuf_charge_close(pool);
 	if (pool_give_back(pool, false))
 		queue_delayed_work(fbuf_wq, &pool->retire, pool->retire_delay);
 	else

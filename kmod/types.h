@@ -220,6 +220,9 @@ struct fbuf_limbo {
  *           made the pool
  * @owner: who is charged besides
  * @memcg: what memory is charged to, whoever causes it to be taken
+ * @bound: of it and those above, the one whose limit is enough for the pool's own
+ *         memory, so that it does not count as locked; NULL if it does
+ * @bounds: the pool counts among those that @bound is enough for
  * @uid: who made the pool
  * @id: number for people to read
  * @node: NUMA node asked for
@@ -292,6 +295,8 @@ struct fbuf_pool {
 	unsigned long memlock;
 	struct fbuf_user *owner;
 	struct mem_cgroup *memcg;
+	struct mem_cgroup *bound;
+	bool bounds;
 	kuid_t uid;
 	u64 id;
 	int node;

@@ -162,7 +162,7 @@ static long call_shrink(struct actor *me, const __u32 *a)
 static long call_param(struct actor *me, const __u32 *a)
 {
 	static const char *const names[] = {
-		"pool_max", "user_max", "stuck_ms",
+		"pool_max", "user_max", "stuck_ms", "cgroup_alone",
 	};
 	char path[64], text[16];
 	int len = snprintf(text, sizeof(text), "%u", a[1]);
