@@ -415,7 +415,7 @@ tables_are_narrow()
 # Only root sees all pools and sets limits.
 needs root module fbuf
 chmod 755 "$tmp"
-plan 46
+plan 47
 
 hold_pool -b 64K -n 4 --protect snapshot --sigbus
 report $? "a_pool_is_held"
@@ -524,6 +524,12 @@ run fbuf limit set --pool 1M --user 2M && run fbuf -j limit && json &&
 	run fbuf limit && has 'one pool  *1.0 MiB' 'one user  *2.0 MiB' '^root .*256.0 KiB'
 report $? "limits_are_set_and_shown"
 
+run fbuf limit && has 'memory cgroups of root are not enough' &&
+	run fbuf limit set --cgroup-alone yes && run fbuf limit && has 'memory cgroups of root are enough' &&
+	run fbuf -j limit && json cgroup_alone 1 && run fbuf limit set --cgroup-alone no &&
+	run fbuf -j limit && json cgroup_alone 0
+report $? "memory_cgroups_are_enough_or_not"
+
 fails_with "limit for one pool is 1.0 MiB.*limit set --pool" fbuf pool make -b 64K -n 17 &&
 	run fbuf pool make -b 64K -n 16
 report $? "limit_of_a_pool"
@@ -551,7 +557,8 @@ report $? "own_limit_taken_away"
 
 fails_with "goes with --uid" fbuf limit set --user default &&
 	fails_with "no user" fbuf limit set --uid no-such-user --user 1M &&
-	fails_with "takes --pool or --user" fbuf limit set
+	fails_with "takes --pool, --user or --cgroup-alone" fbuf limit set &&
+	fails_with "yes.* or .*no" fbuf limit set --cgroup-alone maybe
 report $? "limit_set_without_sense"
 
 until_true only_ours && watch pool watch -n 2 &&

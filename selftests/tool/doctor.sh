@@ -187,7 +187,7 @@ locking()
 	(ulimit -l "$1" && shift && "$@")
 }
 
-in_cgroup() { (echo 0 >"$cgroup/cgroup.procs" && exec "$@"); }
+in_cgroup() { (echo 0 >"$cgroup/cgroup.procs" && "$@"); }
 
 limits()
 {
@@ -213,6 +213,22 @@ limits()
 
 	in_full_cgroup
 	report $? "cgroup_is_full"
+	in_enough_cgroup
+	report $? "cgroup_is_enough"
+}
+
+in_enough_cgroup()
+{
+	cgroup=/sys/fs/cgroup/fbuf-doctor-$$
+	mkdir "$cgroup" && echo 64M >"$cgroup/memory.max" &&
+		fbuf limit set --cgroup-alone yes || return
+	doctor 0 in_cgroup locking 64 member fbuf doctor &&
+		says "ok Your memory cgroup alone bounds your pools; what they receive may have 64.0 KiB" \
+			"ok A pool of 4.0 MiB was made"
+	local status=$?
+	fbuf limit set --cgroup-alone no
+	rmdir "$cgroup"
+	return $status
 }
 
 in_full_cgroup()
@@ -290,7 +306,7 @@ if [ -z "$FBUF_KO" ]; then
 fi
 
 needs root module unshare ethtool ip depmod
-plan 34
+plan 35
 rmmod fbuf
 mkdir -p "/lib/modules/$release"
 cp -a /lib/modules "$tmp/modules"

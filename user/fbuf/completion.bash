@@ -39,6 +39,7 @@ _fbuf_values()
 	*,--clock)		echo nanoseconds instructions tsc ;;
 	*,-p|*,--protect)	echo volatile secured snapshot ;;
 	*,--uid)		compgen -u ;;
+	*,--cgroup-alone)	echo yes no ;;
 	*,--pool)		echo none ;;
 	*,--user)		echo none default ;;
 	*,--netns-[rt]x)	compgen -f /run/netns/ | sed 's|.*/||' ;;

@@ -18,47 +18,31 @@
 #include "../run/limits.h"
 
 #define CGROUPS		"/sys/fs/cgroup"
-#define CAP_IPC_LOCK	14
 /* What "fbuf send" makes, and what "fbuf run" does. */
 #define LEAST		((uint64_t)TOOL_BUF_SIZE * TOOL_NR_BUFS)
 #define MUCH		((uint64_t)RUN_POOL_DEFAULT)
-
-/* Those with it in the first user namespace are not held to RLIMIT_MEMLOCK. */
-static bool may_lock_all(void)
-{
-	unsigned int inside = 1, outside = 1, nr = 0;
-	unsigned long long caps = 0;
-	char line[DOCTOR_LINE];
-	FILE *f;
-
-	if (!doctor_read(line, "/proc/self/uid_map") ||
-	    sscanf(line, "%u %u %u", &inside, &outside, &nr) != 3 ||
-	    inside || outside || nr != UINT32_MAX)
-		return false;
-	f = fopen("/proc/self/status", "re");
-	if (!f)
-		return false;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "CapEff: %llx", &caps) == 1)
-			break;
-	}
-	fclose(f);
-	return caps >> CAP_IPC_LOCK & 1;
-}
 
 static void find_memlock(struct doctor *d)
 {
 	char have[FMT_BYTES_MAX], want[FMT_BYTES_MAX], user[FMT_USER_MAX];
 	struct rlimit rl;
 
+	enum tool_bound bound = tool_pool_bound();
+
 	if (getrlimit(RLIMIT_MEMLOCK, &rl))
 		return;
-	if (may_lock_all() || rl.rlim_cur == RLIM_INFINITY) {
+	if (bound == TOOL_BOUND_NONE) {
 		doctor_find(d, DOCTOR_OK, "memlock",
 			    "RLIMIT_MEMLOCK does not bound your pools.");
 		return;
 	}
 	fmt_bytes(have, rl.rlim_cur);
+	if (bound == TOOL_BOUND_CGROUP) {
+		doctor_find(d, DOCTOR_OK, "memlock",
+			    "Your memory cgroup alone bounds your pools; what they receive may have %s (RLIMIT_MEMLOCK).",
+			    have);
+		return;
+	}
 	if (rl.rlim_cur >= MUCH) {
 		doctor_find(d, DOCTOR_OK, "memlock",
 			    "All your pools together may have %s (RLIMIT_MEMLOCK).",
@@ -67,7 +51,7 @@ static void find_memlock(struct doctor *d)
 	}
 	fmt_bytes(want, rl.rlim_cur < LEAST ? LEAST : MUCH);
 	doctor_find(d, rl.rlim_cur < LEAST ? DOCTOR_WRONG : DOCTOR_NOTE, "memlock",
-		    "All your pools together may have %s (RLIMIT_MEMLOCK); a pool of \"fbuf %s\" has %s. Have more, from the next login on; a service takes LimitMEMLOCK=:",
+		    "All your pools together may have %s (RLIMIT_MEMLOCK); a pool of \"fbuf %s\" has %s. Have more, from the next login on; a service takes LimitMEMLOCK=, a container --ulimit memlock=, or see \"cgroup_alone\" in fbuf(7):",
 		    have, rl.rlim_cur < LEAST ? "send" : "run", want);
 	doctor_type(d, "echo '%s - memlock %u' | \\\n"
 		    "               sudo tee -a /etc/security/limits.conf",
@@ -185,19 +169,12 @@ static void find_cgroup(struct doctor *d)
 /* All limits at once, by trying: the pool of "fbuf send". */
 static void find_pool(struct doctor *d)
 {
-	struct fbuf_pool_create create = {
-		.size = sizeof(create), .node = -1,
-		.buf_size = TOOL_BUF_SIZE, .nr_bufs = TOOL_NR_BUFS,
-	};
 	char bytes[FMT_BYTES_MAX];
-	int ctl, fd, err;
+	int fd;
 
-	ctl = open(FBUF_DEVICE, O_RDWR | O_CLOEXEC);
-	if (ctl < 0)
+	if (access(FBUF_DEVICE, R_OK | W_OK))
 		return;
-	fd = ioctl(ctl, FBUF_IOC_POOL_CREATE, &create);
-	err = errno;
-	close(ctl);
+	fd = tool_pool_try(TOOL_BUF_SIZE, TOOL_NR_BUFS);
 	fmt_bytes(bytes, LEAST);
 	if (fd >= 0) {
 		close(fd);
@@ -207,7 +184,7 @@ static void find_pool(struct doctor *d)
 	}
 	doctor_find(d, DOCTOR_WRONG, "pool",
 		    "No pool of %s can be made: %s. What is wrong above is why; if nothing is, look at what has the memory:",
-		    bytes, strerror(err));
+		    bytes, strerror(-fd));
 	doctor_type(d, "free -m; fbuf limit; fbuf pool");
 }
 

@@ -11,7 +11,7 @@
 
 static const char help[] =
 "Usage: fbuf limit [OPTIONS]\n"
-"       fbuf limit set [--pool SIZE] [--user SIZE]\n"
+"       fbuf limit set [--pool SIZE] [--user SIZE] [--cgroup-alone yes|no]\n"
 "       fbuf limit set --uid USER --user SIZE\n"
 "\n"
 "Show the limits, and what is charged to each user; or set them, as root. They\n"
@@ -22,13 +22,17 @@ static const char help[] =
 "  -h, --help   print this, or after \"set\" what it takes\n";
 
 static const char set_help[] =
-"Usage: fbuf limit set [--pool SIZE] [--user SIZE]\n"
+"Usage: fbuf limit set [--pool SIZE] [--user SIZE] [--cgroup-alone yes|no]\n"
 "       fbuf limit set --uid USER --user SIZE\n"
 "\n"
 "      --pool SIZE   how large a pool may be\n"
 "      --user SIZE   how large all pools of one user may be\n"
 "      --uid USER    of this user only, by name or number, whatever it is for\n"
 "                    others; \"--user default\" takes that away\n"
+"      --cgroup-alone yes|no\n"
+"                    is a memory cgroup with a limit that root has set enough\n"
+"                    for pools made there, so that they do not count as locked\n"
+"                    memory (RLIMIT_MEMLOCK)? No, by default\n"
 "  -j, --json        has no effect: nothing is printed\n"
 "  -h, --help        print this\n"
 "\n"
@@ -64,6 +68,10 @@ static void print_text(const struct ctl_limit *all,
 
 	printf("one pool   %s\n", fmt_limit(bytes, all->pool_max));
 	printf("one user   %s\n", fmt_limit(bytes, all->user_max));
+	if (all->seen & CTL_SEEN(FBUF_A_LIMIT_CGROUP_ALONE))
+		printf("memory cgroups of root are %s\n", all->cgroup_alone ?
+		       "enough, without RLIMIT_MEMLOCK" :
+		       "not enough: RLIMIT_MEMLOCK counts as well");
 	if (!nr)
 		return;
 	putchar('\n');
@@ -125,6 +133,15 @@ static bool parse_user(const char *text, uint32_t *uid)
 	return true;
 }
 
+static bool parse_yes_no(const char *text, uint32_t *val)
+{
+	*val = !strcmp(text, "yes");
+	if (*val || !strcmp(text, "no"))
+		return true;
+	tool_err("--cgroup-alone takes \"yes\" or \"no\", not \"%s\".", text);
+	return false;
+}
+
 static int check_set(const struct ctl_limit *l)
 {
 	bool user = l->seen & CTL_SEEN(FBUF_A_LIMIT_USER_MAX);
@@ -135,18 +152,19 @@ static int check_set(const struct ctl_limit *l)
 	} else if (l->own) {
 		return tool_usage("limit set", "\"--user default\" goes with --uid.");
 	} else if (!l->seen) {
-		return tool_usage("limit set", "It takes --pool or --user.");
+		return tool_usage("limit set", "It takes --pool, --user or --cgroup-alone.");
 	}
 	return TOOL_OK;
 }
 
 static int parse_set(int argc, char **argv, struct ctl_limit *l)
 {
-	enum { OPT_POOL = 256, OPT_USER, OPT_UID };
+	enum { OPT_POOL = 256, OPT_USER, OPT_UID, OPT_CGROUP_ALONE };
 	static const struct option longs[] = {
 		{ "pool", required_argument, NULL, OPT_POOL },
 		{ "user", required_argument, NULL, OPT_USER },
 		{ "uid", required_argument, NULL, OPT_UID },
+		{ "cgroup-alone", required_argument, NULL, OPT_CGROUP_ALONE },
 		TOOL_LONG_JSON,
 		TOOL_LONG_HELP,
 		{ 0 }
@@ -175,6 +193,11 @@ static int parse_set(int argc, char **argv, struct ctl_limit *l)
 			if (!parse_user(optarg, &l->uid))
 				return TOOL_USAGE;
 			l->seen |= CTL_SEEN(FBUF_A_LIMIT_UID);
+			break;
+		case OPT_CGROUP_ALONE:
+			if (!parse_yes_no(optarg, &l->cgroup_alone))
+				return TOOL_USAGE;
+			l->seen |= CTL_SEEN(FBUF_A_LIMIT_CGROUP_ALONE);
 			break;
 		default:
 			ret = tool_option(c, set_help);

@@ -45,6 +45,7 @@ static const struct ctl_field pool_fields[] = {
 	POOL(PARCELS, CTL_U32, nr_parcels),
 	POOL(PARCEL_BYTES, CTL_U64, parcel_bytes),
 	POOL(PARCEL_OLDEST_MS, CTL_U64, parcel_oldest_ms),
+	POOL(BY_CGROUP, CTL_FLAG, by_cgroup),
 };
 
 static const struct ctl_field handle_fields[] = {
@@ -83,6 +84,7 @@ static const struct ctl_field limit_fields[] = {
 	LIMIT(CHARGED, CTL_U64, charged),
 	LIMIT(POOLS, CTL_U32, pools),
 	LIMIT(OWN, CTL_FLAG, own),
+	LIMIT(CGROUP_ALONE, CTL_U32, cgroup_alone),
 };
 
 const struct ctl_set ctl_pools = {

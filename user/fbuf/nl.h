@@ -35,6 +35,7 @@ struct ctl_pool {
 	uint32_t nr_in_flight;
 	uint32_t nr_split;
 	uint32_t nr_parcels;
+	bool by_cgroup;
 };
 
 struct ctl_handle {
@@ -75,6 +76,7 @@ struct ctl_limit {
 	uint64_t charged;
 	uint32_t uid;
 	uint32_t pools;
+	uint32_t cgroup_alone;
 	bool own;
 };
 

@@ -281,6 +281,8 @@ static void print_view(const struct view *v)
 	printf("  charged to   uid %u (%s)", p->uid, fmt_user(user, p->uid));
 	if (has(v, FBUF_A_POOL_CHARGED))
 		printf(": %s", fmt_bytes(charged, p->charged));
+	if (p->by_cgroup)
+		printf(", by its memory cgroup alone");
 	putchar('\n');
 	if (has(v, FBUF_A_POOL_RESIDENT))
 		printf("  resident     %s\n", fmt_bytes(size, p->resident));

@@ -16,6 +16,8 @@
 #include "doctor.h"
 #include "nl.h"
 
+#define CAP_IPC_LOCK	14
+
 void tool_no_module(void)
 {
 	if (!access("/sys/module/fbuf", F_OK))
@@ -50,21 +52,92 @@ static void explain_access(void)
 		 me, geteuid(), FBUF_DEVICE, owner, group, st.st_mode & 07777);
 }
 
+/* Those with CAP_IPC_LOCK in the first user namespace are not held to RLIMIT_MEMLOCK. */
+static bool may_lock_all(void)
+{
+	unsigned int inside = 1, outside = 1, nr = 0;
+	unsigned long long caps = 0;
+	char line[DOCTOR_LINE];
+	FILE *f;
+
+	if (!doctor_read(line, "/proc/self/uid_map") ||
+	    sscanf(line, "%u %u %u", &inside, &outside, &nr) != 3 ||
+	    inside || outside || nr != UINT32_MAX)
+		return false;
+	f = fopen("/proc/self/status", "re");
+	if (!f)
+		return false;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "CapEff: %llx", &caps) == 1)
+			break;
+	}
+	fclose(f);
+	return caps >> CAP_IPC_LOCK & 1;
+}
+
+int tool_pool_try(uint32_t buf_size, uint32_t nr_bufs)
+{
+	struct fbuf_pool_create create = {
+		.size = sizeof(create), .node = -1,
+		.buf_size = buf_size, .nr_bufs = nr_bufs,
+	};
+	int ctl, fd, err;
+
+	ctl = open(FBUF_DEVICE, O_RDWR | O_CLOEXEC);
+	if (ctl < 0)
+		return -errno;
+	fd = ioctl(ctl, FBUF_IOC_POOL_CREATE, &create);
+	err = errno;
+	close(ctl);
+	return fd < 0 ? -err : fd;
+}
+
+/* By the module's leave; a pool of this process's tells. */
+static bool cgroup_is_enough(void)
+{
+	int fd = tool_pool_try(getpagesize(), 1);
+	struct fbuf_info info = { .size = sizeof(info) };
+	struct ctl_pool pool = { .seen = CTL_SEEN(FBUF_A_POOL_ID) };
+	bool alone = false;
+	struct ctl *c;
+
+	if (fd < 0)
+		return false;
+	c = ctl_open(true);
+	if (c && !ioctl(fd, FBUF_IOC_INFO, &info)) {
+		pool.id = info.id;
+		alone = !ctl_get(c, &ctl_pools, &pool) && pool.by_cgroup;
+	}
+	if (c)
+		ctl_close(c);
+	close(fd);
+	return alone;
+}
+
+enum tool_bound tool_pool_bound(void)
+{
+	struct rlimit rl;
+
+	if (may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &rl) ||
+	    rl.rlim_cur == RLIM_INFINITY)
+		return TOOL_BOUND_NONE;
+	return cgroup_is_enough() ? TOOL_BOUND_CGROUP : TOOL_BOUND_MEMLOCK;
+}
+
 static void explain_memory(size_t buf_size, unsigned int nr_bufs)
 {
 	char want[FMT_BYTES_MAX], max[FMT_BYTES_MAX];
 	struct rlimit rl;
 
 	fmt_bytes(want, (double)buf_size * nr_bufs);
-	/* Root is not held to the limit, as a rule. */
-	if (geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &rl) ||
-	    rl.rlim_cur == RLIM_INFINITY) {
+	if (tool_pool_bound() != TOOL_BOUND_MEMLOCK ||
+	    getrlimit(RLIMIT_MEMLOCK, &rl)) {
 		tool_err("No memory for a pool of %u buffers, %s in all: this machine, or the memory cgroup, has no room for it. Make the pool smaller with -b or -n.",
 			 nr_bufs, want);
 		return;
 	}
 	fmt_bytes(max, rl.rlim_cur);
-	tool_err("No memory for a pool of %u buffers, %s in all: RLIMIT_MEMLOCK is %s for all your pools and locked memory. Make the pool smaller with -b or -n, or raise the limit (ulimit -l, or memlock in /etc/security/limits.conf).",
+	tool_err("No memory for a pool of %u buffers, %s in all: RLIMIT_MEMLOCK is %s for all your pools and locked memory. Make the pool smaller with -b or -n, or raise the limit (ulimit -l, memlock in /etc/security/limits.conf, or --ulimit memlock= of a container).",
 		 nr_bufs, want, max);
 }
 

@@ -132,6 +132,12 @@ int tool_pool_create(struct fbuf_pool **pool, size_t buf_size,
 		     unsigned int nr_bufs);
 int tool_pool_fd(size_t buf_size, unsigned int nr_bufs, unsigned int flags);
 
+/* What bounds this process's pools, besides the machine and the module's limits. */
+enum tool_bound { TOOL_BOUND_NONE, TOOL_BOUND_MEMLOCK, TOOL_BOUND_CGROUP };
+enum tool_bound tool_pool_bound(void);
+/* A pool fd or a negative errno, and no word. */
+int tool_pool_try(uint32_t buf_size, uint32_t nr_bufs);
+
 /* That the module is not loaded, and what to do about that. */
 void tool_no_module(void);
 
