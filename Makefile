@@ -181,6 +181,11 @@ check-apps: deps
 	@$(VM)/deps run
 	@selftests/apps/check $(or $(KERNELS),host uml)
 
+# Containers that have the device, by hand, by podman and by systemd-nspawn
+check-containers: deps
+	@$(VM)/deps run
+	@DISK=containers selftests/apps/check $(or $(KERNELS),6.12)
+
 # Their own test suites: MORE=1 for nearly all of redis', SUITES=redis for this one alone
 run-suites: deps
 	@$(VM)/deps run
@@ -266,6 +271,7 @@ help:
 	@echo 'make check-run    programs of Debian, as they are and under fbuf run: equal bytes'
 	@echo 'make check-apps   httpd and relay, and fbuf relay in front of nginx, by curl, wrk and'
 	@echo '                  others: equal bytes'
+	@echo 'make check-containers  the device in containers, by hand, podman and systemd-nspawn'
 	@echo 'make run-suites   the tests of memcached and redis, under fbuf run'
 	@echo 'make run-mix      several of them for an hour with little memory (MINUTES)'
 	@echo 'make check-skew   module, library and tool of this tree and of the last two releases,'
@@ -289,5 +295,5 @@ help:
 .PHONY: all user headers modules floor install install-user deb uninstall load unload \
 	deps vm demo cost count scale receive-bench bench workloads run-bench \
 	serve-bench relay-bench profile native check check-all check-apps \
-	check-headers check-packages check-skew check-run run-suites run-mix \
+	check-headers check-packages check-containers check-skew check-run run-suites run-mix \
 	check-arm64 check-debug check-uml models inject fuzz fuzz-user soak mutate lint clean help
