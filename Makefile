@@ -181,6 +181,10 @@ check-apps: deps
 	@$(VM)/deps run
 	@selftests/apps/check $(or $(KERNELS),host uml)
 
+# What doctor and log say, provoked and printed: Documentation/results/messages.rst
+messages: deps
+	@selftests/tool/messages
+
 # Containers that have the device, by hand, by podman and by systemd-nspawn
 check-containers: deps
 	@$(VM)/deps run
@@ -271,6 +275,7 @@ help:
 	@echo 'make check-run    programs of Debian, as they are and under fbuf run: equal bytes'
 	@echo 'make check-apps   httpd and relay, and fbuf relay in front of nginx, by curl, wrk and'
 	@echo '                  others: equal bytes'
+	@echo 'make messages     what fbuf doctor and the kernel log say, each provoked'
 	@echo 'make check-containers  the device in containers, by hand, podman and systemd-nspawn'
 	@echo 'make run-suites   the tests of memcached and redis, under fbuf run'
 	@echo 'make run-mix      several of them for an hour with little memory (MINUTES)'
@@ -295,5 +300,5 @@ help:
 .PHONY: all user headers modules floor install install-user deb uninstall load unload \
 	deps vm demo cost count scale receive-bench bench workloads run-bench \
 	serve-bench relay-bench profile native check check-all check-apps \
-	check-headers check-packages check-containers check-skew check-run run-suites run-mix \
+	check-headers check-packages check-containers messages check-skew check-run run-suites run-mix \
 	check-arm64 check-debug check-uml models inject fuzz fuzz-user soak mutate lint clean help

@@ -90,6 +90,9 @@ fails_with()
 	grep -qi "$words" "$tmp/err"
 }
 
+# findings FILE: what fbuf doctor has to say against this machine, for tool/messages
+findings() { awk '/^[a-z]/ { on = /^wrong|^note/ } on { print "#> " $0 }' "$1"; }
+
 # json_in FILE [PATH VALUE]: the file is JSON, and has this there.
 json_in()
 {

@@ -41,7 +41,10 @@ lines() { dmesg | grep -c "fbuf: refused uid $1, pid [0-9]*: "; }
 # told UID WORDS
 told()
 {
-	dmesg | grep "refused uid $1, pid" | grep -qF -- "$2" && return
+	if dmesg | grep "refused uid $1, pid" | grep -F -- "$2" >"$tmp/told"; then
+		tail -n 1 "$tmp/told" | sed 's/^\[[^]]*\] /#> /'
+		return
+	fi
 	dmesg | grep "fbuf:" | tail -n 3 | sed 's/^/# /'
 	return 1
 }
@@ -91,7 +94,8 @@ report $? "cgroup"
 # A program that was built with a newer fbuf: its structure is longer, and its tail used.
 newer() { user 5005 "$here/abi" -T hold "$@" >"$tmp/out" 2>&1; }
 newer -t longer_with_dirty_tail
-dmesg | grep "refused uid 5005, " | grep -q "of which this module knows [0-9]*: the program is for a newer fbuf"
+newer_told() { told 5005 ": the program is for a newer fbuf" && grep -q "of which this module knows [0-9]*:" "$tmp/told"; }
+newer_told
 report $? "newer_program"
 
 # By its own name a process would write lines of others.
@@ -128,7 +132,7 @@ report $? "flood_is_a_few_lines"
 make 5008 && logged 5008 "pool_max"
 report $? "others_have_their_lines_in_a_flood"
 # When his time is over, the next one says how many there were.
-counted() { make 5007; dmesg | grep "refused uid 5007, " | grep -q "(and [0-9]* times before)"; }
+counted() { make 5007; dmesg | grep "refused uid 5007, " | grep -q "(and [0-9]* times before)" && told 5007 " times before)"; }
 until_true counted
 report $? "flood_is_counted"
 

@@ -19,6 +19,7 @@ doctor()
 	shift
 	run "$@"
 	got=$?
+	findings "$tmp/out"
 	[ $got = "$want" ] || { echo "# it ended with $got, not $want"; return 1; }
 	! grep -n '.\{81\}' "$tmp/out" || return
 	# As one line, however it was broken.
@@ -50,6 +51,7 @@ library_of_another_release()
 	echo 'const char *fbuf_version(void); const char *fbuf_version(void) { return "0.0.1"; }' |
 		${CC:-cc} -shared -x c -o "$tmp/libfbuf.so.0" - || return
 	run env "LD_LIBRARY_PATH=$tmp" fbuf doctor
+	findings "$tmp/out"
 	one_line
 	says "note Programs find the library in version 0.0.1, and this tool is of" \
 		"sudo make install-user"
