@@ -23,7 +23,7 @@
 #include "nl.h"
 #include "util.h"
 
-#define SIZE		4096
+#define SIZE		((int)PAGE)
 #define SOCKETS		16
 #define SOCKBUF		(1 << 30)
 #define BATCH		1000U	/* buffers to send at a time */

@@ -24,15 +24,15 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
-#define BUF_SIZE	16384U
+#define BUF_SIZE	(4 * PAGE)
 #define HALF		(BUF_SIZE / 2)
 #define NR_BUFS		4U
 #define POOL_SIZE	(NR_BUFS * BUF_SIZE)
 
 /* Not a whole number of buffers, pages or sectors. */
 #define TAIL		100U
-#define FILE_SIZE	(8 * BUF_SIZE + TAIL)
+#define FILE_PAGES	32U
+#define FILE_SIZE	(FILE_PAGES * PAGE + TAIL)
 
 /* Patterns: of files, and of buffers that were not filled. */
 #define DATA		5
@@ -581,11 +581,11 @@ static void *taker_run(void *arg)
 		ret = fill(t->pool, t->name, 0, PAGE, t->fd, t->flags);
 		if (ret != (int)PAGE)
 			break;
-		for (page = 0; page < FILE_SIZE / PAGE; page++) {
+		for (page = 0; page < FILE_PAGES; page++) {
 			if (pattern_differs(t->buf, DATA, page * PAGE, PAGE) < 0)
 				break;
 		}
-		if (page == FILE_SIZE / PAGE ||
+		if (page == FILE_PAGES ||
 		    __atomic_fetch_add(&t->seen[page], 1, __ATOMIC_RELAXED))
 			t->bad++;
 	}
@@ -596,7 +596,7 @@ static void *taker_run(void *arg)
 
 TEST_F(file, position_is_shared)
 {
-	__u8 seen[FILE_SIZE / PAGE] = { 0 };
+	__u8 seen[FILE_PAGES] = { 0 };
 	struct taker t[2];
 	unsigned int i;
 
@@ -616,7 +616,7 @@ TEST_F(file, position_is_shared)
 		pthread_join(t[i].thread, NULL);
 		EXPECT_EQ(0, t[i].bad);
 	}
-	for (i = 0; i < FILE_SIZE / PAGE; i++)
+	for (i = 0; i < FILE_PAGES; i++)
 		EXPECT_EQ(1, seen[i]);
 }
 
@@ -752,7 +752,7 @@ FIXTURE_TEARDOWN(error)
 TEST_F(error, numbers)
 {
 	const struct fbuf_fill good = self->arg;
-	static const struct {
+	const struct {
 		__u32 offset;
 		__u32 len;
 	} bad[] = {
@@ -1160,7 +1160,7 @@ FIXTURE(protect)
 	__u64 names[NR_BUFS];
 	int sock[2];
 	int fd;
-	__u8 got[BUF_SIZE];
+	__u8 *got;
 };
 
 FIXTURE_VARIANT(protect)
@@ -1189,6 +1189,8 @@ FIXTURE_SETUP(protect)
 	ASSERT_EQ(0, tcp_pair(AF_INET, self->sock));
 	self->fd = memory_file(DATA, FILE_SIZE);
 	ASSERT_LE(0, self->fd);
+	self->got = malloc(BUF_SIZE);
+	ASSERT_NE(NULL, self->got);
 }
 
 FIXTURE_TEARDOWN(protect)
@@ -1197,6 +1199,7 @@ FIXTURE_TEARDOWN(protect)
 	close(self->sock[1]);
 	close(self->fd);
 	pool_unmake(&self->pool);
+	free(self->got);
 }
 
 static ssize_t send_buf(const struct pool *p, __u64 name, int sock, __u32 flags)
@@ -1624,10 +1627,10 @@ static void *race_read(void *arg)
 	__u8 got[BUF_SIZE];
 	size_t i;
 
-	while (read_full(self->sock[1], got, sizeof(got)) == sizeof(got)) {
-		for (i = 0; i < sizeof(got) && got[i] == got[0]; i++)
+	while (read_full(self->sock[1], got, BUF_SIZE) == (ssize_t)BUF_SIZE) {
+		for (i = 0; i < BUF_SIZE && got[i] == got[0]; i++)
 			;
-		self->mixed += i != sizeof(got);
+		self->mixed += i != BUF_SIZE;
 		self->got++;
 	}
 	return NULL;

@@ -20,7 +20,6 @@
 #include "nl.h"
 #include "util.h"
 
-#define PAGE		4096U
 #define BUF_SIZE	65536U
 #define NR_BUFS		8U
 #define POOL_SIZE	(NR_BUFS * BUF_SIZE)

@@ -21,8 +21,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
-#define BUF_SIZE	65536U
+#define BUF_SIZE	(PAGE < 8192 ? 65536U : 8 * PAGE)
 #define NR_BUFS		8U
 #define BUF_PAGES	(BUF_SIZE / PAGE)
 #define SEED		4
@@ -269,12 +268,12 @@ TEST_F(show, whole_buffers)
 /* Only whole pages: what is around them is for READ. */
 TEST_F(show, edges)
 {
-	static const struct {
+	const struct {
 		size_t offset, len, first, pages;
 	} sent[] = {
 		{ 0, PAGE - 1, 0, 0 },
 		{ 0, PAGE, 0, 1 },
-		{ 1, 2000, 0, 0 },
+		{ 1, PAGE / 2, 0, 0 },
 		{ 1, 2 * PAGE - 2, 0, 0 },
 		{ 1, 2 * PAGE - 1, PAGE - 1, 1 },
 		{ 100, 5 * PAGE, PAGE - 100, 4 },
@@ -615,15 +614,16 @@ TEST_F(show, as_an_argument)
 {
 	__u8 *map = map_buf(self, 0);
 	struct fbuf_seg seg;
-	__u8 got[PAGE];
+	__u8 got[FBUF_INLINE_MAX];
 	__u64 name;
 
 	ASSERT_NE(NULL, map);
-	seg = inline_seg(map, PAGE);
-	ASSERT_EQ((ssize_t)PAGE, pool_send(self->from.fd, self->sock[0], &seg, 1,
-					   0, 0, NULL));
-	ASSERT_EQ((ssize_t)PAGE, read_full(self->sock[1], got, PAGE));
-	EXPECT_EQ(-1, pattern_differs(got, SEED, 0, PAGE));
+	seg = inline_seg(map, sizeof(got));
+	ASSERT_EQ((ssize_t)sizeof(got), pool_send(self->from.fd, self->sock[0],
+						  &seg, 1, 0, 0, NULL));
+	ASSERT_EQ((ssize_t)sizeof(got), read_full(self->sock[1], got,
+						  sizeof(got)));
+	EXPECT_EQ(-1, pattern_differs(got, SEED, 0, sizeof(got)));
 	EXPECT_EQ(-EFAULT, parcel_read(self->to.fd, self->parcel, 0, map, PAGE));
 	EXPECT_EQ(-1, pattern_differs(map, SEED, 0, BUF_SIZE));
 	/* A call whose results cannot be written takes nothing. */

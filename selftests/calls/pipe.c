@@ -16,8 +16,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
-#define BUF_SIZE	16384U
+#define BUF_SIZE	(4 * PAGE)
 #define NR_BUFS		8U
 #define POOL_SIZE	(NR_BUFS * BUF_SIZE)
 #define PATTERN		3
@@ -174,11 +173,11 @@ static bool goes_through(struct _test_data_sink *self,
 /* Whole buffers, odd parts, across pages and buffers, up to the end. */
 TEST_F(sink, parts)
 {
-	static const struct {
+	const struct {
 		size_t pos, len;
 	} parts[] = {
 		{ 0, BUF_SIZE }, { BUF_SIZE, BUF_SIZE },
-		{ 0, 1 }, { 4095, 2 }, { 4097, 1 }, { 1, PAGE },
+		{ 0, 1 }, { PAGE - 1, 2 }, { PAGE + 1, 1 }, { 1, PAGE },
 		{ BUF_SIZE - 1, 1 }, { BUF_SIZE - 1, 2 },
 		{ BUF_SIZE - 5, BUF_SIZE + 10 }, { 333, 3 * BUF_SIZE + 777 },
 		{ 0, PIPE_SIZE }, { 1, PIPE_SIZE }, { 17, POOL_SIZE - 17 },
@@ -376,7 +375,7 @@ TEST_F(file, bad_position)
 
 TEST_F(file, end_of_the_pool)
 {
-	static const loff_t beyond[] = {
+	const loff_t beyond[] = {
 		POOL_SIZE, POOL_SIZE + 1, POOL_SIZE + BUF_SIZE, 1LL << 32,
 		1LL << 40, 1LL << 62,
 	};

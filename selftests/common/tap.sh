@@ -45,6 +45,9 @@ needs()
 	done
 }
 
+# A page of this kernel, as the tool takes sizes: 4K, or 16K on some for arm64.
+page_size() { sed -n 's/^KernelPageSize: *\([0-9]*\) kB$/\1K/p' /proc/self/smaps | head -n 1; }
+
 # plan NUMBER: of the test cases
 plan()
 {

@@ -13,8 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <linux/fbuf.h>
+
+/* Bytes of a page, which are more than 4096 on some kernels for arm64. */
+#define PAGE	((unsigned int)getpagesize())
 
 /* A pool, mapped whole. */
 struct pool {

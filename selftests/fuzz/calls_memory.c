@@ -26,7 +26,7 @@ static long map(struct actor *me, const __u32 *a, bool ring)
 	if (a[2] & WILD)
 		len = (size_t)(a[2] & 0xffff) * PAGE;
 	else if (a[2])
-		len = (len * (a[2] % 8) / 4 + PAGE - 1) & ~(PAGE - 1);
+		len = (len * (a[2] % 8) / 4 + PAGE - 1) / PAGE * PAGE;
 	at = mmap(NULL, len, prots[a[3] % ARRAY_LEN(prots)],
 		  a[4] & 1 ? MAP_PRIVATE : MAP_SHARED |
 		  (a[4] & 2 ? MAP_POPULATE : 0) | (a[4] & 4 ? MAP_LOCKED : 0),

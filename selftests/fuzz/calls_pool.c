@@ -466,7 +466,7 @@ static long call_fill(struct actor *me, const __u32 *a)
 static void take_make(struct actor *me, const __u32 *a, const struct handle *h,
 		      struct fbuf_recv *arg)
 {
-	static const __u32 lens[] = {
+	const __u32 lens[] = {
 		1, 512, 513, PAGE, 16 * PAGE, 1 << 20, FBUF_PARCEL_MAX,
 	};
 

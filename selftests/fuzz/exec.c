@@ -45,7 +45,7 @@ static __thread struct actor *self;
 static __u8 *read_only, *read_only_alias;	/* one page, mapped twice */
 static __u8 *common;		/* a page whose contents the threads change */
 static int uffd = -1;
-static __u8 stall_page[PAGE];
+static __u8 stall_page[65536];	/* the largest there are */
 
 static unsigned int ticks, prog_ticks;
 
@@ -518,7 +518,7 @@ static void *stall_run(void *arg)
 		if (msg.event != UFFD_EVENT_PAGEFAULT)
 			continue;
 		usleep(the_run.stall_us);
-		copy.dst = msg.arg.pagefault.address & ~(PAGE - 1);
+		copy.dst = msg.arg.pagefault.address / PAGE * PAGE;
 		copy.mode = 0;
 		ioctl(uffd, UFFDIO_COPY, &copy);
 	}

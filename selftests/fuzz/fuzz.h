@@ -21,11 +21,12 @@
 
 #include <linux/fbuf.h>
 
+#include "util.h"
+
 #define ARRAY_LEN(a)	(sizeof(a) / sizeof((a)[0]))
 /* What a signal's handler, another thread or another process looks at. */
 #define GET(x)		__atomic_load_n(&(x), __ATOMIC_SEQ_CST)
 #define SET(x, to)	__atomic_store_n(&(x), (to), __ATOMIC_SEQ_CST)
-#define PAGE		4096UL
 
 #define MAX_ARGS	10
 #define MAX_CALLS	256

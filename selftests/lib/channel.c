@@ -353,6 +353,7 @@ TEST_F(channel, a_disk_that_is_full)
 TEST_F(channel, a_mapping_that_is_cut)
 {
 	const unsigned int closed[] = { 0, CHANNEL_VM | CHANNEL_POPULATE };
+	const ssize_t page = PAGE;
 	__u8 *buf = malloc(LEN);
 	struct fbuf_map *map;
 	unsigned int i;
@@ -367,12 +368,12 @@ TEST_F(channel, a_mapping_that_is_cut)
 		EXPECT_EQ(0, fbuf_map_load(map));
 		EXPECT_EQ(1, fbuf_map_is_loaded(map));
 	}
-	ASSERT_EQ(0, ftruncate(self->file, 4096));
+	ASSERT_EQ(0, ftruncate(self->file, page));
 	for (i = 0; i < ARRAY_SIZE(closed); i++) {
 		channel_closed = closed[i];
-		EXPECT_EQ(4091, fbuf_map_read(map, 0, buf, LEN - 5));
-		EXPECT_EQ(-1, pattern_differs(buf, 1, 5, 4091));
-		EXPECT_EQ(0, fbuf_map_read(map, 4091, buf, 1));
+		EXPECT_EQ(page - 5, fbuf_map_read(map, 0, buf, LEN - 5));
+		EXPECT_EQ(-1, pattern_differs(buf, 1, 5, page - 5));
+		EXPECT_EQ(0, fbuf_map_read(map, page - 5, buf, 1));
 		EXPECT_EQ(-EFAULT, fbuf_map_load(map));
 	}
 	fbuf_map_close(map);

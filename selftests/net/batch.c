@@ -15,7 +15,6 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
 #define BUF_SIZE	16384U
 #define NR_BUFS		32U
 #define NO_FD		4095	/* one that is not open */
@@ -729,7 +728,7 @@ TEST_F(shorts, adjoining)
 /* Across pages, at the end of a buffer, and backwards. */
 TEST_F(shorts, wherever_in_the_buffer)
 {
-	static const size_t at[] = { PAGE - 32, 2 * PAGE - 64, PAGE, 0 };
+	const size_t at[] = { PAGE - 32, 2 * PAGE - 64, PAGE, 0 };
 	unsigned int i;
 
 	for (i = 0; i < NR_64; i++)

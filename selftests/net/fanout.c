@@ -16,7 +16,6 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		((unsigned int)getpagesize())
 #define BUF_SIZE	16384U
 #define NR_BUFS		32U
 #define MANY		256U

@@ -272,7 +272,7 @@ TEST(copies_leak_no_page)
 	unsigned int i;
 	__u64 name;
 
-	fd = pool_create(4 * KIB, 1);
+	fd = pool_create(PAGE, 1);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, tcp_pair(AF_INET, sock));
 	for (i = 0; i < nr; i++) {
@@ -280,7 +280,7 @@ TEST(copies_leak_no_page)
 		ASSERT_EQ(100, pool_recv(fd, sock[1], 100, 0, &name, NULL));
 		ASSERT_EQ(1, pool_free(fd, &name, 1));
 	}
-	EXPECT_GT(nr * 4L / 2, before - available());
+	EXPECT_GT(nr * (PAGE / 1024L) / 2, before - available());
 	close(sock[0]);
 	close(sock[1]);
 	close(fd);

@@ -79,11 +79,12 @@ report $? "parcel_max"
 
 in_cgroup() { (echo 0 >"$cgroup/cgroup.procs" && "$@"); }
 cgroup=/sys/fs/cgroup/fbuf-log-$$
+kib=$(page_size) kib=${kib%K}
 in_full_cgroup()
 {
 	echo +memory >/sys/fs/cgroup/cgroup.subtree_control && mkdir "$cgroup" || return
 	echo 4M >"$cgroup/memory.max"
-	in_cgroup make 5004 && logged 5004 "no memory for a pool of 1024 pages: its memory cgroup is full, raise memory.max"
+	in_cgroup make 5004 && logged 5004 "no memory for a pool of $((4096 / kib)) pages: its memory cgroup is full, raise memory.max"
 	local status=$?
 	rmdir "$cgroup"
 	return $status

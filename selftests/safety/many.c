@@ -12,7 +12,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define BUF_SIZE	4096U
+#define BUF_SIZE	PAGE
 #define NR_BUFS		1000U
 #define SOCKBUF		(64 << 20)
 

@@ -18,7 +18,6 @@
 #include "../common/nl.h"
 #include "util.h"
 
-#define PAGE		4096U
 #define BUF_SIZE	65536U
 #define NR_BUFS		8U
 #define SEED		3

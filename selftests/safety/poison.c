@@ -19,7 +19,6 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
 #define NR_BUFS		4U
 #define BAD		1	/* the buffer of that page */
 #define BIG_SIZE	(16 * PAGE)

@@ -16,7 +16,6 @@
 #include "nl.h"
 #include "util.h"
 
-#define BUF_SIZE	4096U
 #define NR_MAKERS	2U
 #define NR_TURNS	1500U	/* pools that a maker makes */
 #define STAYS_OF	12U	/* one of so many stays to the end */
@@ -91,7 +90,7 @@ static int make_one(struct maker *m, unsigned int turn)
 	struct fbuf_info info;
 	int fd;
 
-	fd = pool_create_on(self->control, BUF_SIZE, 1, 0);
+	fd = pool_create_on(self->control, PAGE, 1, 0);
 	if (fd < 0)
 		return fd;
 	if (pool_info(fd, &info) || info.id <= seen)
@@ -294,7 +293,7 @@ FIXTURE(told)
 static int first_id(int control, __u64 *id)
 {
 	struct fbuf_info info = {};
-	int fd = pool_create_on(control, BUF_SIZE, 1, 0);
+	int fd = pool_create_on(control, PAGE, 1, 0);
 	int err = fd < 0 ? fd : pool_info(fd, &info);
 
 	if (fd >= 0)
@@ -359,7 +358,7 @@ static int note(struct _test_data_told *self)
 static int exhausted_pool(int control, __u64 *name)
 {
 	__u64 none;
-	int fd = pool_create_on(control, BUF_SIZE, 1, 0);
+	int fd = pool_create_on(control, PAGE, 1, 0);
 
 	if (fd < 0)
 		return fd;
@@ -418,9 +417,9 @@ TEST_F(told, stuck_in_order)
 		ASSERT_EQ(0, page_pair(sock[i]));
 		fd[i] = exhausted_pool(self->control, &name);
 		ASSERT_LE(0, fd[i]);
-		seg = named_seg(name, 0, BUF_SIZE);
-		ASSERT_EQ((int)BUF_SIZE, pool_send(fd[i], sock[i][0], &seg, 1,
-						   0, 0, NULL));
+		seg = named_seg(name, 0, PAGE);
+		ASSERT_EQ((int)PAGE, pool_send(fd[i], sock[i][0], &seg, 1, 0, 0,
+					       NULL));
 	}
 	while (!err && self->stuck < NR_STUCK)
 		err = note(self);
@@ -485,7 +484,7 @@ static void *ask_run(void *arg)
  */
 TEST(alloc_beside_a_dump)
 {
-	struct asker a = { .fd = pool_create(BUF_SIZE, BIG_BUFS) };
+	struct asker a = { .fd = pool_create(PAGE, BIG_BUFS) };
 	long end = now_ms() + DEADLINE_MS;
 	unsigned int before, waited, most = 0, dumps = 0;
 	struct nl nl;

@@ -828,6 +828,9 @@ TEST_F(stuck, half_a_buffer_in_flight_after_close)
 	__u64 name;
 	__s64 left;
 
+	/* No folio has more than half of what one page table maps. */
+	if (big <= PAGE / 2 * (PAGE / sizeof(__u64)))
+		SKIP(return, "one folio has all of it");
 	for (half = 0; half < 2; half++) {
 		pool_unmake(&self->pool);
 		ASSERT_EQ(0, pool_make_flags(&self->pool, big, 1,

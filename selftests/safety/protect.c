@@ -26,9 +26,9 @@
 #include "util.h"
 
 #define BUF_SIZE	16384U
+#define PART		(BUF_SIZE / 4)	/* a page, where these are of 4 KiB */
 #define HALF		(BUF_SIZE / 2)
 #define NR_BUFS		4U
-#define PAGE		4096U
 
 #define SECURED		FBUF_POOL_SECURED
 #define SNAPSHOT	FBUF_POOL_SNAPSHOT
@@ -331,9 +331,9 @@ TEST_F(conn, sigbus)
 	at = conn_addr(&self->c, 1);
 	ASSERT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 1, 0));
 	if (!variant->tls) {
-		EXPECT_FALSE(try_write(at + 2 * PAGE + 100, NEW, 0, 8));
-		EXPECT_EQ((uintptr_t)at + 2 * PAGE,
-			  (uintptr_t)fault_at & ~(uintptr_t)(PAGE - 1));
+		EXPECT_FALSE(try_write(at + 2 * PART + 100, NEW, 0, 8));
+		EXPECT_EQ((uintptr_t)at + 2 * PART,
+			  (uintptr_t)fault_at & ~(uintptr_t)(PART - 1));
 		EXPECT_EQ(1, child_status_within(write_elsewhere(at, 0, 8),
 						 DEADLINE_MS));
 	}
@@ -407,7 +407,7 @@ TEST_F(conn, part_of_a_buffer)
 	struct writer w;
 
 	ASSERT_EQ(0, conn_make(&self->c, SECURED));
-	seg = buf_seg(&self->c.pool, self->c.names[2], PAGE - 50, 100);
+	seg = buf_seg(&self->c.pool, self->c.names[2], PART - 50, 100);
 	ASSERT_EQ(100, pool_send(self->c.pool.fd, self->c.sock[0], &seg, 1, 0,
 				 0, NULL));
 	ASSERT_EQ(0, writer_start(&w, conn_addr(&self->c, 2), BUF_SIZE - 10,
@@ -415,7 +415,7 @@ TEST_F(conn, part_of_a_buffer)
 	if (!variant->tls)
 		EXPECT_TRUE(writer_waits(&w));
 	ASSERT_EQ(100, recv(self->c.sock[1], self->c.got, 100, MSG_WAITALL));
-	EXPECT_EQ(-1, pattern_differs(self->c.got, OLD, PAGE - 50, 100));
+	EXPECT_EQ(-1, pattern_differs(self->c.got, OLD, PART - 50, 100));
 	EXPECT_TRUE(writer_ends(&w));
 }
 
@@ -716,30 +716,30 @@ TEST_F(held, unmapped_meanwhile)
  */
 static int store_by_read(__u8 *at)
 {
-	__u8 data[PAGE];
+	__u8 data[PART];
 	int fd[2];
 
-	pattern_fill(data, NEW, 0, PAGE);
-	if (pipe(fd) || write(fd[1], data, PAGE) != PAGE)
+	pattern_fill(data, NEW, 0, PART);
+	if (pipe(fd) || write(fd[1], data, PART) != PART)
 		return -ENOTSUP;
-	return read(fd[0], at, PAGE) == PAGE ? 0 : -errno;
+	return read(fd[0], at, PART) == PART ? 0 : -errno;
 }
 
 static int store_by_recv(__u8 *at)
 {
-	__u8 data[PAGE];
+	__u8 data[PART];
 	int fd[2];
 
-	pattern_fill(data, NEW, 0, PAGE);
-	if (tcp_pair(AF_INET, fd) || write(fd[0], data, PAGE) != PAGE)
+	pattern_fill(data, NEW, 0, PART);
+	if (tcp_pair(AF_INET, fd) || write(fd[0], data, PART) != PART)
 		return -ENOTSUP;
-	return recv(fd[1], at, PAGE, MSG_WAITALL) == PAGE ? 0 : -errno;
+	return recv(fd[1], at, PART, MSG_WAITALL) == PART ? 0 : -errno;
 }
 
 /* With rtnl_lock held. */
 static int store_by_ifconf(__u8 *at)
 {
-	struct ifconf conf = { .ifc_len = PAGE, .ifc_buf = (char *)at };
+	struct ifconf conf = { .ifc_len = PART, .ifc_buf = (char *)at };
 	int sock = socket(AF_INET, SOCK_DGRAM, 0);
 
 	if (system("ip link set lo up") || sock < 0)
@@ -752,7 +752,7 @@ static int store_by_getdents(__u8 *at)
 {
 	int dir = open("/proc/self", O_RDONLY | O_DIRECTORY);
 
-	return syscall(SYS_getdents64, dir, at, PAGE) < 0 ? -errno : 0;
+	return syscall(SYS_getdents64, dir, at, PART) < 0 ? -errno : 0;
 }
 
 static int store_by_process_vm(__u8 *at)
@@ -982,7 +982,7 @@ TEST_F(held, several_processes)
 	if (variant->flags != SECURED)
 		SKIP(return, "nobody waits in such a pool");
 	for (i = 0; i < 3; i++) {
-		pid[i] = write_elsewhere(self->at, i * PAGE, PAGE);
+		pid[i] = write_elsewhere(self->at, i * PART, PART);
 		ASSERT_LT(0, pid[i]);
 	}
 	for (i = 0; i < 3; i++)
@@ -990,7 +990,7 @@ TEST_F(held, several_processes)
 	EXPECT_EQ(-1, conn_recv(&self->c));
 	for (i = 0; i < 3; i++)
 		EXPECT_EQ(0, child_status_within(pid[i], DEADLINE_MS));
-	EXPECT_EQ(-1, pattern_differs(self->at, NEW, 0, 3 * PAGE));
+	EXPECT_EQ(-1, pattern_differs(self->at, NEW, 0, 3 * PART));
 }
 
 TEST_F(held, other_buffers_are_free)
@@ -1310,7 +1310,7 @@ static void found_behind_others(struct __test_metadata *const _metadata,
 	struct fbuf_seg seg;
 	struct sent sent;
 	struct pool *pool = &self->c.pool;
-	unsigned int page = getpagesize();
+	unsigned int page = PAGE;
 	int sock[2];
 	char byte;
 
@@ -1626,7 +1626,7 @@ static void at_once_wait(const unsigned int *what, unsigned int val)
 static void *at_once_run(void *arg)
 {
 	struct at_once *o = arg;
-	__u8 *at = o->map + PAGE * __atomic_fetch_add(&o->threads, 1,
+	__u8 *at = o->map + PART * __atomic_fetch_add(&o->threads, 1,
 						      __ATOMIC_RELAXED);
 	unsigned int i;
 
@@ -1687,11 +1687,11 @@ TEST(in_flight_elsewhere)
 	ASSERT_EQ(1, pool_alloc(pool.fd, &name, 1));
 	for (i = 0; i < 2; i++) {
 		memset(pool.map, 1, size);
-		seg = buf_seg(&pool, name, i ? 0 : size - PAGE, 100);
+		seg = buf_seg(&pool, name, i ? 0 : size - PART, 100);
 		ASSERT_EQ(100, pool_send(pool.fd, sock[0], &seg, 1, 0, 0,
 					 NULL));
 		/* What is written is mapped for reading, and not in flight. */
-		EXPECT_FALSE(try_write(pool.map + (i ? size - PAGE : 0), NEW, 0,
+		EXPECT_FALSE(try_write(pool.map + (i ? size - PART : 0), NEW, 0,
 				       8));
 		ASSERT_EQ(100, read_full(sock[1], got, 100));
 		ASSERT_EQ(1, pool_wait(pool.fd, &name, 1, DEADLINE_MS));
@@ -1799,7 +1799,7 @@ FIXTURE_TEARDOWN(secure)
 /* A writer that is kept out: it waits, or has got SIGBUS. */
 static bool kept_out(struct writer *w, __u32 flags, __u8 *at)
 {
-	if (writer_start(w, at, 0, PAGE))
+	if (writer_start(w, at, 0, PART))
 		return false;
 	if (!(flags & FBUF_POOL_SIGBUS))
 		return writer_waits(w);
@@ -1811,7 +1811,7 @@ static bool let_in(struct writer *w, __u32 flags, __u8 *at)
 {
 	if (!(flags & FBUF_POOL_SIGBUS))
 		return writer_ends(w) && !w->sigbus;
-	return wait_for(try_write(at, NEW, 0, PAGE), DEADLINE_MS);
+	return wait_for(try_write(at, NEW, 0, PART), DEADLINE_MS);
 }
 
 TEST_F(secure, until_free)
@@ -1896,7 +1896,7 @@ TEST_F(secure, until_death)
 TEST_F(secure, other_processes)
 {
 	bool bus = variant->flags & FBUF_POOL_SIGBUS;
-	pid_t pid = write_elsewhere(self->at, 0, PAGE);
+	pid_t pid = write_elsewhere(self->at, 0, PART);
 
 	ASSERT_LT(0, pid);
 	if (!bus) {
@@ -2024,7 +2024,7 @@ static void *copier_run(void *arg)
 	struct copier *c = arg;
 
 	__atomic_store_n(&c->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
-	c->ret = read(c->fd, c->to, PAGE);
+	c->ret = read(c->fd, c->to, PART);
 	__atomic_store_n(&c->done, true, __ATOMIC_RELEASE);
 	return NULL;
 }
@@ -2055,7 +2055,7 @@ TEST_F(pinned, by_direct_io)
 	EXPECT_FALSE(__atomic_load_n(&c.done, __ATOMIC_ACQUIRE));
 	EXPECT_TRUE(sock_empty(self->c.sock[1]));
 	pthread_join(c.thread, NULL);
-	EXPECT_EQ((ssize_t)PAGE, c.ret);
+	EXPECT_EQ((ssize_t)PART, c.ret);
 	EXPECT_EQ((ssize_t)BUF_SIZE, conn_send(&self->c, 0, 0));
 	EXPECT_EQ(1, pool_secure(self->c.pool.fd, self->c.names, 1));
 	close(c.fd);
@@ -2065,7 +2065,7 @@ TEST_F(pinned, by_direct_io)
 /* A reference is enough, which leaves no other trace: nobody knows what for. */
 TEST_F(pinned, by_a_plain_reference)
 {
-	struct iovec iov = { conn_addr(&self->c, 0) + PAGE, 1 };
+	struct iovec iov = { conn_addr(&self->c, 0) + PART, 1 };
 	int fd[2];
 	char c;
 

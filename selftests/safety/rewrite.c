@@ -17,8 +17,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		4096U
-#define BUF_SIZE	16384U
+#define BUF_SIZE	(4 * PAGE)
 #define NR_BUFS		24U
 #define NR_SENT		16U	/* a message */
 #define AHEAD		8U	/* buffers that a fault makes writable at most */

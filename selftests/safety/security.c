@@ -21,7 +21,6 @@
 
 #define BUF_SIZE	16384U
 #define NR_BUFS		4U
-#define PAGE		4096U
 #define GUESSES		1000U
 #define CGROUPS		"/sys/fs/cgroup"
 #define STUCK_MS	"/sys/module/fbuf/parameters/stuck_ms"
@@ -159,7 +158,7 @@ TEST(advice_on_a_protected_buffer)
 	const size_t size = 2 * PAGE;
 	struct fbuf_seg seg;
 	struct pool pool;
-	__u8 got[BUF_SIZE];
+	__u8 got[2 * PAGE];
 	int advice, sock[2];
 	void *page;
 	__u64 name;

@@ -15,8 +15,6 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PAGE		((unsigned int)getpagesize())
-
 /*
  * No interleaving: every line of a gather says whose it is, which of his, and
  * where in it the line is.

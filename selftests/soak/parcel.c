@@ -291,7 +291,7 @@ enum path parcels_send_on(struct lane *l, unsigned int nr)
 		return path;
 	}
 	close(fd[1]);
-	if (pool_make(&pool, 4096, 1))
+	if (pool_make(&pool, PAGE, 1))
 		lane_broke(l, "a pool to send on from", ENOMEM);
 	parcels_init(&p, l, &pool, l->peer[nr]);
 	pump(&p, fd[0], path);

@@ -71,7 +71,7 @@ plan 46
 transfer 3000001 127.0.0.1
 report $? "file_arrives"
 
-transfer 1000000 ::1 -b 4K -n 3
+transfer 1000000 ::1 -b "$(page_size)" -n 3
 report $? "file_arrives_by_few_small_buffers"
 
 transfer 0 127.0.0.1
@@ -404,7 +404,7 @@ fbuf demo --size 10000 --json >"$tmp/out" 2>"$tmp/err" &&
 		awk '$1 >= 65520 && $1 <= 65531' | wc -l)" = 3 ]
 report $? "demo_takes_nobody's_users"
 
-fails_with "power of two" fbuf pool make -b 5000
+fails_with "power of two" fbuf pool make -b 70000
 report $? "bad_buffer_size"
 
 fails_with "no such file" fbuf send "$tmp/none" 127.0.0.1 1

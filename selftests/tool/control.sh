@@ -283,7 +283,7 @@ stat_rates_when_a_pool_closes()
 {
 	head -c 33554432 /dev/zero >"$tmp/file"
 	chmod 644 "$tmp/file"
-	stall -b 4K -n 64 || return
+	stall -b "$(page_size)" -n 64 || return
 	until_true handed_out 64 || { let_go; return 1; }
 	become_nobody env -u LD_PRELOAD fbuf -j stat -i 0.1 -n 20 \
 		>"$tmp/rates" 2>"$tmp/err" 3>&- &
