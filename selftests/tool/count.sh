@@ -151,6 +151,13 @@ missed()
 }
 
 needs root module fbuf
+if [ "$(uname -m)" != x86_64 ]; then
+	plan 1
+	counts
+	[ $? = 1 ] && grep -q "for x86-64 alone" "$tmp/err" && [ ! -s "$tmp/all" ]
+	report $? "refused_where_it_does_not_know_the_processor"
+	exit $failed
+fi
 if [ ! -e $tracing/kprobe_events ] || [ ! -e $tracing/events/raw_syscalls/sys_enter/hist ]; then
 	skip_all "no probes here, or no histograms of them"
 fi

@@ -23,7 +23,7 @@
 static const char help[] =
 "Usage: fbuf compare --count [OPTION]...\n"
 "Count, by probes in the kernel, what each way to send really does for one\n"
-"transfer, beside what is taught of it. As root, and on a quiet machine.\n"
+"transfer, beside what is taught of it. As root, on x86-64 and a quiet machine.\n"
 "\n"
 "  -s, --size SIZE      of a message (default 1M), a multiple of 4K\n"
 "  -r, --transfers N    to take the mean of (default 3)\n"

@@ -336,10 +336,23 @@ static void start_hist(struct probe *p, const char *more)
 		p->on = 1;
 }
 
+/* Probes name registers, and are set where instructions of x86 call what copies. */
+static bool knows_machine(void)
+{
+#ifdef __x86_64__
+	return true;
+#else
+	tool_err("Counting is for x86-64 alone: it reads the kernel's machine code. On other processors, fbuf compare takes the time.");
+	return false;
+#endif
+}
+
 static bool find_tracing(void)
 {
 	const char *lacks = NULL;
 
+	if (!knows_machine())
+		return false;
 	if (geteuid()) {
 		tool_err("Counting needs root: it sets probes in the kernel.");
 		return false;
