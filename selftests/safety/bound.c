@@ -17,7 +17,6 @@
 
 #define CGROUPS		"/sys/fs/cgroup"
 #define ALONE		"/sys/module/fbuf/parameters/cgroup_alone"
-#define PAGE		((unsigned int)getpagesize())
 #define BUF_SIZE	65536U
 /* What the user may lock, in buffers; a pool of more; and what the group may have. */
 #define LOCKED		8U
