@@ -87,5 +87,38 @@ contents()
 may_change='^(BLAKE2b-128 .)?\./((var/(log|cache|lib/(apt|dpkg))|run|tmp|dev|proc)(/|[ )])'
 may_change+='|etc/ld\.so\.cache|var/lib/dkms/mok\.(key|pub)|etc/((group|gshadow|passwd|shadow)-?|hosts)[ )])'
 
+# remember: what is there, for nothing_left to compare; and who.
+remember()
+{
+	contents "$tree" >"$WORK/before"
+	: >"$WORK/skip"
+	mkdir -p "$WORK/etc"
+	cp "$tree"/etc/{group,gshadow,passwd} "$WORK/etc"
+}
+
+# same FILE: of contents, what may not be another: neither by may_change, nor by its path,
+# one a line in $WORK/skip.
+same()
+{
+	grep -vE "$may_change" "$1" | awk 'FILENAME != "-" { skip[$0]; next }
+		{ path = $0
+		  if (!sub(/^BLAKE2b-128 \(/, "", path)) sub(/ [a-zA-Z] [0-9]+ [0-9]+:[0-9]+ .*/, "", path)
+		  sub(/\) = [0-9a-f]+$/, "", path) }
+		!(path in skip)' "$WORK/skip" -
+}
+
+# Nothing of ours but what may be; the names of the rest are told.
+nothing_left()
+{
+	local name
+	contents "$tree" >"$WORK/after"
+	diff <(same "$WORK/before") <(same "$WORK/after") >"$tmp/err-left" &&
+		diff "$WORK/etc/passwd" "$tree/etc/passwd" >"$tmp/err-passwd" || return
+	for name in group gshadow; do
+		diff "$WORK/etc/$name" <(grep -v '^fbuf:' "$tree/etc/$name") >"$tmp/err-$name" || return
+	done
+	! dpkg-query --admindir="$tree/var/lib/dpkg" -W 2>/dev/null | grep fbuf
+}
+
 # version_of PACKAGE: of the newest that was built
 version_of() { dpkg-deb -f "$NEW/$1"_*.deb Version; }

@@ -35,17 +35,6 @@ excluded()
 	return $status
 }
 
-# Nothing of ours but what may be; the names of the rest are told.
-nothing_left()
-{
-	contents "$tree" >"$WORK/after"
-	diff <(grep -vE "$may_change" "$WORK/before") <(grep -vE "$may_change" "$WORK/after") >"$tmp/err-left" &&
-		diff <(grep -v '^fbuf:' "$tree/etc/group") "$ROOT/etc/group" >"$tmp/err-group" &&
-		diff <(grep -v '^fbuf:' "$tree/etc/gshadow") "$ROOT/etc/gshadow" >"$tmp/err-gshadow" &&
-		diff "$tree/etc/passwd" "$ROOT/etc/passwd" >"$tmp/err-passwd" &&
-		! inside dpkg -l | grep fbuf
-}
-
 # What came along and apt keeps by itself, as it does with netbase: it is of all Debian releases.
 rest_goes()
 {
@@ -58,7 +47,7 @@ rest_goes()
 mount_tree "$ROOT"
 new_version=$(sed -n 's/^VERSION[^0-9]*//p' "$here/../../user/Makefile")
 dkms_version=$(version_of fbuf-dkms)
-contents "$tree" >"$WORK/before"
+remember
 
 plan 7
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # The packages on a machine: a Debian that boots in a VM, with systemd and udev, a member
-# of the group, and one who is not; an upgrade while a pool is in use.
+# of the group, and one who is not; an upgrade while a pool is in use; an upgrade of the
+# kernel; and a purge, after which all files are compared with those of before.
 # TAP out. Run by check, which says in the environment where what is.
 set -u
 
@@ -9,143 +10,168 @@ set -u
 . "$(dirname "$0")/../common/tap.sh"
 # shellcheck source=selftests/packages/common.sh
 . "$here/common.sh"
+# shellcheck source=selftests/packages/vm.sh
+. "$here/vm.sh"
 said="err* out*"
-release=none
-image=$WORK/image
-new_version=$(sed -n 's/^VERSION[^0-9]*//p' "$here/../../user/Makefile")
-# Seconds for a boot and what is done there, on a machine that has others to serve.
-limit=2700
+first=none next=none
 
-# What runs the test there, and whom it asks.
-prepare()
+# fetch_kernel: what apt upgrades for the next kernel, of the security archive, or if that
+# has none, of backports, goes to $WORK/srv/kernel; its headers are installed.
+fetch_kernel()
 {
-	mkdir -p "$tree/srv/new"
-	cp "$NEW"/*.deb "$tree/srv/new"
-	inside useradd -m -G fbuf member && inside useradd -m outsider || return
-	# Nothing is fetched there, and lists of packages take minutes to be read.
-	rm -r "$tree/usr/sbin/policy-rc.d" "$tree"/var/lib/apt/lists/*
-	echo fbuf-test >"$tree/etc/hostname"
-	echo "127.0.0.1 localhost fbuf-test" >"$tree/etc/hosts"
-	cp "$here/guest" "$tree/usr/local/sbin/fbuf-test"
-	cat >"$tree/etc/systemd/system/fbuf-test.service" <<-'END'
-		[Unit]
-		After=multi-user.target
-		[Service]
-		Type=oneshot
-		TimeoutStartSec=infinity
-		EnvironmentFile=/etc/fbuf-test
-		ExecStart=/usr/local/sbin/fbuf-test $STEP
-	END
-	inside systemctl -q add-wants multi-user.target fbuf-test.service || return
-	inside systemctl -q mask getty@tty1 serial-getty@ttyS0 apt-daily.timer apt-daily-upgrade.timer \
-		dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
+	local suite name
+	first=$(newest_kernel)
+	for suite in "$SUITE-security" "$SUITE-backports"; do
+		"$here/root" sources "$suite" >>"$tree/etc/apt/sources.list.d/test.list" && apt update &&
+			apt -s -t "$suite" install linux-image-amd64 linux-headers-amd64 || return
+		! grep -q '^Inst linux-image-[0-9]' "$tmp/out" || break
+	done
+	sed -n 's/^Inst \([^ ]*\) .*(\([^ ]*\) .*/\1_\2/p' "$tmp/out" >"$WORK/names"
+	apt -d -t "$suite" install linux-image-amd64 linux-headers-amd64 || return
+	mkdir -p "$WORK/srv/kernel"
+	while read -r name; do
+		cp "$archives/${name/:/%3a}"_*.deb "$WORK/srv/kernel" || return
+	done <"$WORK/names"
+	apt -t "$suite" install linux-headers-amd64 && next=$(newest_kernel)
+	echo "# $first, then $next"
+	[ "$next" != "$first" ]
 }
 
-# module_in FOLDER [ARGUMENT...]: built for that machine's kernel, on this one's processor.
-module_in()
+# module RELEASE NAME [ARGUMENT...]: of make, in a folder for each kernel, so that only what
+# is another is built again.
+module()
 {
-	inside make -s -C "/lib/modules/$(newest_kernel)/build" M="$1" "${@:2}" modules >"$tmp/out" 2>"$tmp/err"
+	local dir=/srv/$1
+	mkdir -p "$WORK/srv/modules/$1" && { [ -e "$tree$dir" ] || cp -r "$tree/srv/src" "$tree$dir"; } &&
+		inside make -s -C "/lib/modules/$1/build" M="$dir" "${@:3}" modules >"$tmp/out" 2>"$tmp/err" &&
+		cp "$tree$dir/fbuf.ko" "$WORK/srv/modules/$1/$2.ko"
 }
 
-# What an emulated processor would take half an hour for: modules are built here, and make
-# in there takes them, new.ko and old.ko by the version that DKMS asks for. untried.ko takes
-# the kernel for newer than any that it was tried on.
-built_modules()
+# On this machine's processor, with each kernel's headers; in what is thrown away. untried
+# takes the kernel for newer than any that it was tried on.
+build_modules()
 {
-	local src=/srv/fbuf/src
-	dpkg-deb -x "$NEW"/fbuf-dkms_*.deb "$tree/srv/fbuf" &&
-		mv "$tree"/srv/fbuf/usr/src/fbuf-* "$tree$src" &&
-		module_in $src && cp "$tree$src/fbuf.ko" "$tree/srv/new.ko" &&
-		module_in $src CFLAGS_kmod/main.o=-DFBUF_TRIED=0x60000 &&
-		cp "$tree$src/fbuf.ko" "$tree/srv/untried.ko" &&
-		sed -i "s/^\(MODULE_VERSION(\"\)[^\"]*/\1$old_version/" "$tree$src/kmod/main.c" &&
-		module_in $src && cp "$tree$src/fbuf.ko" "$tree/srv/old.ko" && rm -r "$tree/srv/fbuf" || return
-	# apt says where programs are: it is there that it must be.
+	dpkg-deb -x "$NEW"/fbuf-dkms_*.deb "$tree/srv/package" &&
+		mv "$tree"/srv/package/usr/src/fbuf-* "$tree/srv/src" &&
+		module "$first" new && module "$next" new &&
+		module "$first" untried CFLAGS_kmod/main.o=-DFBUF_TRIED=0x60000 &&
+		sed -i "s/^\(MODULE_VERSION(\"\)[^\"]*/\1$old_version/" "$tree/srv/$first/kmod/main.c" &&
+		module "$first" old
+}
+
+# What an emulated processor would take half an hour for: make in there hands out what was
+# built here, by the kernel and the version that DKMS asks for. All else that DKMS does is
+# its own. apt says where programs are: it is there that it must be.
+replace_make()
+{
 	cat >"$tree/usr/bin/make" <<-END
 		#!/bin/sh
-		module=new.ko
+		version=new
 		for word; do
 			case \$word in
-			M=*/$old_version/*) dir=\${word#M=} module=old.ko ;;
+			/lib/modules/*/build) release=\${word#/lib/modules/} release=\${release%/build} ;;
+			M=*/$old_version/*) dir=\${word#M=} version=old ;;
 			M=*)	dir=\${word#M=} ;;
-			modules) cp /srv/\$module "\$dir/fbuf.ko" ;;
+			modules) cp "/srv/modules/\$release/\$version.ko" "\$dir/fbuf.ko" || exit ;;
 			esac
 		done
 	END
 	chmod 755 "$tree/usr/bin/make"
 }
 
-# kernel_of RELEASE: what boots it, taken out of the tree.
-kernel_of()
+# The disk's driver and its file system are all that this machine needs to find its root.
+small_initrd()
 {
-	release=$1
-	cp "$tree/boot/vmlinuz-$1" "$WORK/vmlinuz" && cp "$tree/boot/initrd.img-$1" "$WORK/initrd"
+	printf '%s\n' MODULES=list COMPRESSLEVEL=1 >"$tree/etc/initramfs-tools/conf.d/fbuf-test"
+	printf '%s\n' virtio_pci virtio_blk ext4 >>"$tree/etc/initramfs-tools/modules"
 }
 
-# What is mounted in there goes first.
-unmount_tree()
+versions() { dpkg-query --admindir="$1/var/lib/dpkg" -W -f '${binary:Package} ${Version}\n' | LC_ALL=C sort; }
+
+installed_on_disk()
 {
-	umount -l "$tree/proc" "$tree/dev" "$tree/etc/resolv.conf" "$tree/var/cache/apt/archives" "$tree/run"
+	mkdir -p "$tree/srv/new"
+	cp "$NEW"/*.deb "$tree/srv/new" && cp -r "$WORK/srv/." "$tree/srv" && prepare && small_initrd &&
+		replace_make && versions "$tree" | sed 's/ .*//' >"$tree/srv/packages" &&
+		unmount_inside && remember && mount_inside && install_from old '.*' &&
+		inside usermod -aG fbuf member && no_lists && unmount_inside && make_image && umount "$tree"
 }
 
-make_image()
+# kernel_of_disk: as a boot loader finds it
+kernel_of_disk()
 {
-	local size
-	size=$(($(du -sm --apparent-size "$tree" | cut -f 1) * 12 / 10 + 1500))
-	mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$tree" "$image" "${size}M" >"$tmp/out"
-}
-
-# boot STEP [ARGUMENT...]: what each case said is in $WORK/STEP.
-boot()
-{
-	local step=$1 qemu start=$SECONDS next=$((SECONDS + 60))
-	mount -o loop "$image" "$tree" && echo "STEP=\"$*\"" | sed 's/"\(.*\)"/\1/' >"$tree/etc/fbuf-test" &&
-		umount "$tree" || return
-	: >"$WORK/$step"
-	qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -M q35 -cpu max \
-		-accel tcg,thread=multi -smp 2 -m 1G -kernel "$WORK/vmlinuz" -initrd "$WORK/initrd" \
-		-append "root=/dev/vda rw console=ttyS0 panic=-1 quiet" \
-		-drive "file=$image,if=virtio,format=raw,cache=unsafe" \
-		-serial "file:$WORK/console-$step" -serial "file:$WORK/$step" >"$tmp/err-qemu" 2>&1 &
-	qemu=$!
-	while kill -0 $qemu 2>/dev/null; do
-		sleep 1
-		if [ $((SECONDS - start)) -gt $limit ]; then
-			echo "# the machine did not end in $limit s"
-			kill $qemu
-		fi
-		[ "$SECONDS" -ge $next ] || continue
-		next=$((next + 60))
-		# shellcheck disable=SC2153 # check has it
-		echo "# $SUITE, kernel $release: $((SECONDS - start)) s, $(grep -c ok "$WORK/$step") cases" >&2
+	local name
+	mount -o loop,ro "$image" "$tree" || return
+	for name in vmlinuz initrd.img; do
+		cp "$tree/$(readlink "$tree/$name")" "$WORK/$name" || return
 	done
-	wait $qemu
+	umount "$tree"
 }
 
-# cases STEP NAME...: as the guest told them; one that it did not tell failed.
-cases()
+# boot_with STEP WORD...: for guest
+boot_with()
 {
-	local step=$1 name
-	shift
-	for name; do
-		grep -a "^#\|^ok $name\|^not ok $name" "$WORK/$step" | tr -d '\r' |
-			awk -v name="$name" '$NF == name { exit } /^#/ { print }' >"$tmp/err-$name"
-		grep -aq "^ok $name" "$WORK/$step"
-		report $? "packages: $name"
-	done
-	[ $failed = 0 ] || { tail -n 15 "$WORK/console-$step" | tr -d '\r' | sed 's/^/# /'; }
+	local words=$*
+	kernel_of_disk && boot "$1" -no-reboot -M q35 -smp 2 -kernel "$WORK/vmlinuz" -initrd "$WORK/initrd.img" \
+		-append "$kernel_words fbuf-test=${words// /,}"
 }
 
-plan 8
+# What a machine that ran has besides:
+#	var/lib/systemd, etc/.updated, var/.updated	systemd's own state
+#	lost+found			mke2fs makes it
+# and what the kernel's scripts made for it: an initrd, what finds modules, and links.
+may_change_there()
+{
+	local release there='var/lib/systemd[/ )]|((etc|var)/\.updated|lost\+found)[ )]'
+	release=${next//./\\.} release=${release//+/\\+}
+	there+="|(boot/initrd\.img-|var/lib/initramfs-tools/)${release}[ )]|usr/lib/modules/$release/modules\."
+	there+='|(vmlinuz|initrd\.img)(\.old)? '
+	may_change+="|^(BLAKE2b-128 .)?\./($there)"
+}
+
+# Whatever package is another now came with the kernel: what dpkg says is in those, is theirs.
+files_of_the_kernel()
+{
+	local package
+	for package in $(comm -3 "$WORK/versions" <(versions "$tree") | awk '{ print $1 }' | sort -u); do
+		[[ $package = linux-* ]] || { echo "# $package is there still, or went along"; return 1; }
+		cat {"$ROOT","$tree"}"/var/lib/dpkg/info/$package.list" 2>/dev/null
+	done | sed 's,^/,./,; s,^\./lib/,./usr/lib/,' >"$WORK/skip"
+}
+
+nothing_left_on_disk()
+{
+	local status
+	mount -o loop,ro "$image" "$tree" || return
+	may_change_there
+	files_of_the_kernel && nothing_left
+	status=$?
+	umount "$tree"
+	return $status
+}
+
+plan 14
 
 mount_tree "$ROOT"
-built_modules && install_from old '.*' && prepare && kernel_of "$(newest_kernel)" && unmount_tree &&
-	make_image && umount "$tree"
+fetch_kernel && build_modules && unmount_inside && umount "$tree" && rm -rf "$WORK"/{upper,overlay}
+report $? "packages: a_kernel_to_upgrade_to_is_there"
+[ $failed = 0 ] || exit 1
+
+mount_tree "$ROOT"
+versions "$ROOT" >"$WORK/versions"
+installed_on_disk
 report $? "packages: a_machine_has_them"
 [ $failed = 0 ] || exit 1
 
-boot first $old_version "$new_version"
+boot_with first "$old_version" "$new_version" "$next"
 cases first loaded_at_boot device_is_its_groups member_sends outsider_is_refused \
-	upgrade_while_in_use untried_kernel_is_warned_of then_the_new_one_is_loaded
+	upgrade_while_in_use untried_kernel_is_warned_of then_the_new_one_is_loaded \
+	kernel_upgrade_builds_the_module
+
+boot_with second "$new_version" "$next"
+cases second new_kernel_loads_it_at_boot new_kernel_member_sends purge
+
+nothing_left_on_disk
+report $? "packages: purge_leaves_nothing_on_the_machine"
 
 exit $failed
