@@ -286,7 +286,7 @@ help:
 	@echo 'make check-all    all of these, 6.12 with real-time scheduling, the newest kernel'
 	@echo '                  of Debian, and one that looks for data races'
 	@echo 'make check-packages  those packages installed, upgraded and purged in Debian 12 and'
-	@echo '                  13, in folders and in VMs that boot; as root'
+	@echo '                  13, in folders, in VMs that boot, and under Secure Boot; as root'
 	@echo 'make inject       the same with memory short at each allocation of each call'
 	@echo 'make fuzz-user    odd input for library and tool, SECONDS=30 for each target'
 	@echo 'make fuzz         odd calls for the module, in User Mode Linux: SECONDS=600'
