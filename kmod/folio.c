@@ -18,6 +18,7 @@
 #include "charge.h"
 #include "compat.h"
 #include "folio.h"
+#include "log.h"
 #include "types.h"
 
 /*
@@ -181,6 +182,12 @@ static int populate_charged(struct fbuf_pool *pool, struct page **pages,
 	return err;
 }
 
+static void populate_log(const struct fbuf_pool *pool, const char *what)
+{
+	fbuf_log_notice("no memory for %s of pool %llu: its memory cgroup is full, raise memory.max or MemoryMax= of the service, or is gone, or the machine is full",
+			what, pool->id);
+}
+
 /**
  * fbuf_populate() - get memory for a buffer
  * @pool: the pool; its maker is charged, whoever the caller is
@@ -216,8 +223,10 @@ int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
 {
 	int err = populate_charged(pool, pages, first, 0, NULL);
 
-	if (err && pool->bound)
+	if (err && pool->bound) {
+		populate_log(pool, "a snapshot");
 		return -EDQUOT;
+	}
 	return err ? populate(pool, pages, first, 0, NULL) : 0;
 }
 
@@ -415,8 +424,10 @@ int fbuf_buf_populate(struct fbuf_pool *pool, struct fbuf_buf *buf)
 
 	lockdep_assert_held(&pool->lock);
 	err = fbuf_populate(pool, &pool->pages[first], first, NULL);
-	if (err)
+	if (err) {
+		populate_log(pool, "a buffer");
 		return err;
+	}
 	pool->nr_empty--;
 	if (list_empty(&buf->node))
 		return 0;

@@ -53,7 +53,7 @@ told()
 logged() { told "$@" && [ "$(lines "$1")" = 1 ]; }
 
 needs root module fbuf setpriv
-plan 11
+plan 13
 dmesg -c >"$tmp/before"
 chmod 666 /dev/fbuf
 
@@ -98,6 +98,17 @@ newer -t longer_with_dirty_tail
 newer_told() { told 5005 ": the program is for a newer fbuf" && grep -q "of which this module knows [0-9]*:" "$tmp/told"; }
 newer_told
 report $? "newer_program"
+
+# A program is told by SIGBUS, or ENOMEM. By the tests of that: the group is full, or gone.
+by_test()
+{
+	"$here/bound" -t "$1" >"$tmp/out" && told 0 "no memory for $2 of pool "
+}
+by_test nothing_after_the_group "a buffer"
+report $? "memory_of_a_buffer"
+# That took what lines root had.
+until_true by_test copies_are_in_the_group "a snapshot"
+report $? "memory_of_a_snapshot"
 
 # By its own name a process would write lines of others.
 named()
