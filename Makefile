@@ -116,6 +116,11 @@ bench: deps
 	@$(VM)/deps bench
 	@$(BENCH)/bench
 
+# Some of it on arm64 as well, by emulation
+bench-arm64: deps
+	@$(VM)/deps arm64
+	@$(BENCH)/arm64
+
 workloads: deps
 	@$(BENCH)/workloads
 
@@ -258,6 +263,7 @@ help:
 	@echo 'make receive-bench  to receive, look and send on, by parcels and otherwise'
 	@echo 'make scale        what calls cost with up to a million buffers in flight'
 	@echo 'make bench        every way to send, measured, in VMs; under 20 minutes'
+	@echo 'make bench-arm64  some of it on arm64, with both sizes of pages, beside amd64'
 	@echo 'make workloads    what programs do that send, each way to do it, in VMs'
 	@echo 'make run-bench    programs that nobody changed, plain and under fbuf run, in VMs'
 	@echo 'make serve-bench  httpd and relay beside nginx, varnish and redis, in VMs'
@@ -298,7 +304,7 @@ help:
 	@echo 'make clean        the built files; ~/.cache/fbuf stays'
 
 .PHONY: all user headers modules floor install install-user deb uninstall load unload \
-	deps vm demo cost count scale receive-bench bench workloads run-bench \
+	deps vm demo cost count scale receive-bench bench bench-arm64 workloads run-bench \
 	serve-bench relay-bench profile native check check-all check-apps \
 	check-headers check-packages check-containers messages check-skew check-run run-suites run-mix \
 	check-arm64 check-debug check-uml models inject fuzz fuzz-user soak mutate lint clean help

@@ -9,14 +9,20 @@ vm=$top/selftests/vm
 build=${BUILD:-$top/build}
 report=$build/report
 results=$top/Documentation/results
+# shellcheck source=selftests/vm/cross.sh
+. "$vm/cross.sh"
 
 say() { printf '\n== %s\n' "$*"; }
 
-build_tool()
+# build_tool_for KERNEL: for its architecture.
+build_tool_for()
 {
-	say "building the library and the tool"
-	make -s -C "$top/user" O="$build/user"
+	for_arch "$1"
+	say "building the library and the tool${arch:+ for ${arch#-}}"
+	make -s -C "$top/user" O="$build/user$arch" "${cross[@]}"
 }
+
+build_tool() { build_tool_for native; }
 
 # build_test NAME: a program of selftests that runs in the guest.
 build_test()
