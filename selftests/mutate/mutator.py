@@ -398,7 +398,9 @@ class Function:
 
 def other_numbers(text):
     digits = re.match(r"(0[xX][0-9a-fA-F]+|\d+)(.*)", text)
-    value, suffix = int(digits[1], 0), digits[2]
+    # C's octal is 0 and digits, which Python has another way for.
+    base = 8 if re.fullmatch(r"0[0-7]+", digits[1]) else 0
+    value, suffix = int(digits[1], base), digits[2]
     others = {0: [1], 1: [0, 2]}.get(value, [value - 1, value + 1])
     return [f"{other}{suffix}" for other in others]
 
