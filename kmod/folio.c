@@ -216,7 +216,7 @@ int fbuf_populate(struct fbuf_pool *pool, struct page **pages,
  * so where the pool's is to be enough: no other pays for it.
  *
  * Context: may sleep.
- * Return: 0, -ENOMEM, or -EDQUOT if the pool's memory cgroup has to be enough.
+ * Return: 0 or -ENOMEM.
  */
 int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
 		       unsigned long first)
@@ -225,7 +225,7 @@ int fbuf_populate_copy(struct fbuf_pool *pool, struct page **pages,
 
 	if (err && pool->bound) {
 		populate_log(pool, "a snapshot");
-		return -EDQUOT;
+		return err;
 	}
 	return err ? populate(pool, pages, first, 0, NULL) : 0;
 }

@@ -230,8 +230,11 @@ static unsigned int map_write_ahead(struct fbuf_handle *h,
 }
 
 /* Before Linux 6.9 vmf_error() takes a memory error for any other. */
-static vm_fault_t map_error(int err)
+static vm_fault_t map_error(const struct fbuf_pool *pool, int err)
 {
+	/* No process was killed to make room: it would be tried again for ever. */
+	if (err == -ENOMEM && pool->bound)
+		return VM_FAULT_SIGBUS;
 	return err == -EHWPOISON ? VM_FAULT_HWPOISON : vmf_error(err);
 }
 
@@ -267,7 +270,7 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	}
 	if (!err && PageHWPoison(pool->pages[vmf->pgoff]))
 		err = -EHWPOISON;
-	ret = err ? map_error(err) : 0;
+	ret = err ? map_error(pool, err) : 0;
 	if (ret)
 		goto out;
 	if (write)

@@ -387,6 +387,7 @@ TEST_F(bound, inner_group_goes)
  */
 TEST_F(bound, copies_are_in_the_group)
 {
+	struct fbuf_fill fill = { .size = sizeof(fill), .len = 1 };
 	__u64 names[MORE], more;
 	struct fbuf_info info;
 	struct fbuf_seg seg;
@@ -411,6 +412,11 @@ TEST_F(bound, copies_are_in_the_group)
 		ret = touch_in_child(&pool, names[i], true);
 	EXPECT_EQ(-SIGBUS, ret);
 	EXPECT_LT(0U, i);
+	fill.name = names[MORE - 1];
+	fill.fd = open("/dev/zero", O_RDONLY);
+	EXPECT_EQ(-1, ioctl(pool.fd, FBUF_IOC_FILL, &fill));
+	EXPECT_EQ(ENOMEM, errno);
+	close(fill.fd);
 	ASSERT_EQ(0, pool_info(pool.fd, &info));
 	EXPECT_EQ(i, info.snapshots);
 	EXPECT_GE(more, (__u64)get(self->group, "memory.current"));
