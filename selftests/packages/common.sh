@@ -38,11 +38,12 @@ inside()
 		DEBIAN_FRONTEND=noninteractive "$@"
 }
 
-# As an administrator would; what it said is shown where the case fails.
+# As an administrator would; what it said is shown where the case fails. Another check may
+# fetch to the same folder: apt does not wait for it.
 apt()
 {
-	inside apt-get -q -y -o Dpkg::Use-Pty=0 -o APT::Keep-Downloaded-Packages=1 \
-		"$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+	(flock 9 && inside apt-get -q -y -o Dpkg::Use-Pty=0 -o APT::Keep-Downloaded-Packages=1 \
+		"$@" >"$tmp/out" 2>"$tmp/err" </dev/null) 9<"$archives"
 }
 
 # install_from DIR NAMES [OPTION...]: by apt, those packages there whose names match.
