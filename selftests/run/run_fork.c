@@ -219,18 +219,19 @@ TEST_F(fork, grandchildren)
 /* A guard in front of a stack of one's own: nobody reads there. */
 TEST_F(fork, memory_that_cannot_be_read)
 {
+	const size_t page = PAGE;
 	__u8 *p;
 	pid_t pid;
 
-	ASSERT_EQ(0, posix_memalign((void **)&p, 4096, 262144));
+	ASSERT_EQ(0, posix_memalign((void **)&p, page, 262144));
 	pattern_fill(p, 7, 0, 262144);
-	ASSERT_EQ(0, mprotect(p, 4096, PROT_NONE));
+	ASSERT_EQ(0, mprotect(p, page, PROT_NONE));
 	pid = variant->fork();
 	ASSERT_GE(pid, 0);
 	if (!pid)
-		_exit(pattern_differs(p + 4096, 7, 4096, 258048) >= 0);
+		_exit(pattern_differs(p + page, 7, page, 262144 - page) >= 0);
 	EXPECT_EQ(0, child_status(pid));
-	ASSERT_EQ(0, mprotect(p, 4096, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(0, mprotect(p, page, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(-1, pattern_differs(p, 7, 0, 262144));
 	free(p);
 }

@@ -208,10 +208,10 @@ TEST(aligned_as_asked)
 		free(p);
 	}
 	p = valloc(100000);
-	EXPECT_EQ(0, (uintptr_t)p % 4096);
+	EXPECT_EQ(0, (uintptr_t)p % PAGE);
 	free(p);
 	p = pvalloc(100001);
-	EXPECT_EQ(0, (uintptr_t)p % 4096);
+	EXPECT_EQ(0, (uintptr_t)p % PAGE);
 	EXPECT_GE(malloc_usable_size(p), 102400);
 	free(p);
 }
@@ -317,18 +317,19 @@ TEST(freeing_what_is_not_ends_the_program)
 /* Whoever gives memory back by this expects zeros. */
 TEST(dontneed_reads_zero)
 {
+	const size_t page = PAGE, end = page + (500000 + page - 1) / page * page;
 	__u8 *p;
 	size_t i;
 
-	ASSERT_EQ(0, posix_memalign((void **)&p, 4096, 1 << 20));
+	ASSERT_EQ(0, posix_memalign((void **)&p, page, 1 << 20));
 	memset(p, 0xcc, 1 << 20);
-	ASSERT_EQ(0, madvise(p + 4096, 500000, MADV_DONTNEED));
-	EXPECT_EQ(0xcc, p[4095]);
-	for (i = 4096; i < 4096 + 503808 && !p[i]; i++)
+	ASSERT_EQ(0, madvise(p + page, 500000, MADV_DONTNEED));
+	EXPECT_EQ(0xcc, p[page - 1]);
+	for (i = page; i < end && !p[i]; i++)
 		;
-	EXPECT_EQ(4096 + 503808, i);
+	EXPECT_EQ(end, i);
 	EXPECT_EQ(0xcc, p[i]);
-	EXPECT_EQ(-1, madvise(p + 1, 4096, MADV_DONTNEED));
+	EXPECT_EQ(-1, madvise(p + 1, page, MADV_DONTNEED));
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(0, madvise(p, 1 << 20, MADV_SEQUENTIAL));
 	EXPECT_EQ(0, madvise(p, 1 << 20, MADV_DONTDUMP));

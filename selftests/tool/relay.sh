@@ -65,7 +65,8 @@ parcels_are_not_copied()
 # At the limit of the user: who does not read has it all, and the others go on.
 others_go_on_at_the_limit()
 {
-	fbuf limit set --uid root --user 16K || return
+	pages=$(page_size) pages=$((4 * ${pages%K}))K
+	fbuf limit set --uid root --user "$pages" || return
 	relayed slow && [ "$(number fallbacks)" -gt 0 ] && relayed both && many_arrive
 	ret=$?
 	fbuf limit set --uid root --user default && return $ret
