@@ -39,8 +39,17 @@
 #define RECORD_CMD	TRACING "options/record-cmd"
 #define INSTANCE	TRACING "instances/nicproof"
 
-#define PAGE_SHIFT	12
-#define PAGE_STRUCT	64	/* bytes of a struct page on x86-64 */
+#define PAGE_SHIFT	__builtin_ctz(PAGE)
+#define PAGES_MAX	(LEN / 4096)
+#define PAGE_STRUCT	64	/* bytes of a struct page */
+
+/* Where these begin. On others than x86-64 nothing says so, and it is found out. */
+#ifdef __x86_64__
+#define BASE		"@vmemmap_base:x64"
+#else
+#define BASE		"\\0:x64"
+#define FIND_BASE
+#endif
 
 /*
  * What virtio_net puts into its ring, of which a scatterlist entry is four
@@ -48,10 +57,12 @@
  */
 #define SG_WORDS	4
 #define SG_MAX		19
-#define PROBE_VIRTIO "p:nicproof/virtio virtqueue_add_outbuf base=@vmemmap_base:x64 num=$arg3:u32 sg=+0($arg2):x64[64] more=+512($arg2):x64[12]"
+#define PROBE_VIRTIO "p:nicproof/virtio virtqueue_add_outbuf base=" BASE		\
+	" num=$arg3:u32 sg=+0($arg2):x64[64] more=+512($arg2):x64[12]"
 
 /* What any driver maps for its device to read. */
-#define PROBE_DMA "p:nicproof/dma dma_map_page_attrs base=@vmemmap_base:x64 dir=$arg5:u32 page=$arg2:x64 offset=$arg3:x64 len=$arg4:x64"
+#define PROBE_DMA "p:nicproof/dma dma_map_page_attrs base=" BASE			\
+	" dir=$arg5:u32 page=$arg2:x64 offset=$arg3:x64 len=$arg4:x64"
 #define DMA_TO_DEVICE	1
 
 /*
@@ -126,12 +137,12 @@ static int probes_on(bool on)
 			  0);
 }
 
-/* The page frames of the pool, for all of which there are page tables. */
-static int pool_frames(const struct pool *pool, uint64_t *pfns)
+/* The page frames of memory for all of which there are page tables. */
+static int frames(const void *map, size_t size, uint64_t *pfns)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	size_t i, nr = pool->size >> PAGE_SHIFT;
-	off_t at = ((uintptr_t)pool->map >> PAGE_SHIFT) * sizeof(*pfns);
+	size_t i, nr = size >> PAGE_SHIFT;
+	off_t at = ((uintptr_t)map >> PAGE_SHIFT) * sizeof(*pfns);
 	ssize_t ret = pread(fd, pfns, nr * sizeof(*pfns), at);
 
 	close(fd);
@@ -151,13 +162,21 @@ static bool is_ours(const uint64_t *pfns, uint64_t pfn)
 	return false;
 }
 
+/* What is sent to find the base: a length that nothing else has, of a known page. */
+#define KNOWN_LEN	1237U
+
+static uint64_t known_pfn, found_base;
+
 /* One descriptor: bytes of a folio, from an offset to its first page on. */
 static void see_part(struct seen *seen, const uint64_t *pfns, uint64_t base,
 		     uint64_t page, uint64_t offset, size_t len)
 {
-	uint64_t addr = ((page - base) / PAGE_STRUCT << PAGE_SHIFT) + offset;
+	uint64_t addr;
 	size_t other = 0, part;
 
+	if (known_pfn && len == KNOWN_LEN)
+		found_base = page - known_pfn * PAGE_STRUCT;
+	addr = ((page - base - found_base) / PAGE_STRUCT << PAGE_SHIFT) + offset;
 	for (; len; len -= part, addr += part) {
 		part = (1U << PAGE_SHIFT) - (addr & ((1U << PAGE_SHIFT) - 1));
 		if (part > len)
@@ -265,12 +284,47 @@ static unsigned long probes_missed(void)
 	return sum;
 }
 
+#ifdef FIND_BASE
+/*
+ * A page of this program, whose number it may ask, is lent to the kernel. If the NIC
+ * cannot gather, none is ever seen, and the base is of no use.
+ */
+static int find_base(const uint64_t *pfns)
+{
+	int fd[2], one = 1, err = bed_pair(AF_INET, SOCK_STREAM, fd);
+	void *page = aligned_alloc(PAGE, PAGE);
+	__u8 got[KNOWN_LEN];
+	struct seen seen;
+
+	if (err || !page)
+		return err ?: -ENOMEM;
+	memset(page, SEED, PAGE);
+	found_base = 0;
+	err = frames(page, PAGE, &known_pfn) ?: probes_on(true);
+	if (!err && (setsockopt(fd[0], SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) ||
+		     send(fd[0], page, KNOWN_LEN, MSG_ZEROCOPY) != KNOWN_LEN ||
+		     read_full(fd[1], got, KNOWN_LEN) != KNOWN_LEN))
+		err = -EIO;
+	err = probes_on(false) ?: look(&seen, pfns) ?: err;
+	known_pfn = 0;
+	close(fd[0]);
+	close(fd[1]);
+	free(page);
+	return err ?: found_base || !bed_has_sg() ? 0 : -ENOENT;
+}
+#else
+static int find_base(const uint64_t *pfns)
+{
+	return 0;
+}
+#endif
+
 FIXTURE(proof)
 {
 	struct pool pool;
 	__u64 names[NR_BUFS];
 	struct fbuf_seg seg[NR_BUFS];
-	uint64_t pfns[LEN >> PAGE_SHIFT];
+	uint64_t pfns[PAGES_MAX];
 	int sock[2];
 	struct sent sent;
 };
@@ -288,10 +342,11 @@ FIXTURE_SETUP(proof)
 				       BUF_SIZE);
 	/* By offset in the pool, whatever the order of the names. */
 	pattern_fill(self->pool.map, SEED, 0, LEN);
-	ASSERT_EQ(0, pool_frames(&self->pool, self->pfns));
+	ASSERT_EQ(0, frames(self->pool.map, LEN, self->pfns));
 	if (access(KPROBES, W_OK))
 		SKIP(return, "no kprobe events in this kernel");
 	ASSERT_EQ(0, probes_add());
+	ASSERT_EQ(0, find_base(self->pfns));
 }
 
 FIXTURE_TEARDOWN(proof)
