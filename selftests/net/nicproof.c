@@ -291,7 +291,7 @@ static unsigned long probes_missed(void)
  */
 static int find_base(const uint64_t *pfns)
 {
-	int fd[2], one = 1, err = bed_pair(AF_INET, SOCK_STREAM, fd);
+	int fd[2], one = 1, off, err = bed_pair(AF_INET, SOCK_STREAM, fd);
 	void *page = aligned_alloc(PAGE, PAGE);
 	__u8 got[KNOWN_LEN];
 	struct seen seen;
@@ -305,7 +305,8 @@ static int find_base(const uint64_t *pfns)
 		     send(fd[0], page, KNOWN_LEN, MSG_ZEROCOPY) != KNOWN_LEN ||
 		     read_full(fd[1], got, KNOWN_LEN) != KNOWN_LEN))
 		err = -EIO;
-	err = probes_on(false) ?: look(&seen, pfns) ?: err;
+	off = probes_on(false) ?: look(&seen, pfns);
+	err = err ?: off;
 	known_pfn = 0;
 	close(fd[0]);
 	close(fd[1]);
