@@ -72,6 +72,7 @@
  */
 static const char * const copies[] = {
 	"p:nicproof/copy1 __check_object_size dir=$arg3:u32 n=$arg2:u32",
+	"p:nicproof/join skb_try_coalesce",
 	"p:nicproof/copy2 skb_copy_bits dir=\\0:u32 n=$arg4:u32",
 	"p:nicproof/copy3 skb_copy_and_csum_bits dir=\\0:u32 n=$arg4:u32",
 	"p:nicproof/copy4 skb_copy_ubufs dir=\\0:u32 n=\\65536:u32",
@@ -86,6 +87,7 @@ struct seen {
 	size_t other;
 	size_t other_max;
 	size_t copied;
+	uint64_t joins;		/* a bit for each CPU that just called what joins packets */
 };
 
 static int file_write(const char *path, const char *text, int flags)
@@ -234,8 +236,23 @@ static void see_virtio(struct seen *seen, const uint64_t *pfns,
 	}
 }
 
+/* Whoever receives joins packets, and may copy one into another that has room. */
+static bool is_join(struct seen *seen, const char *line)
+{
+	const char *at = strstr(line, " [");
+	uint64_t cpu = 1ULL << (at ? strtoul(at + 2, NULL, 10) % 64 : 0);
+	bool joins = seen->joins & cpu;
+
+	seen->joins &= ~cpu;
+	if (strstr(line, " join:"))
+		seen->joins |= cpu;
+	return joins && strstr(line, " copy2:");
+}
+
 static void see_line(struct seen *seen, const uint64_t *pfns, const char *line)
 {
+	if (is_join(seen, line))
+		return;
 	if (strstr(line, " virtio: ")) {
 		see_virtio(seen, pfns, line);
 		seen->packets++;
