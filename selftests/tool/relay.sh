@@ -62,12 +62,14 @@ parcels_are_not_copied()
 		[ "$(number copied)" -lt $((13388611 / 10)) ]
 }
 
-# At the limit of the user: who does not read has it all, and the others go on.
+# At the limit of the user: who does not read has it all, and the others go on; and where
+# the relay's own pool is all that there may be, nobody has parcels.
 others_go_on_at_the_limit()
 {
 	pages=$(page_size) pages=$((4 * ${pages%K}))K
-	fbuf limit set --uid root --user "$pages" || return
-	relayed slow && [ "$(number fallbacks)" -gt 0 ] && relayed both && many_arrive
+	fbuf limit set --uid root --user "$(page_size)" && relayed both && [ "$(number fallbacks)" -gt 0 ] &&
+		fbuf limit set --uid root --user "$pages" &&
+		relayed slow && [ "$(number fallbacks)" -gt 0 ] && relayed both && many_arrive
 	ret=$?
 	fbuf limit set --uid root --user default && return $ret
 }

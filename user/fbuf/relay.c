@@ -168,13 +168,16 @@ static bool prepare_parcels(struct relay *r)
 {
 	/* Buffers it needs none, but a pool has one. */
 	const size_t size = sysconf(_SC_PAGESIZE);
+	struct fbuf_info info = { };
 
 	if (r->method != RELAY_PARCEL)
 		return true;
 	fbuf_backend_set(0);
 	if (tool_pool_create(&r->pool, size, 1))
 		return false;
-	if (!(fbuf_features(fbuf_pool_backend(r->pool)) & FBUF_FEATURE_PARCELS)) {
+	/* Of this pool: there may be no room for another, of which to ask. */
+	if (fbuf_pool_info(r->pool, &info) ||
+	    !(info.features & FBUF_FEATURE_PARCELS)) {
 		tool_err("The module knows no parcels: load a newer one, or use --copy.");
 		return false;
 	}
