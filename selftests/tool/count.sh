@@ -5,6 +5,12 @@
 
 # shellcheck shell=dash disable=SC2317 # functions that others call
 
+# On one CPU: where QEMU emulates, another that faults while the trace point of page faults
+# comes or goes may run on with what was there in between, and the kernel ends.
+if [ -z "${ONE_CPU-}" ] && command -v taskset >/dev/null; then
+	ONE_CPU=1 exec taskset 1 "$0" "$@"
+fi
+
 # shellcheck source=selftests/common/tap.sh
 . "$(dirname "$0")/tap.sh"
 
