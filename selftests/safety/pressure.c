@@ -423,23 +423,39 @@ static bool dumped(struct nl *nl, __u8 cmd, unsigned int attr, __u64 id)
 	return false;
 }
 
+/* A pool, and how many others were made meanwhile. */
+static unsigned int slow_and_quick(struct slow *s, int quick[NR_QUICK])
+{
+	unsigned int nr = 0;
+
+	s->done = false;
+	if (pthread_create(&s->thread, NULL, slow_make, s))
+		return 0;
+	while (!__atomic_load_n(&s->done, __ATOMIC_ACQUIRE)) {
+		close(quick[nr % NR_QUICK]);
+		quick[nr++ % NR_QUICK] = pool_create_on(s->control,
+							getpagesize(), 1, 0);
+		sched_yield();
+	}
+	pthread_join(s->thread, NULL);
+	return nr;
+}
+
 /* Others that were begun later are there before it is: dumps have them all. */
 TEST_F(limit, made_slowly)
 {
 	struct slow s = { .control = self->control, .fd = -1 };
 	int quick[NR_QUICK] = { [0 ... NR_QUICK - 1] = -1 };
+	long end = now_ms() + DEADLINE_MS;
 	struct fbuf_info info;
-	unsigned int nr = 0;
+	unsigned int nr;
 	int i;
 
-	ASSERT_EQ(0, pthread_create(&s.thread, NULL, slow_make, &s));
-	while (!__atomic_load_n(&s.done, __ATOMIC_ACQUIRE)) {
-		close(quick[nr % NR_QUICK]);
-		quick[nr++ % NR_QUICK] = pool_create_on(self->control,
-							getpagesize(), 1, 0);
-		sched_yield();
-	}
-	pthread_join(s.thread, NULL);
+	/* One CPU may have no turn for both at once. */
+	do {
+		close(s.fd);
+		nr = slow_and_quick(&s, quick);
+	} while (nr < 2 && time_left(end));
 	ASSERT_LE(0, s.fd);
 	EXPECT_LT(1, nr);
 	ASSERT_EQ(0, pool_info(s.fd, &info));
