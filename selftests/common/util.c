@@ -1004,6 +1004,36 @@ int file_put(const char *path, const char *text)
 
 #define PARAMETERS	"/sys/module/fbuf/parameters/"
 
+int put_file(const char *dir, const char *file, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	return file_put(path, text);
+}
+
+long long get_file(const char *dir, const char *file, const char *key)
+{
+	char path[256], line[128];
+	long long val = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		size_t len = key ? strlen(key) : 0;
+
+		if (!key || (!strncmp(line, key, len) && line[len] == ' ')) {
+			val = atoll(line + len);
+			break;
+		}
+	}
+	fclose(f);
+	return val;
+}
+
 int parameter_put(const char *name, __u64 val)
 {
 	char path[64], text[24];

@@ -264,6 +264,10 @@ int child_status(pid_t pid);
 int child_status_within(pid_t pid, int ms);
 /* Writes to a file that is there: 0, or a negative errno. */
 int file_put(const char *path, const char *text);
+/* The same for a file of a directory, as a cgroup has it. */
+int put_file(const char *dir, const char *file, const char *text);
+/* The number at its begin, or behind a key; -1 if there is none. */
+long long get_file(const char *dir, const char *file, const char *key);
 /* A parameter of the module; all bits if it cannot be read. */
 int parameter_put(const char *name, __u64 val);
 __u64 parameter_get(const char *name);

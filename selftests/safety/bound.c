@@ -36,38 +36,17 @@ FIXTURE(bound)
 	struct nl nl;
 };
 
-static int put(const char *dir, const char *file, const char *text)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	return file_put(path, text);
-}
-
-static long long get(const char *dir, const char *file)
-{
-	char path[256], text[32] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	fd = open(path, O_RDONLY);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
-		return -1;
-	close(fd);
-	return atoll(text);
-}
-
 static int group_make(struct _test_data_bound *self)
 {
 	if (mkdir(self->group, 0755))
 		return -errno;
-	return put(self->group, "memory.max", GROUP_MAX);
+	return put_file(self->group, "memory.max", GROUP_MAX);
 }
 
 /* One for which memory is counted as well. */
 static int inner_make(struct _test_data_bound *self)
 {
-	int err = put(self->group, "cgroup.subtree_control", "+memory");
+	int err = put_file(self->group, "cgroup.subtree_control", "+memory");
 
 	return err ?: mkdir(self->inner, 0755);
 }
@@ -89,10 +68,10 @@ FIXTURE_SETUP(bound)
 	snprintf(self->group, sizeof(self->group), "%s/group", self->base);
 	snprintf(self->free, sizeof(self->free), "%s/free", self->base);
 	snprintf(self->inner, sizeof(self->inner), "%s/inner", self->group);
-	if (put(CGROUPS, "cgroup.subtree_control", "+memory") ||
+	if (put_file(CGROUPS, "cgroup.subtree_control", "+memory") ||
 	    mkdir(self->base, 0755))
 		SKIP(return, "no memory cgroup");
-	ASSERT_EQ(0, put(self->base, "cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, put_file(self->base, "cgroup.subtree_control", "+memory"));
 	ASSERT_EQ(0, group_make(self));
 	ASSERT_EQ(0, mkdir(self->free, 0755));
 	fd = open(ALONE, O_RDONLY);
@@ -121,7 +100,7 @@ static int user_pool(struct _test_data_bound *self, const char *group,
 	struct rlimit limit = { LOCKED * BUF_SIZE, LOCKED * BUF_SIZE };
 	int err;
 
-	err = put(group, "cgroup.procs", "0");
+	err = put_file(group, "cgroup.procs", "0");
 	if (!err && setrlimit(RLIMIT_MEMLOCK, &limit))
 		err = -errno;
 	err = err ?: become(self->uid);
@@ -187,7 +166,7 @@ TEST_F(bound, more_than_memlock)
 	fd[0] = make_in(self, self->group, MORE, 0);
 	ASSERT_LE(0, fd[0]);
 	EXPECT_TRUE(by_cgroup(self, fd[0]));
-	EXPECT_LE((long long)MORE * BUF_SIZE, get(self->group, "memory.current"));
+	EXPECT_LE((long long)MORE * BUF_SIZE, get_file(self->group, "memory.current", NULL));
 	/* Nor is it locked by the user's other account. */
 	fd[1] = make_in(self, self->free, LOCKED, 0);
 	EXPECT_LE(0, fd[1]);
@@ -226,10 +205,10 @@ TEST_F(bound, set_by_netlink)
 
 TEST_F(bound, not_without_a_limit)
 {
-	ASSERT_EQ(0, put(self->group, "memory.max", "max"));
+	ASSERT_EQ(0, put_file(self->group, "memory.max", "max"));
 	EXPECT_EQ(-ENOMEM, try_in(self, self->group, MORE));
 	/* memory.high alone slows down, and bounds nothing. */
-	ASSERT_EQ(0, put(self->group, "memory.high", GROUP_MAX));
+	ASSERT_EQ(0, put_file(self->group, "memory.high", GROUP_MAX));
 	EXPECT_EQ(-ENOMEM, try_in(self, self->group, MORE));
 	EXPECT_EQ(0, try_in(self, self->group, LOCKED));
 }
@@ -247,16 +226,16 @@ TEST_F(bound, limit_of_ones_own)
 	char path[256];
 	pid_t pid;
 
-	ASSERT_EQ(0, put(self->group, "memory.max", "max"));
+	ASSERT_EQ(0, put_file(self->group, "memory.max", "max"));
 	ASSERT_EQ(0, chown(self->group, self->uid, self->uid));
-	ASSERT_EQ(0, put(self->group, "cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, put_file(self->group, "cgroup.subtree_control", "+memory"));
 	pid = fork();
 	if (!pid)
 		_exit(become(self->uid) || mkdir(self->inner, 0755) ||
-		      put(self->inner, "memory.max", GROUP_MAX));
+		      put_file(self->inner, "memory.max", GROUP_MAX));
 	ASSERT_EQ(0, child_status(pid));
 	EXPECT_EQ(-ENOMEM, try_in(self, self->inner, MORE));
-	ASSERT_EQ(0, put(self->group, "memory.max", GROUP_MAX));
+	ASSERT_EQ(0, put_file(self->group, "memory.max", GROUP_MAX));
 	EXPECT_EQ(0, try_in(self, self->inner, MORE));
 
 	snprintf(path, sizeof(path), "%s/memory.max", self->group);
@@ -297,7 +276,7 @@ TEST_F(bound, limit_holds)
 	EXPECT_EQ(-ENOMEM, try_in(self, self->group, GROUP_BUFS / 2 + 1));
 	fd[1] = make_in(self, self->group, GROUP_BUFS / 4, 0);
 	EXPECT_LE(0, fd[1]);
-	EXPECT_GE(16LL << 20, get(self->group, "memory.current"));
+	EXPECT_GE(16LL << 20, get_file(self->group, "memory.current", NULL));
 	close(fd[0]);
 	close(fd[1]);
 }
@@ -405,9 +384,9 @@ TEST_F(bound, copies_are_in_the_group)
 		seg = buf_seg(&pool, names[i], 0, 1);
 		ASSERT_EQ(1, pool_send(pool.fd, sock[0], &seg, 1, 0, 0, NULL));
 	}
-	more = get(self->group, "memory.current") + MORE / 2 * BUF_SIZE;
+	more = get_file(self->group, "memory.current", NULL) + MORE / 2 * BUF_SIZE;
 	snprintf(max, sizeof(max), "%llu", more);
-	ASSERT_EQ(0, put(self->group, "memory.max", max));
+	ASSERT_EQ(0, put_file(self->group, "memory.max", max));
 	for (i = 0; i < MORE && !ret; i += !ret)
 		ret = touch_in_child(&pool, names[i], true);
 	EXPECT_EQ(-SIGBUS, ret);
@@ -419,8 +398,8 @@ TEST_F(bound, copies_are_in_the_group)
 	close(fill.fd);
 	ASSERT_EQ(0, pool_info(pool.fd, &info));
 	EXPECT_EQ(i, info.snapshots);
-	EXPECT_GE(more, (__u64)get(self->group, "memory.current"));
-	ASSERT_EQ(0, put(self->group, "memory.max", GROUP_MAX));
+	EXPECT_GE(more, (__u64)get_file(self->group, "memory.current", NULL));
+	ASSERT_EQ(0, put_file(self->group, "memory.max", GROUP_MAX));
 	EXPECT_EQ(0, touch_in_child(&pool, names[i], true));
 	ASSERT_EQ(0, pool_info(pool.fd, &info));
 	EXPECT_EQ(i + 1, info.snapshots);

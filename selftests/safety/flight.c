@@ -731,36 +731,6 @@ FIXTURE(memcg)
 	bool mounted;
 };
 
-static int put_file(const char *dir, const char *file, const char *text)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	return file_put(path, text);
-}
-
-static long long get_file(const char *dir, const char *file, const char *key)
-{
-	char path[256], line[128];
-	long long val = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f)) {
-		size_t len = key ? strlen(key) : 0;
-
-		if (!key || (!strncmp(line, key, len) && line[len] == ' ')) {
-			val = atoll(line + len);
-			break;
-		}
-	}
-	fclose(f);
-	return val;
-}
-
 FIXTURE_SETUP(memcg)
 {
 	self->root = "/sys/fs/cgroup";
