@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,6 @@
 
 #include "doctor.h"
 #include "nl.h"
-
-#define CAP_IPC_LOCK	14
 
 void tool_no_module(void)
 {
