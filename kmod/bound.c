@@ -15,7 +15,7 @@
 #include "bound.h"
 #include "compat.h"
 
-/* Another module parameter. */
+/* A module parameter. */
 bool fbuf_cgroup_alone;
 
 #ifdef CONFIG_MEMCG
